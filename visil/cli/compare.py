@@ -1,0 +1,43 @@
+"""`visil compare`: two videos -> both scores."""
+
+from __future__ import annotations
+
+import click
+
+from visil.cli.options import compute_options, format_option, quiet_option
+from visil.cli.output import chosen_format, notice, print_rows
+
+
+@click.command("compare")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option("--model", metavar="NAME|FILE", help="Bundle to compare with.  [default: the built-in one]")
+@format_option()
+@compute_options
+@quiet_option
+def command(
+    a: str, b: str, model: str | None, output_format: str | None, device: str, precision: str, quiet: bool
+) -> int:
+    """Score two video files against each other, in both directions.
+
+    A clip scores high against a film that contains it, the film against the clip does not.
+
+    \b
+    Example:
+      visil compare clip.mp4 film.mp4
+
+    Exit status: 0 compared; 2 a file could not be read or shows nothing.
+    """
+    from visil.model.catalogue import DEFAULT_BUNDLE, DEFAULT_NOTICE
+    from visil.model.model import load_model
+
+    loaded = load_model(model or DEFAULT_BUNDLE, device=device, precision=precision)
+    if loaded.settings.name == DEFAULT_BUNDLE:
+        notice(DEFAULT_NOTICE, quiet=quiet)
+    result = loaded.compare(a, b)
+    rows = [
+        {"query": a, "video": b, "score": result.score},
+        {"query": b, "video": a, "score": result.reverse_score},
+    ]
+    print_rows(rows, chosen_format(output_format))
+    return 0

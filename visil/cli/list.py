@@ -1,0 +1,44 @@
+"""`visil list`: the videos of a library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from visil.cli.options import format_option, library_option
+from visil.cli.output import chosen_format, print_rows
+
+
+@click.command("list")
+@library_option
+@click.option("--failed", is_flag=True, help="Only files that could not be read, with the reason.")
+@format_option()
+def command(library: Path, failed: bool, output_format: str | None) -> int:
+    """List the videos of a library with their ids.
+
+    status is ok, no_content (every frame is blank: it has no score) or failed.
+
+    \b
+    Examples:
+      visil list
+      visil list --failed --format csv > failures.csv
+
+    Exit status: 0; 2 there is no library.
+    """
+    from visil.library.library import Library
+
+    rows = [
+        {
+            "id": record.id,
+            "status": record.status,
+            "duration_s": round(record.duration_s, 3),
+            "num_samples": record.num_samples,
+            "reason": record.reason,
+            "path": record.file.path,
+        }
+        for record in Library.open(library, device="cpu").list()
+        if not failed or record.status == "failed"
+    ]
+    print_rows(rows, chosen_format(output_format))
+    return 0

@@ -1,0 +1,80 @@
+"""Options that several commands share, and the defaults they have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def default_library() -> Path:
+    """The user's own library, in the platform's folder for data."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("visil")) / "library"
+
+
+def library_option(command: Command) -> Command:
+    """--library DIR, or VISIL_LIBRARY, or the user's own."""
+    return click.option(
+        "--library",
+        metavar="DIR",
+        envvar="VISIL_LIBRARY",
+        show_envvar=True,
+        type=click.Path(path_type=Path),
+        default=default_library,
+        show_default="the user's own",
+        help="Folder of the library.",
+    )(command)
+
+
+def compute_options(command: Command) -> Command:
+    """--device and --precision."""
+    command = click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16", "fp16"]),
+        default="fp32",
+        show_default=True,
+        help="Arithmetic of the networks; half precision is faster on some machines and less exact.",
+    )(command)
+    return click.option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]",
+        default="auto",
+        show_default=True,
+        help="Where the networks run; auto takes a GPU if there is one.",
+    )(command)
+
+
+def format_option(*, default: str | None = None) -> Callable[[Command], Command]:
+    """--format; without it a table on a terminal, else JSON lines."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(["table", "json", "jsonl", "csv"]),
+        default=default,
+        show_default="table on a terminal, else jsonl",
+        help="How results are printed.",
+    )
+
+
+def quiet_option(command: Command) -> Command:
+    """--quiet."""
+    return click.option("-q", "--quiet", is_flag=True, help="No progress and no notices.")(command)
+
+
+def workers_option(command: Command) -> Command:
+    """--workers N."""
+    return click.option(
+        "--workers",
+        metavar="N",
+        type=click.IntRange(1, 256),
+        default=lambda: os.cpu_count() or 1,
+        show_default="one a core",
+        help="Decoding processes.",
+    )(command)

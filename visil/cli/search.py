@@ -1,0 +1,105 @@
+"""`visil search`: queries -> ranked matches."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from visil.cli.options import compute_options, format_option, library_option, quiet_option
+from visil.cli.output import chosen_format, notice, print_rows
+
+
+@click.command("search")
+@click.argument("queries", nargs=-1, required=True, metavar="QUERY...")
+@library_option
+@click.option(
+    "--rerank",
+    metavar="N|P%|all",
+    default="200",
+    show_default=True,
+    help="How many candidates the fine stage scores; more is slower and finds more. 0: coarse order only.",
+)
+@click.option("--top", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="Matches a query.")
+@format_option()
+@compute_options
+@quiet_option
+def command(
+    queries: tuple[str, ...],
+    library: Path,
+    rerank: str,
+    top: int,
+    output_format: str | None,
+    device: str,
+    precision: str,
+    quiet: bool,
+) -> int:
+    """Rank the videos of a library by similarity to each QUERY.
+
+    QUERY is a video file, a folder, a list (@list.txt, one query a line) or id:ID of a video already in the library.
+    A file or folder of that name wins over any other reading.
+
+    score lies in [0, 1]: how well the frames of the query are found in the video. identical means that both files
+    have equal content. jsonl and json carry a manifest (versions, bundle, command) so that two results can be
+    compared: the first line of jsonl, the entry `manifest` of json.
+
+    \b
+    Examples:
+      visil search clip.mp4
+      visil search @suspects.txt --top 5 --format jsonl > matches.jsonl
+      visil search id:news/0412.mp4 --rerank all
+
+    Exit status: 0 all queries searched; 1 some could not be read (listed on stderr); 2 none.
+    """
+    from visil.library.library import Library
+    from visil.model.catalogue import DEFAULT_BUNDLE, DEFAULT_NOTICE
+
+    opened = Library.open(library, device=device, precision=precision)
+    if opened.model.settings.name == DEFAULT_BUNDLE:
+        notice(DEFAULT_NOTICE, quiet=quiet)
+    if rerank.isdigit() and 0 < int(rerank) < top:
+        notice(f"--rerank {rerank} raised to {top}, the number of matches asked for", quiet=quiet)
+    rows: list[dict[str, Any]] = []
+    num_queries = num_failed = num_fine = 0
+    for result in opened.search_many(queries, rerank=rerank, top=top):
+        num_queries += 1
+        num_fine += result.num_fine
+        if result.error is not None:
+            num_failed += 1
+            notice(f"{result.error}; skipped")
+        for rank, match in enumerate(result.matches, start=1):
+            rows.append({"rank": rank, **asdict(match)})
+    style = chosen_format(output_format)
+    if style in ("table", "csv"):
+        for row in rows:
+            row |= row.pop("stages")
+    if style == "table":
+        rows = [{k: v for k, v in row.items() if k not in ("path", "probability")} for row in rows]
+    manifest = {"manifest": _manifest(opened, rerank, top, precision)}
+    print_rows(rows, style, header=manifest)
+    notice(f"{num_queries - num_failed} of {num_queries} queries searched, {num_fine} fine scores", quiet=quiet)
+    return 0 if not num_failed else 2 if num_failed == num_queries else 1
+
+
+def _manifest(library: Any, rerank: str, top: int, precision: str) -> dict[str, Any]:
+    """What two results must share to be comparable."""
+    import torch
+
+    import visil
+
+    settings = library.model.settings
+    return {
+        "visil": visil.__version__,
+        "torch": torch.__version__,
+        "bundle": {"name": settings.name, "hash": library.model.bundle.hash},
+        "preprocessing": asdict(settings.preprocessing),
+        "library": {"path": str(library.path), "version": library.version},
+        "rerank": rerank,
+        "top": top,
+        "device": str(library.model.device),
+        "precision": precision,
+        "command": sys.argv[1:],
+    }

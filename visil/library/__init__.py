@@ -1,0 +1,1 @@
+"""The store of encoded videos, its ingest, and search over it."""

@@ -1,0 +1,176 @@
+"""Adds videos to a library: find, plan, decode and encode, commit in batches.
+
+    files ─► plan ─► [decode_files ─► VideoEncoder ─► commits] ─► table
+                     this module
+
+Decoding runs in worker processes, encoding here, and a commit holds whole videos only. An interrupt commits what is
+ready; running the same command again goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from visil.errors import MediaError
+from visil.library.files import content_hash, find_files
+from visil.library.planning import Job, Plan, plan
+from visil.library.store import Store, StoredVideo
+from visil.media.decoding import decode_files
+from visil.model.model import Model, VideoEncoder
+from visil.values import EncodedVideo, Frames
+
+# A commit costs milliseconds whatever it holds; a crash costs at most one.
+COMMIT_VIDEOS = 64
+COMMIT_BYTES = 64 << 20
+COMMIT_SECONDS = 10.0
+
+
+@dataclass
+class IngestReport:
+    """What `add` did. Paths and ids are text; `failed` and `unreadable` hold (path, reason)."""
+
+    added: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    moved: list[tuple[str, str, str]] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed_before: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    num_samples: int = 0
+
+    @property
+    def num_inputs(self) -> int:
+        """Files looked at."""
+        stored = len(self.added) + len(self.replaced) + self.unchanged
+        return stored + len(self.failed) + len(self.failed_before)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an `add` is: videos done and to do, samples encoded, failures."""
+
+    done: int
+    total: int
+    num_samples: int
+    failures: int
+
+
+def add_files(
+    store: Store,
+    model: Model,
+    paths: Sequence[str | Path],
+    *,
+    pattern: str | None,
+    workers: int,
+    retry_failed: bool,
+    progress: Callable[[Progress], None] | None,
+) -> IngestReport:
+    """See `Library.add`; the caller holds the writer lock."""
+    found = find_files(paths, pattern=pattern)
+    todo = plan(
+        found,
+        store.records(),
+        hash_file=content_hash,
+        roots=[Path(path).absolute() for path in paths],
+        retry_failed=retry_failed,
+    )
+    report = _report(todo)
+    store.update_files(todo.new_files)
+    commits = _Commits(store, report)
+    before = Store(store.uri)  # copies read what was stored before this call, whatever is replaced meanwhile
+    total = sum(len(job.targets) for job in todo.jobs)
+
+    def tell() -> None:
+        if progress is not None:
+            done = len(report.added) + len(report.replaced) + len(report.failed)
+            progress(Progress(done, total + len(todo.unreadable), report.num_samples, len(report.failed)))
+
+    tell()
+    try:
+        for job in todo.jobs:
+            if job.copy_of is not None:
+                commits.finish(job, before.read(job.copy_of).encoded, None)
+                tell()
+        to_encode = [job for job in todo.jobs if job.copy_of is None]
+        encoders: dict[int, VideoEncoder] = {}
+        with closing(
+            decode_files((j.path for j in to_encode), model.settings.preprocessing, workers=workers)
+        ) as events:
+            for index, event in events:
+                if isinstance(event, Frames):
+                    encoders.setdefault(index, VideoEncoder(model)).add(event)
+                    report.num_samples += len(event)
+                else:
+                    encoded, error = _finished(to_encode[index], encoders.pop(index, None), event.error)
+                    commits.finish(to_encode[index], encoded, error)
+                    tell()
+    finally:
+        commits.flush()
+    return report
+
+
+def _report(todo: Plan) -> IngestReport:
+    return IngestReport(
+        moved=todo.moved,
+        vanished=[record.file.path for record in todo.vanished],
+        unchanged=len(todo.unchanged),
+        failed=list(todo.unreadable),
+        failed_before=[(record.file.path, record.reason) for record in todo.failed_before],
+    )
+
+
+def _finished(job: Job, encoder: VideoEncoder | None, error: str | None) -> tuple[EncodedVideo | None, str | None]:
+    """The encoded video, or why there is none. A file that changed while it was read is not stored."""
+    file = job.targets[0].file
+    try:
+        status = job.path.stat()
+    except OSError:
+        return None, "vanished while it was read"
+    if (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+        return None, "changed while it was read; index it again"
+    if error is not None or encoder is None:
+        return None, (error or "no frame was decoded").removeprefix(f"{file.path}: ")
+    try:
+        return encoder.finish(), None
+    except MediaError as failure:
+        return None, str(failure)
+
+
+class _Commits:
+    """Collects finished videos and writes them together."""
+
+    def __init__(self, store: Store, report: IngestReport) -> None:
+        self._store = store
+        self._report = report
+        self._waiting: list[StoredVideo] = []
+        self._first_at_s = 0.0
+
+    def finish(self, job: Job, encoded: EncodedVideo | None, error: str | None) -> None:
+        """A job is done: its rows go into the next commit."""
+        for target in job.targets:
+            reason = error or (encoded.warning if encoded is not None else "")
+            if not self._waiting:
+                self._first_at_s = time.monotonic()
+            self._waiting.append(StoredVideo(target.id, target.file, encoded, reason))
+            if error is not None:
+                self._report.failed.append((target.file.path, error))
+                continue
+            (self._report.added if target.is_new else self._report.replaced).append(target.id)
+            if reason:
+                self._report.warnings.append((target.file.path, reason))
+        if (
+            len(self._waiting) >= COMMIT_VIDEOS
+            or sum(video.num_bytes for video in self._waiting) >= COMMIT_BYTES
+            or time.monotonic() - self._first_at_s >= COMMIT_SECONDS
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        waiting, self._waiting = self._waiting, []
+        self._store.put(waiting)

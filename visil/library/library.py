@@ -1,0 +1,302 @@
+"""A library: a folder that holds encoded videos and answers queries.
+
+    library.toml       format version, bundle, sampling; written last: a folder without it is no library
+    model.safetensors  a copy of the bundle: the library opens without anything else
+    videos.lance       the table
+
+    Library.add(files)      files ─► ingest ─► table
+    Library.search(query)   query ─► candidates ─► fine score ─► matches
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import filelock
+
+from visil.errors import DataError, LibraryError, ModelError, VisilError
+from visil.library.candidates import Candidates
+from visil.library.files import content_hash
+from visil.library.ingest import IngestReport, Progress, add_files
+from visil.library.queries import expand_queries
+from visil.library.search import DEFAULT_RERANK, DEFAULT_TOP, Query, SearchResult, rerank_count, search
+from visil.library.store import Store, VideoRecord, create_table
+from visil.library.verify import Finding, check_library
+from visil.model.bundle import load_bundle
+from visil.model.model import Model
+from visil.values import EncodedVideo, Match
+
+FORMAT_VERSION = 1
+SETTINGS, BUNDLE, TABLE, LOCK = "library.toml", "model.safetensors", "videos.lance", "writer.lock"
+QUERY_BYTES = 256 << 20  # region vectors of queries that share a pass
+
+
+class Library:
+    """Videos that can be searched. Use `Library.create` or `Library.open`.
+
+    Any number of processes may search while one adds; a reader sees the version it opened, or last refreshed, whole.
+
+    Attributes:
+        path: its folder.
+        model: the model of its bundle.
+    """
+
+    def __init__(self, path: Path, model: Model) -> None:
+        self.path = path
+        self.model = model
+        self._store = Store(path / TABLE)
+
+    # --- opening -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: str | Path, model: Model) -> Library:
+        """Make an empty library for the vectors of this model.
+
+        Raises:
+            LibraryError: the folder holds a library, or anything else, or cannot be written.
+        """
+        path = Path(path)
+        if (path / SETTINGS).exists():
+            raise LibraryError(f"{path}: there is a library already; open it, or choose another folder")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            left_by_an_interrupted_create = {BUNDLE, TABLE, LOCK}
+            others = sorted(entry.name for entry in path.iterdir() if entry.name not in left_by_an_interrupted_create)
+            if others:
+                raise LibraryError(f"{path}: not empty (it holds {others[0]}); choose a new folder for the library")
+            model.bundle.save(path / BUNDLE)
+            if not (path / TABLE).exists():
+                create_table(path / TABLE, model.dim)
+            partial = path / f".{SETTINGS}.partial"
+            partial.write_text(_settings_text(model), encoding="utf-8")
+            os.replace(partial, path / SETTINGS)
+        except OSError as error:
+            raise LibraryError(f"{path}: a library cannot be made here ({error.strerror or error})") from error
+        return cls(path, model)
+
+    @classmethod
+    def open(cls, path: str | Path, *, device: str = "auto", precision: str = "fp32") -> Library:
+        """Open a library with the bundle it holds.
+
+        Raises:
+            LibraryError: no library, one of another format, or a damaged one.
+        """
+        path = Path(path)
+        settings = _read_settings(path)
+        try:
+            bundle = load_bundle(path / BUNDLE)
+        except ModelError as error:
+            raise LibraryError(f"library {path}: its bundle is unusable: {error}") from error
+        if bundle.hash != settings["bundle"]["hash"]:
+            raise LibraryError(f"library {path}: {BUNDLE} is not the bundle its videos were encoded with")
+        return cls(path, Model(bundle, device=device, precision=precision))
+
+    def __repr__(self) -> str:
+        return f"Library({str(self.path)!r}, bundle {self.model.settings.name!r}, version {self.version})"
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Version of the table that this object reads."""
+        return self._store.version
+
+    def refresh(self) -> None:
+        """Read the newest version from now on."""
+        before = self.version
+        self._store.refresh()
+        if self.version != before:
+            for cached in ("_records", "_candidates"):
+                self.__dict__.pop(cached, None)
+
+    def list(self) -> list[VideoRecord]:
+        """All videos, by id, those that failed included."""
+        return list(self._records.values())
+
+    def encoded(self, id: str) -> EncodedVideo:
+        """A stored video.
+
+        Raises:
+            LibraryError: no such video, or one that failed.
+        """
+        stored = self._store.read(id)
+        if stored.encoded is None:
+            raise LibraryError(f"video {id!r} could not be read when it was indexed: {stored.reason}")
+        return stored.encoded
+
+    def verify(self, *, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+        """Check everything the library promises; an empty list means that all holds."""
+        self.refresh()
+        return check_library(self._store, self.model, self._records, progress=progress)
+
+    @cached_property
+    def _records(self) -> dict[str, VideoRecord]:
+        return {record.id: record for record in self._store.records()}
+
+    @cached_property
+    def _candidates(self) -> Candidates:
+        return Candidates(*self._store.descriptors())
+
+    # --- searching -----------------------------------------------------------------------------------------------
+
+    def search(
+        self, query: str | Path | EncodedVideo, *, rerank: int | str = DEFAULT_RERANK, top: int = DEFAULT_TOP
+    ) -> list[Match]:
+        """The videos that match one query, best first.
+
+        Args:
+            query: a video file, `id:ID` of a video of the library, or an encoded video.
+            rerank: how many candidates get the fine score: a number, a share such as `5%`, `all`; 0: coarse only.
+                Raised to `top`.
+            top: matches to return at most.
+
+        Raises:
+            VisilError: the query cannot be read or has no score.
+        """
+        if isinstance(query, EncodedVideo):
+            return self._search([Query("", query)], rerank, top)[0].matches
+        (result,) = self.search_many([query], rerank=rerank, top=top)
+        if result.error is not None:
+            raise DataError(result.error)
+        return result.matches
+
+    def search_many(
+        self, queries: Iterable[str | Path], *, rerank: int | str = DEFAULT_RERANK, top: int = DEFAULT_TOP
+    ) -> Iterator[SearchResult]:
+        """Results of several queries in their order; queries share passes over the data.
+
+        Args:
+            queries: video files, folders, lists (`@list.txt`) or `id:ID`. An existing path wins over any other
+                reading.
+
+        A query that cannot be read gives a result with its error; the others go on.
+
+        Raises:
+            DataError: `rerank` or `top` is not valid, or a folder or list is empty or missing.
+        """
+        if top < 1:
+            raise DataError(f"top must be at least 1, got {top}")
+        rerank_count(rerank, 0)
+        self.refresh()
+        waiting: list[Query | SearchResult] = []
+        for name in expand_queries(queries):
+            try:
+                waiting.append(self._query(name))
+            except VisilError as error:
+                waiting.append(SearchResult(name, error=str(error)))
+            if sum(q.encoded.region_vectors.vectors.nbytes for q in waiting if isinstance(q, Query)) > QUERY_BYTES:
+                yield from self._answer(waiting, rerank, top)
+                waiting = []
+        yield from self._answer(waiting, rerank, top)
+
+    def _query(self, name: str) -> Query:
+        path = Path(name)
+        if not path.exists() and name.startswith("id:"):
+            id = name.removeprefix("id:")
+            if id not in self._records:
+                raise DataError(f"{name}: no such video in the library; `visil list` names them")
+            query = Query(name, self.encoded(id), self._records[id].file.sha256, exclude=id)
+        else:
+            query = Query(name, self.model.encode(path), content_hash(path))
+        if not query.encoded.has_content:
+            raise DataError(f"{name}: every frame is blank, so it has no score")
+        return query
+
+    def _answer(self, waiting: Sequence[Query | SearchResult], rerank: int | str, top: int) -> Iterator[SearchResult]:
+        found = iter(self._search([q for q in waiting if isinstance(q, Query)], rerank, top))
+        for item in waiting:
+            yield next(found) if isinstance(item, Query) else item
+
+    def _search(self, queries: Sequence[Query], rerank: int | str, top: int) -> list[SearchResult]:
+        return search(self._store, self._candidates, self._records, self.model, queries, rerank=rerank, top=top)
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        pattern: str | None = None,
+        workers: int | None = None,
+        retry_failed: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> IngestReport:
+        """Index files and folders; what is there and unchanged is skipped.
+
+        Args:
+            pattern: for folders, where the videos lie and what their ids are: `{id}/video.*`.
+            workers: decoding processes; default: one a core. The content does not depend on it.
+            retry_failed: try files again that failed before.
+            progress: called after every video.
+
+        Raises:
+            LibraryError: another process is writing.
+            DataError: a path does not exist.
+        """
+        with self._writing():
+            return add_files(
+                self._store,
+                self.model,
+                paths,
+                pattern=pattern,
+                workers=workers or os.cpu_count() or 1,
+                retry_failed=retry_failed,
+                progress=progress,
+            )
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Forget videos; their files stay.
+
+        Raises:
+            LibraryError: there is no such video (nothing is removed), or another process is writing.
+        """
+        with self._writing():
+            self.refresh()
+            unknown = [id for id in ids if id not in self._records]
+            if unknown:
+                raise LibraryError(f"no video {unknown[0]!r} in the library; `visil list` names them")
+            self._store.delete(list(ids))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with filelock.FileLock(self.path / LOCK, timeout=0):
+                self._store.refresh()
+                try:
+                    yield
+                finally:
+                    self.refresh()
+        except filelock.Timeout:
+            raise LibraryError(f"library {self.path}: another process is writing to it; try again when it is done") from None
+        except OSError as error:
+            raise LibraryError(f"library {self.path}: cannot be written ({error.strerror or error})") from error
+
+
+def _settings_text(model: Model) -> str:
+    """TOML of the library; JSON strings are TOML strings."""
+    preprocessing = model.settings.preprocessing
+    return (
+        f"format_version = {FORMAT_VERSION}\n\n"
+        f"[bundle]\nname = {json.dumps(model.settings.name)}\nhash = {json.dumps(model.bundle.hash)}\n\n"
+        f"[sampling]\nmode = {json.dumps(preprocessing.sampling)}\nfps = {float(preprocessing.fps)}\n"
+        f"min_samples = {preprocessing.min_samples}\n"
+    )
+
+
+def _read_settings(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        settings = tomllib.loads((path / SETTINGS).read_text(encoding="utf-8"))
+        version, _ = settings["format_version"], settings["bundle"]["hash"]
+    except FileNotFoundError:
+        raise LibraryError(f"{path}: no library here; `visil index FOLDER --library {path}` makes one") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LibraryError(f"{path / SETTINGS}: cannot be read ({error})") from error
+    if version != FORMAT_VERSION:
+        raise LibraryError(f"{path}: library format {version}, this visil reads format {FORMAT_VERSION}; update one")
+    return settings

@@ -1,0 +1,369 @@
+"""The table of a library: one row a video, or a row per stretch of a very long one, in Lance.
+
+    EncodedVideo ─► [rows of videos.lance] ─► descriptors (all) ─► candidates
+                    this module            ─► region vectors (of candidates) ─► fine score
+
+Every change of a video is one commit, so a reader sees a whole old video or a whole new one. A `Store` is one version
+of the table: what it reads does not change under it while another process writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from visil.errors import LibraryError
+from visil.values import EncodedVideo, RegionVectors, VideoInfo
+
+STRETCH_FRAMES = 2048  # frames in a row: 19 MB of 9 x 512 half-precision vectors
+BLOCK_BYTES = 64 << 20  # region vectors read at once
+OK, NO_CONTENT, FAILED = "ok", "no_content", "failed"
+
+_RECORD_COLUMNS = [
+    "id", "path", "size_bytes", "mtime_ns", "sha256", "status", "reason", "duration_s", "num_samples",
+    "coded_width", "coded_height", "rotated_width", "rotated_height", "square_pixel_width", "square_pixel_height",
+    "rotation_deg", "codec", "start_offset_s", "num_stretches",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file as it was when it was read."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StoredVideo:
+    """What is written: an encoded video, or the reason why there is none."""
+
+    id: str
+    file: FileFacts
+    encoded: EncodedVideo | None
+    reason: str = ""
+
+    @property
+    def status(self) -> str:
+        if self.encoded is None:
+            return FAILED
+        return OK if self.encoded.has_content else NO_CONTENT
+
+    @property
+    def num_bytes(self) -> int:
+        return 0 if self.encoded is None else self.encoded.region_vectors.vectors.nbytes
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """A video of a library without its vectors.
+
+    Attributes:
+        status: `ok`, `no_content` (every frame is blank: no score) or `failed`.
+        reason: why it failed, or a warning about a video that was read in part.
+    """
+
+    id: str
+    file: FileFacts
+    status: str
+    reason: str
+    duration_s: float
+    num_samples: int
+    video: VideoInfo | None
+
+
+@dataclass(frozen=True)
+class VectorPiece:
+    """Consecutive region vectors of one video; `is_last` ends the video."""
+
+    id: str
+    vectors: np.ndarray
+    is_last: bool
+
+
+def create_table(uri: Path, dim: int) -> None:
+    """An empty table for descriptors of this many dimensions."""
+    lance.write_dataset(_schema(dim).empty_table(), str(uri), mode="create")
+
+
+class Store:
+    """One version of the table, and the changes that lead to the next."""
+
+    def __init__(self, uri: Path) -> None:
+        try:
+            self._dataset = lance.dataset(str(uri))
+        except (ValueError, OSError) as error:
+            raise LibraryError(f"{uri}: the table cannot be read ({_first_line(error)})") from error
+        self._layout: dict[str, list[tuple[int, int]]] | None = None
+
+    @property
+    def uri(self) -> Path:
+        """Where the table lies."""
+        return Path(self._dataset.uri)
+
+    @property
+    def version(self) -> int:
+        """Number of the version that is read."""
+        return self._dataset.version
+
+    def refresh(self) -> None:
+        """Move to the newest version."""
+        if self._dataset.latest_version != self._dataset.version:
+            self._dataset = lance.dataset(self._dataset.uri)
+            self._layout = None
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def records(self) -> list[VideoRecord]:
+        """All videos, by id."""
+        table = self._scan(columns=_RECORD_COLUMNS, filter="stretch = 0")
+        return sorted((_record(row) for row in table.to_pylist()), key=lambda r: r.id)
+
+    def descriptors(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Ids of the videos that have a score, float32 [P, D] of all their parts, and whose part each is, int [P]."""
+        table = self._scan(columns=["id", "descriptors"], filter=f"stretch = 0 AND status = '{OK}'")
+        ids = table["id"].to_pylist()
+        column = table["descriptors"].combine_chunks()
+        counts = np.diff(column.offsets.to_numpy())
+        values = column.flatten()
+        matrix = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, values.type.list_size)
+        return ids, matrix, np.repeat(np.arange(len(ids)), counts)
+
+    def vectors(self, ids: Sequence[str], *, block_bytes: int = BLOCK_BYTES) -> Iterator[list[VectorPiece]]:
+        """Region vectors of these videos in table order, in blocks of at most block_bytes (or one row)."""
+        layout = self._rows_of()
+        rows = [
+            (offset, size, video, number == len(layout[video]) - 1)
+            for video in sorted(ids, key=lambda i: layout[i][0])
+            for number, (offset, size) in enumerate(layout[video])
+        ]
+        block: list[tuple[int, int, str, bool]] = []
+        for row in rows:
+            if block and sum(r[1] for r in block) + row[1] > block_bytes:
+                yield self._pieces(block)
+                block = []
+            block.append(row)
+        if block:
+            yield self._pieces(block)
+
+    def read(self, id: str) -> StoredVideo:
+        """One whole video.
+
+        Raises:
+            LibraryError: there is no such video.
+        """
+        layout = self._rows_of()
+        if id not in layout:
+            raise LibraryError(f"no video {id!r} in the library; `visil list` names them")
+        rows = self._dataset.take([offset for offset, _ in layout[id]]).to_pylist()
+        record = _record(rows[0])
+        if record.video is None:
+            return StoredVideo(id, record.file, None, record.reason)
+        vectors = RegionVectors(
+            np.concatenate([_vectors(row["vectors"], row) for row in rows]),
+            np.array([t for row in rows for t in row["times_s"]], dtype=np.float64),
+        )
+        dim = self._dataset.schema.field("descriptors").type.value_type.list_size
+        descriptors = np.array(rows[0]["descriptors"], dtype=np.float32).reshape(-1, dim)
+        encoded = EncodedVideo(
+            vectors, descriptors, record.num_samples, record.duration_s, record.video, record.reason
+        )
+        return StoredVideo(id, record.file, encoded, record.reason)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every row as it is stored, for `verify`; one block of vectors in memory at a time."""
+        columns = [name for name in self._dataset.schema.names if name != "vectors"]
+        for batch in self._dataset.to_batches(columns=[*columns, "vectors"], batch_size=8):
+            yield from batch.to_pylist()
+
+    def _scan(self, **options: Any) -> pa.Table:
+        try:
+            return self._dataset.to_table(**options)
+        except (ValueError, OSError) as error:
+            raise LibraryError(f"{self._dataset.uri}: the table is damaged ({_first_line(error)})") from error
+
+    def _rows_of(self) -> dict[str, list[tuple[int, int]]]:
+        """Position and vector bytes of every row of every video, in stretch order; positions hold for this version."""
+        if self._layout is None:
+            table = self._scan(columns=["id", "stretch", "vector_bytes"])
+            rows: dict[str, list[tuple[int, int, int]]] = {}
+            for offset, row in enumerate(table.to_pylist()):
+                rows.setdefault(row["id"], []).append((row["stretch"], offset, row["vector_bytes"]))
+            self._layout = {id: [(o, size) for _, o, size in sorted(found)] for id, found in rows.items()}
+        return self._layout
+
+    def _pieces(self, block: list[tuple[int, int, str, bool]]) -> list[VectorPiece]:
+        offsets = [offset for offset, *_ in block]
+        order = np.argsort(offsets)
+        table = self._dataset.take(
+            [offsets[i] for i in order], columns=["id", "num_frames", "num_regions", "packed", "vectors"]
+        )
+        shapes = table.drop_columns(["vectors"]).to_pylist()
+        buffers = [scalar.as_buffer() for scalar in table["vectors"]]
+        where = {offsets[i]: position for position, i in enumerate(order)}
+        pieces = []
+        for offset, _, video, is_last in block:
+            facts = shapes[where[offset]]
+            pieces.append(VectorPiece(video, _vectors(buffers[where[offset]], facts), is_last))
+        return pieces
+
+    # --- writing; the caller holds the writer lock ---------------------------------------------------------------
+
+    def put(self, videos: Sequence[StoredVideo]) -> None:
+        """Insert or replace whole videos in one commit."""
+        if not videos:
+            return
+        ids = [video.id for video in videos]
+        if len(set(ids)) != len(ids):
+            raise ValueError("a video may be written once a commit")
+        rows = [row for video in videos for row in _rows(video)]
+        (
+            self._dataset.merge_insert(["id", "stretch"])
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .when_not_matched_by_source_delete(_id_filter(ids))
+            .execute(pa.Table.from_pylist(rows, schema=self._dataset.schema))
+        )
+        self.refresh()
+
+    def update_files(self, files: dict[str, FileFacts]) -> None:
+        """New path, size and time of videos whose content stays, in one commit; vectors are not rewritten."""
+        if not files:
+            return
+        fragments, modified = [], None
+        for fragment in self._dataset.get_fragments():
+            ids = fragment.to_table(columns=["id"])["id"].to_pylist()
+            touched = [id for id in dict.fromkeys(ids) if id in files]
+            if touched:
+                changes = pa.table(
+                    {
+                        "id": pa.array(touched, pa.string()),
+                        "path": pa.array([files[id].path for id in touched], pa.string()),
+                        "size_bytes": pa.array([files[id].size_bytes for id in touched], pa.int64()),
+                        "mtime_ns": pa.array([files[id].mtime_ns for id in touched], pa.int64()),
+                    }
+                )
+                metadata, modified = fragment.update_columns(changes, left_on="id", right_on="id")
+                fragments.append(metadata)
+        if fragments:
+            operation = lance.LanceOperation.Update(
+                updated_fragments=fragments, fields_modified=modified, update_mode="rewrite_columns"
+            )
+            lance.LanceDataset.commit(self._dataset.uri, operation, read_version=self.version)
+            self.refresh()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove videos in one commit."""
+        if ids:
+            self._dataset.delete(_id_filter(ids))
+            self.refresh()
+
+
+def _schema(dim: int) -> pa.Schema:
+    text, integer, number = pa.string(), pa.int32(), pa.float64()
+    return pa.schema(
+        [
+            pa.field("id", text, nullable=False),
+            pa.field("stretch", integer, nullable=False),
+            pa.field("num_stretches", integer, nullable=False),
+            ("path", text), ("size_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", text),
+            ("status", text), ("reason", text), ("duration_s", number), ("num_samples", integer),
+            ("coded_width", integer), ("coded_height", integer),
+            ("rotated_width", integer), ("rotated_height", integer),
+            ("square_pixel_width", integer), ("square_pixel_height", integer),
+            ("rotation_deg", integer), ("codec", text), ("start_offset_s", number),
+            ("num_frames", integer), ("num_regions", integer), ("packed", pa.bool_()),
+            ("times_s", pa.list_(number)),
+            ("vector_bytes", pa.int64()), ("vectors", pa.large_binary()),
+            ("descriptors", pa.list_(pa.list_(pa.float32(), dim))),
+        ]
+    )  # fmt: skip
+
+
+def _rows(video: StoredVideo) -> Iterator[dict[str, Any]]:
+    """One row a stretch; only the first carries the descriptors."""
+    facts = {
+        "id": video.id,
+        "path": video.file.path,
+        "size_bytes": video.file.size_bytes,
+        "mtime_ns": video.file.mtime_ns,
+        "sha256": video.file.sha256,
+        "status": video.status,
+        "reason": video.reason,
+    }
+    encoded = video.encoded
+    if encoded is None:
+        nothing = {"num_frames": 0, "num_regions": 0, "packed": False, "times_s": [], "vector_bytes": 0}
+        yield {**facts, **nothing, "stretch": 0, "num_stretches": 1, "num_samples": 0, "vectors": b"", "descriptors": []}
+        return
+    info, vectors, times_s = encoded.video, encoded.region_vectors.vectors, encoded.region_vectors.times_s
+    facts |= {
+        "duration_s": encoded.duration_s,
+        "num_samples": encoded.num_samples,
+        "coded_width": info.coded_size_px[0],
+        "coded_height": info.coded_size_px[1],
+        "rotated_width": info.rotated_size_px[0],
+        "rotated_height": info.rotated_size_px[1],
+        "square_pixel_width": info.square_pixel_size_px[0],
+        "square_pixel_height": info.square_pixel_size_px[1],
+        "rotation_deg": info.rotation_deg,
+        "codec": info.codec,
+        "start_offset_s": info.start_offset_s,
+        "num_regions": vectors.shape[1],
+        "packed": vectors.dtype == np.uint8,
+    }
+    starts = range(0, max(1, len(vectors)), STRETCH_FRAMES)
+    for number, start in enumerate(starts):
+        stretch = vectors[start : start + STRETCH_FRAMES]
+        yield {
+            **facts,
+            "stretch": number,
+            "num_stretches": len(starts),
+            "num_frames": len(stretch),
+            "times_s": times_s[start : start + STRETCH_FRAMES].tolist(),
+            "vector_bytes": stretch.nbytes,
+            "vectors": stretch.tobytes(),
+            "descriptors": encoded.descriptors.tolist() if number == 0 else [],
+        }
+
+
+def _record(row: dict[str, Any]) -> VideoRecord:
+    video = None
+    if row["status"] != FAILED:
+        video = VideoInfo(
+            (row["coded_width"], row["coded_height"]),
+            (row["rotated_width"], row["rotated_height"]),
+            (row["square_pixel_width"], row["square_pixel_height"]),
+            row["rotation_deg"],
+            row["codec"],
+            row["start_offset_s"],
+        )
+    file = FileFacts(row["path"], row["size_bytes"], row["mtime_ns"], row["sha256"])
+    return VideoRecord(
+        row["id"], file, row["status"], row["reason"], row["duration_s"] or 0.0, row["num_samples"], video
+    )
+
+
+def _vectors(buffer: Any, row: dict[str, Any]) -> np.ndarray:
+    """[T, R, D] float16, or [T, R, D/8] uint8, as the row says."""
+    dtype = np.uint8 if row["packed"] else np.float16
+    flat = np.frombuffer(buffer, dtype=dtype)
+    frames, regions = row["num_frames"], row["num_regions"]
+    return flat.reshape(frames, regions, -1) if flat.size else np.zeros((0, max(1, regions), 1), dtype)
+
+
+def _id_filter(ids: Sequence[str]) -> str:
+    quoted = ", ".join("'" + id.replace("'", "''") + "'" for id in ids)
+    return f"id IN ({quoted})"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

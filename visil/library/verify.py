@@ -1,0 +1,115 @@
+"""Checks everything a library promises about its table and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visil.library.files import content_hash
+from visil.library.store import FAILED, OK, STRETCH_FRAMES, Store, VideoRecord
+from visil.model.descriptors import part_edges
+from visil.model.model import Model
+
+NORM_TOLERANCE = 5e-3  # half precision of unit vectors
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that does not hold. `damage` is False where only a file outside the library changed."""
+
+    id: str
+    problem: str
+    damage: bool
+
+
+def check_library(
+    store: Store,
+    model: Model,
+    records: dict[str, VideoRecord],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Finding]:
+    """Every row, then every file.
+
+    Rows: stretches complete and unique, equal facts in all of them, vectors of the bundle's size, finite and not longer
+    than 1, times increasing and within the video, one unit descriptor a part. Ids and paths: unique. Files: there, and
+    with the content that was indexed.
+    """
+    findings: list[Finding] = []
+    rows_of: dict[str, list[dict[str, Any]]] = {}
+    for row in store.rows():
+        findings += [Finding(row["id"], problem, True) for problem in _row_problems(row, model)]
+        rows_of.setdefault(row["id"], []).append({k: v for k, v in row.items() if k not in ("vectors", "times_s")})
+    for id, rows in rows_of.items():
+        findings += [Finding(id, problem, True) for problem in _video_problems(rows, model)]
+    by_path: dict[str, str] = {}
+    for record in records.values():
+        other = by_path.setdefault(record.file.path, record.id)
+        if other != record.id:
+            findings.append(Finding(record.id, f"stands for the same file as {other}", True))
+    for done, record in enumerate(records.values(), start=1):
+        problem = _file_problem(record)
+        if problem:
+            findings.append(Finding(record.id, problem, False))
+        if progress is not None:
+            progress(done, len(records))
+    return findings
+
+
+def _row_problems(row: dict[str, Any], model: Model) -> list[str]:
+    if row["status"] == FAILED:
+        return [] if not row["vectors"] else ["failed, and yet has vectors"]
+    problems = []
+    frames, regions = row["num_frames"], row["num_regions"]
+    expected = frames * regions * model.stored_dim * model.stored_dtype.itemsize
+    if not len(row["vectors"]) == row["vector_bytes"] == expected:
+        return [f"stretch {row['stretch']}: {len(row['vectors'])} bytes of vectors, expected {expected}"]
+    if model.stored_dtype == np.float16 and frames:
+        vectors = np.frombuffer(row["vectors"], np.float16).astype(np.float32).reshape(-1, model.stored_dim)
+        norms = np.linalg.norm(vectors, axis=1)
+        if not np.isfinite(norms).all() or norms.max() > 1 + NORM_TOLERANCE:
+            problems.append(f"stretch {row['stretch']}: vectors that are not finite or longer than 1")
+    times_s = np.array(row["times_s"])
+    if len(times_s) != frames or (np.diff(times_s) < 0).any() or (frames and not 0 <= times_s[0] <= times_s[-1]):
+        problems.append(f"stretch {row['stretch']}: {len(times_s)} times for {frames} frames, or not in order")
+    if row["num_stretches"] > 1 and row["stretch"] < row["num_stretches"] - 1 and frames != STRETCH_FRAMES:
+        problems.append(f"stretch {row['stretch']}: {frames} frames, expected {STRETCH_FRAMES}")
+    return problems
+
+
+def _video_problems(rows: list[dict[str, Any]], model: Model) -> list[str]:
+    first = rows[0]
+    if sorted(row["stretch"] for row in rows) != list(range(first["num_stretches"])):
+        return [f"stretches {sorted(row['stretch'] for row in rows)} of {first['num_stretches']}"]
+    own = {"stretch", "num_frames", "vector_bytes", "descriptors"}
+    problems = [
+        f"{key} differs between its stretches" for key in first if key not in own and any(r[key] != first[key] for r in rows)
+    ]
+    frames = sum(row["num_frames"] for row in rows)
+    if (first["status"] == OK) != (frames > 0):
+        problems.append(f"status {first['status']} with {frames} frames")
+    if frames > first["num_samples"]:
+        problems.append(f"{frames} frames kept of {first['num_samples']} samples")
+    descriptors = np.array([d for row in rows for d in row["descriptors"]], dtype=np.float32)
+    num_parts = len(part_edges(frames, model.settings.part_samples)) - 1 if frames else 0
+    if len(descriptors) != num_parts:
+        problems.append(f"{len(descriptors)} descriptors for {num_parts} parts")
+    elif num_parts and not np.allclose(np.linalg.norm(descriptors, axis=1), 1, atol=NORM_TOLERANCE):
+        problems.append("descriptors that are not unit vectors")
+    return problems
+
+
+def _file_problem(record: VideoRecord) -> str | None:
+    path = Path(record.file.path)
+    try:
+        if path.stat().st_size == record.file.size_bytes and content_hash(path) == record.file.sha256:
+            return None
+    except FileNotFoundError:
+        return f"its file is gone: {path}"
+    except OSError as error:
+        return f"its file cannot be read: {path} ({error.strerror or error})"
+    return f"its file has changed since it was indexed: {path}; index it again"

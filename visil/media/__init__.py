@@ -1,0 +1,1 @@
+"""Files -> Frames: readers, sampling by presentation time, resizing, decoding in worker processes."""

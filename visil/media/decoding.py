@@ -1,0 +1,207 @@
+"""Decodes many files in worker processes.
+
+    paths ─► [workers, one file each at a time] ─► (index, Frames ... | DecodeEnd)
+             this module
+
+A worker is a plain subprocess (`visil.media.worker`), not a multiprocessing child: nothing of the caller's main
+module runs again, so a ten-line script needs no main guard, and nothing is unpickled that came from a decoder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visil.errors import MediaError
+from visil.media.preprocessing import MAX_SIDE_PX, Preprocessing
+from visil.media.reader import CHUNK_SAMPLES
+from visil.media.worker import LENGTHS
+from visil.values import Frames, VideoInfo
+
+MAX_HEADER_BYTES = 1 << 20
+MAX_PIXEL_BYTES = CHUNK_SAMPLES * MAX_SIDE_PX * MAX_SIDE_PX * 3 * 4
+
+
+@dataclass(frozen=True)
+class DecodeEnd:
+    """The last event of a file. `error` is one line saying why it could not be read, or None."""
+
+    error: str | None
+
+
+def read_frames(path: Path, preprocessing: Preprocessing) -> Iterator[Frames]:
+    """Chunks of one video, decoded in a worker process.
+
+    Raises:
+        MediaError: the file is not a readable video.
+    """
+    with closing(decode_files([path], preprocessing, workers=1)) as events:
+        for _, event in events:
+            if isinstance(event, Frames):
+                yield event
+            elif event.error is not None:
+                raise MediaError(event.error)
+
+
+def decode_files(
+    paths: Iterable[Path], preprocessing: Preprocessing, *, workers: int
+) -> Iterator[tuple[int, Frames | DecodeEnd]]:
+    """Events of all files, those of different files interleaved, those of one file in order.
+
+    Args:
+        workers: number of processes; the events of a file do not depend on it.
+
+    Yields:
+        (index of the path, Frames) and, once a file, (index, DecodeEnd). A file that crashes its worker ends with
+        an error and costs one worker restart. At most a few chunks a worker wait in memory.
+    """
+    remaining = iter(enumerate(paths))
+    take = threading.Lock()
+    events: queue.Queue[tuple[int, Frames | DecodeEnd] | BaseException | None] = queue.Queue(maxsize=2 * workers)
+    stop = threading.Event()
+    crew = [_Worker() for _ in range(workers)]
+
+    def put(event: tuple[int, Frames | DecodeEnd] | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return events.put(event, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def serve(worker: _Worker) -> None:
+        try:
+            while not stop.is_set():
+                with take:
+                    index, path = next(remaining, (None, None))
+                if index is None or path is None:
+                    break
+                for event in worker.decode(path, preprocessing):
+                    put((index, event))
+                    if stop.is_set():
+                        return
+            put(None)
+        except BaseException as error:  # raised again in the consumer's thread
+            put(error)
+
+    threads = [threading.Thread(target=serve, args=(worker,), daemon=True) for worker in crew]
+    try:
+        for thread in threads:
+            thread.start()
+        finished = 0
+        while finished < workers:
+            event = events.get()
+            if event is None:
+                finished += 1
+            elif isinstance(event, BaseException):
+                raise event
+            else:
+                yield event
+    finally:
+        stop.set()
+        for worker in crew:
+            worker.stop()
+        for thread in threads:
+            thread.join()
+
+
+class _Worker:
+    """A decoding process that is started when first needed and again after a crash."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def decode(self, path: Path, preprocessing: Preprocessing) -> Iterator[Frames | DecodeEnd]:
+        request = json.dumps({"path": os.path.abspath(path), "preprocessing": asdict(preprocessing)})
+        try:
+            process = self._running()
+            assert process.stdin is not None
+            process.stdin.write(request.encode() + b"\n")
+            process.stdin.flush()
+            while True:
+                header, pixels = self._read_message(process)
+                if header["kind"] == "end":
+                    yield DecodeEnd(header["error"])
+                    return
+                yield _frames(header, pixels)
+        except (EOFError, OSError, ValueError, KeyError, TypeError):
+            if self._stopped:
+                return
+            self._end_process()
+            yield DecodeEnd(f"{path}: the decoder crashed on this file")
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._end_process()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._stopped:
+                raise EOFError
+            if self._process is None:
+                package_root = str(Path(__file__).resolve().parents[2])
+                inherited = os.environ.get("PYTHONPATH")
+                self._process = subprocess.Popen(
+                    # -P: a file called numpy.py in the folder of somebody's videos must not be imported.
+                    [sys.executable, "-P", "-m", "visil.media.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package_root, inherited]))},
+                    start_new_session=True,  # Ctrl-C is the parent's to handle
+                )
+            return self._process
+
+    def _end_process(self) -> None:
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except BrokenPipeError:
+                pass  # a request that the dead worker never read
+
+    def _read_message(self, process: subprocess.Popen[bytes]) -> tuple[dict[str, Any], bytes]:
+        header_bytes, pixel_bytes = LENGTHS.unpack(self._read(process, LENGTHS.size))
+        if header_bytes > MAX_HEADER_BYTES or pixel_bytes > MAX_PIXEL_BYTES:
+            raise ValueError("message too large")
+        return json.loads(self._read(process, header_bytes)), self._read(process, pixel_bytes)
+
+    @staticmethod
+    def _read(process: subprocess.Popen[bytes], count: int) -> bytes:
+        assert process.stdout is not None
+        block = process.stdout.read(count)
+        if len(block) < count:
+            raise EOFError
+        return block
+
+
+def _frames(header: dict[str, Any], pixels: bytes) -> Frames:
+    if prod(header["shape"]) != len(pixels):
+        raise ValueError("frames of another size than announced")
+    video = {k: tuple(v) if isinstance(v, list) else v for k, v in header["video"].items()}
+    return Frames(
+        np.frombuffer(pixels, dtype=np.uint8).reshape(header["shape"]),
+        np.array(header["times_s"], dtype=np.float64),
+        VideoInfo(**video),
+        header["duration_s"],
+        header["warning"],
+    )

@@ -1,0 +1,310 @@
+"""Reads video files with PyAV (FFmpeg).
+
+    file ─► [decoded pictures ─► sampling ─► resize, crop ─► Frames]
+             this module puts sampling.py and preprocessing.py behind FFmpeg's decoders
+
+Only local files of the listed containers are opened: no network protocol, no playlist that pulls in other files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from visil.errors import MediaError
+from visil.media.preprocessing import Preprocessing, centre_crop, output_size, resize_cubic_opencv
+from visil.media.reader import CHUNK_SAMPLES
+from visil.media.sampling import (
+    FALLBACK_FPS,
+    ShownFrame,
+    opencv_step,
+    sample_as_ffmpeg,
+    sample_as_opencv,
+    sample_by_time,
+)
+from visil.values import Frames, VideoInfo
+
+MAX_PICTURE_PX = 8192 * 8192  # 8K panoramas pass, decompression bombs do not
+MAX_SAMPLES = 500_000  # 139 h at 1 fps: beyond it the timestamps are broken, not the video long
+SWSCALE_BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,gif,apng,ogg,h264,hevc,"
+    "av1,obu,ivf,mxf,gxf,wtv,dv,rm,nut,mjpeg,swf,yuv4mpegpipe,vc1,nsv,roq,bink,smk,dxa,amv,avs,cavsvideo"
+)
+# Not videos, but worth the right reason: sound and stills.
+NOT_VIDEO_CONTAINERS = (
+    "mp3,wav,flac,aac,ac3,aiff,caf,amr,ape,w64,png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe,svg_pipe,jpegxl_pipe"
+)
+
+
+class PyAVReader:
+    """The default reader; see `FrameReader`."""
+
+    def read(self, path: Path, preprocessing: Preprocessing) -> Iterator[Frames]:
+        rate = Fraction(preprocessing.fps).limit_denominator(10_000)
+        with _Decoding(path) as decoding:
+            chunks = _chunks(decoding, preprocessing, rate)
+            first = next(chunks, None)
+            if first is None:
+                raise MediaError(f"{path}: too short for the `{preprocessing.sampling}` sampler: no frame is taken")
+            if len(first) >= preprocessing.min_samples:
+                yield first
+                yield from chunks
+                return
+            wanted = min(preprocessing.min_samples, decoding.num_frames)
+            if wanted <= len(first):
+                yield first
+                return
+            dense_rate = wanted / decoding.end_s
+        # A short video: decode it once more, evenly. Its length was unknown until its last frame had been decoded.
+        with _Decoding(path) as decoding:
+            yield from _chunks(decoding, preprocessing, dense_rate)
+
+
+def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndarray:
+    """A still picture as a frame, uint8 RGB [1, H, W, 3].
+
+    Raises:
+        MediaError: not a picture.
+    """
+    try:
+        with av.open(f"file:{source}" if isinstance(source, Path) else source) as container:
+            picture = next(container.decode(video=0))
+    except (OSError, ValueError, IndexError, StopIteration) as error:
+        raise MediaError(f"{source}: not a picture ({_reason(error)})") from error
+    if picture.width * picture.height > MAX_PICTURE_PX:
+        raise MediaError(f"{source}: {picture.width} x {picture.height} px are more than the limit of {MAX_PICTURE_PX} px")
+    size = (picture.width, picture.height)
+    return np.ascontiguousarray(_picture(picture, preprocessing, VideoInfo(size, size, size, 0, "still", 0.0)))[None]
+
+
+class _Decoding:
+    """One pass over the shown frames of a file; counts what it has seen."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.num_frames = 0
+        self.decoded_any = False
+        self.first_s = Fraction(0)
+        self.end_s = Fraction(0)
+        self.warning = ""
+        try:
+            self.container = av.open(
+                f"file:{path}",
+                metadata_errors="replace",
+                container_options={
+                    "format_whitelist": f"{CONTAINERS},{NOT_VIDEO_CONTAINERS}",
+                    "protocol_whitelist": "file",
+                },
+            )
+        except (OSError, ValueError) as error:  # av's errors are OSError or ValueError by kind
+            raise MediaError(f"{path}: {_open_failure(path, error)}") from error
+        streams = [s for s in self.container.streams.video if not s.disposition & s.disposition.attached_pic]
+        try:
+            if not streams:
+                kinds = {"cover picture" if s.type == "video" else s.type for s in self.container.streams}
+                raise MediaError(f"{path}: no video stream (it holds: {', '.join(sorted(kinds)) or 'nothing'})")
+            if self.container.format.name.endswith("_pipe"):
+                raise MediaError(f"{path}: a still picture, not a video")
+            self.stream = streams[0]
+            self.codec = self.stream.codec_context
+            if self.codec is None:
+                raise MediaError(f"{path}: no decoder for its video stream")
+            self._refuse_huge(self.codec.width, self.codec.height)
+            # One thread: decoding of damaged streams must not depend on timing; files are decoded in parallel.
+            self.codec.thread_count = 1
+            self.codec.options = {"max_pixels": str(MAX_PICTURE_PX)}
+            self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
+        except BaseException:
+            self.container.close()
+            raise
+
+    def __enter__(self) -> _Decoding:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+    @property
+    def reported_fps(self) -> float | None:
+        return float(self.stream.guessed_rate) if self.stream.guessed_rate else None
+
+    @property
+    def start_on_file_axis_s(self) -> Fraction:
+        """First shown frame on the axis whose zero is the start of the earliest stream, seconds."""
+        container_start_s = Fraction(self.container.start_time or 0, av.time_base)
+        return self.first_s - container_start_s
+
+    def frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
+        """Shown frames in presentation order. A frame is shown until the next one, the last for its own duration.
+
+        A frame without a timestamp follows one frame duration after the frame before; a frame that is not later
+        than the one before is dropped (overlapping fragments, damaged timestamps).
+        """
+        shown: tuple[Fraction, Fraction, av.VideoFrame] | None = None
+        for frame in self._decoded():
+            nominal_s = self._own_duration_s(frame)
+            if shown is None:
+                time_s = self.first_s = self._timestamp_s(frame) or Fraction(0)
+            else:
+                stamped = self._timestamp_s(frame)
+                time_s = stamped if stamped is not None else shown[0] + shown[1]
+                if time_s <= shown[0]:
+                    continue
+                yield self._shown(shown, until_s=time_s)
+            shown = (time_s, nominal_s, frame)
+        if shown is None:
+            raise MediaError(f"{self.path}: no frame could be decoded")
+        yield self._shown(shown, until_s=shown[0] + shown[1])
+
+    def _shown(
+        self, frame: tuple[Fraction, Fraction, av.VideoFrame], *, until_s: Fraction
+    ) -> ShownFrame[av.VideoFrame]:
+        time_s, _, picture = frame
+        self.num_frames += 1
+        self.end_s = until_s - self.first_s
+        return ShownFrame(time_s - self.first_s, until_s - time_s, picture)
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        try:
+            for packet in self.container.demux(self.stream):
+                try:
+                    pictures = packet.decode()
+                except av.InvalidDataError:
+                    continue  # a damaged packet costs its own frames, not the rest of the video
+                for picture in pictures:
+                    self._refuse_huge(picture.width, picture.height)
+                    self.decoded_any = True
+                    yield picture
+        except (OSError, ValueError) as error:
+            if not self.decoded_any:
+                raise MediaError(f"{self.path}: cannot be decoded ({_reason(error)})") from error
+            self.warning = f"decoding stopped early ({_reason(error)})"  # the frames before it count
+
+    def _timestamp_s(self, frame: av.VideoFrame) -> Fraction | None:
+        if frame.pts is None or frame.time_base is None:
+            return None
+        return frame.pts * Fraction(frame.time_base)
+
+    def _own_duration_s(self, frame: av.VideoFrame) -> Fraction:
+        if frame.duration and frame.time_base:
+            return frame.duration * Fraction(frame.time_base)
+        return self.nominal_s
+
+    def _refuse_huge(self, width: int, height: int) -> None:
+        if width * height > MAX_PICTURE_PX:
+            raise MediaError(
+                f"{self.path}: pictures of {width} x {height} px are larger than the limit of {MAX_PICTURE_PX} px"
+            )
+
+
+def _chunks(decoding: _Decoding, preprocessing: Preprocessing, rate: Fraction) -> Iterator[Frames]:
+    """Sample, resize and stack; nothing at all if the sampler takes no frame."""
+    images: list[np.ndarray] = []
+    times_s: list[float] = []
+    video: VideoInfo | None = None
+    previous: ShownFrame[av.VideoFrame] | None = None
+    for num_samples, (time_s, frame) in enumerate(_samples(decoding, preprocessing, rate)):
+        if num_samples >= MAX_SAMPLES:
+            raise MediaError(f"{decoding.path}: its timestamps span more than {MAX_SAMPLES} samples; re-encode it")
+        if video is None:
+            video = _video_info(decoding, frame.picture)
+        if len(images) == CHUNK_SAMPLES:  # yielded late, so that the last chunk knows the end of the video
+            yield _frames(decoding, images, times_s, video)
+            images, times_s = [], []
+        if previous is None or frame.picture is not previous.picture:
+            image = _picture(frame.picture, preprocessing, video)
+        previous = frame
+        images.append(image)
+        times_s.append(float(time_s))
+    if video is not None:
+        yield _frames(decoding, images, times_s, video)
+
+
+def _frames(decoding: _Decoding, images: list[np.ndarray], times_s: list[float], video: VideoInfo) -> Frames:
+    return Frames(np.ascontiguousarray(np.stack(images)), np.array(times_s), video, float(decoding.end_s), decoding.warning)
+
+
+def _samples(
+    decoding: _Decoding, preprocessing: Preprocessing, rate: Fraction
+) -> Iterator[tuple[Fraction, ShownFrame[av.VideoFrame]]]:
+    if preprocessing.sampling == "opencv":
+        try:
+            step = opencv_step(decoding.reported_fps, preprocessing.fps)
+        except ValueError as error:
+            raise MediaError(f"{decoding.path}: {error}") from error
+        yield from sample_as_opencv(decoding.frames(), step)
+    elif preprocessing.sampling == "ffmpeg":
+        frames = decoding.frames()
+        first = next(frames)  # now the start is known
+        yield from sample_as_ffmpeg(chain([first], frames), rate, decoding.start_on_file_axis_s)
+    else:
+        yield from sample_by_time(decoding.frames(), rate)
+
+
+def _video_info(decoding: _Decoding, picture: av.VideoFrame) -> VideoInfo:
+    coded = (picture.width, picture.height)
+    turned = picture.rotation % 180 != 0
+    rotated = coded[::-1] if turned else coded
+    aspect = Fraction(decoding.stream.sample_aspect_ratio or 1)
+    wide = Fraction(coded[0]) * aspect if aspect >= 1 else Fraction(coded[0])
+    high = Fraction(coded[1]) if aspect >= 1 else coded[1] / aspect
+    square = (max(1, round(wide)), max(1, round(high)))
+    return VideoInfo(
+        coded_size_px=coded,
+        rotated_size_px=rotated,
+        square_pixel_size_px=square[::-1] if turned else square,
+        rotation_deg=picture.rotation % 360,
+        codec=decoding.codec.name,
+        start_offset_s=float(decoding.first_s),
+    )
+
+
+def _picture(frame: av.VideoFrame, preprocessing: Preprocessing, video: VideoInfo) -> np.ndarray:
+    """One decoded frame, turned for display and brought to the input size, uint8 RGB [H, W, 3].
+
+    The size comes from the first frame, so that a stream that changes its size gives frames of one size. The
+    published modes do not know the sample aspect ratio.
+    """
+    by_time = preprocessing.sampling == "time"
+    width, height = output_size(*(video.square_pixel_size_px if by_time else video.rotated_size_px), preprocessing)
+    quarter_turns = round(frame.rotation / 90) % 4
+    if preprocessing.interpolation == "opencv-cubic":
+        image = np.rot90(_rgb(frame, frame.width, frame.height), quarter_turns)
+        image = resize_cubic_opencv(image, preprocessing.size_px / min(image.shape[:2]))
+    else:
+        size = (height, width) if quarter_turns % 2 else (width, height)
+        image = np.rot90(_rgb(frame, *size), quarter_turns)
+    if preprocessing.crop_px is not None:
+        image = centre_crop(image, preprocessing.crop_px)
+    return image
+
+
+def _rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+    return frame.reformat(
+        width=width, height=height, format="rgb24", interpolation=SWSCALE_BICUBIC, threads=1
+    ).to_ndarray()
+
+
+def _open_failure(path: Path, error: Exception) -> str:
+    if not path.exists():
+        return "no such file"
+    if path.is_dir():
+        return "a folder, not a video"
+    if path.stat().st_size == 0:
+        return "the file is empty"
+    if isinstance(error, av.InvalidDataError):
+        return "not a video, or its headers are damaged"
+    return f"cannot be opened ({_reason(error)})"
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,43 @@
+"""Bundles by name: those inside the package and those in the platform's cache folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+
+from visil.errors import ModelError
+
+DEFAULT_BUNDLE = "untrained"
+DEFAULT_NOTICE = (
+    "using the untrained default bundle: fine for a demo, weak on strong edits; "
+    "pass --model BUNDLE for real work (scripts/make_bundle.py makes one)"
+)
+SUFFIX = ".safetensors"
+
+
+def bundle_folders() -> list[Path]:
+    """Where names are looked up, in this order."""
+    return [Path(__file__).parent / "bundles", Path(platformdirs.user_cache_dir("visil")) / "bundles"]
+
+
+def named_bundles() -> dict[str, Path]:
+    """Every bundle that can be loaded by name."""
+    found: dict[str, Path] = {}
+    for folder in reversed(bundle_folders()):
+        found.update({path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))})
+    return dict(sorted(found.items()))
+
+
+def find_bundle(name: str | Path) -> Path:
+    """The file of a bundle; an existing path wins over a name.
+
+    Raises:
+        ModelError: neither a file nor a known name.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    bundles = named_bundles()
+    if str(name) in bundles:
+        return bundles[str(name)]
+    raise ModelError(f"{name}: neither a bundle file nor a known name (known: {', '.join(bundles) or 'none'})")

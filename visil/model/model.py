@@ -1,0 +1,255 @@
+"""A loaded bundle: encodes videos and compares them.
+
+    Frames ─► [encode: backbone ─► regions ─► whitening ─► index] ─► EncodedVideo
+    EncodedVideo × EncodedVideo ─► [compare: frame similarity ─► comparator ─► Chamfer] ─► score
+
+The maths lies in the modules beside this one; here they meet devices, precision and files.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from visil.errors import DataError, MediaError, ModelError
+from visil.media.blank import has_content
+from visil.media.decoding import read_frames
+from visil.model.backbone import Backbone
+from visil.model.binarization import pack_signs
+from visil.model.bundle import Bundle, check_picture, load_bundle
+from visil.model.catalogue import DEFAULT_BUNDLE, find_bundle
+from visil.model.descriptors import part_descriptors
+from visil.model.network import SimilarityNetwork
+from visil.model.regions import region_vectors
+from visil.model.whitening import Whitening
+from visil.values import Comparison, EncodedVideo, Frames, RegionVectors, VideoInfo
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CHECK_TOLERANCE = 2e-3  # float16 storage and other convolution kernels; a wrong stride or padding differs by 0.1
+
+
+def load_model(name: str | Path = DEFAULT_BUNDLE, *, device: str = "auto", precision: str = "fp32") -> Model:
+    """Load a bundle by path, or by name from the package or the cache folder.
+
+    Args:
+        device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`.
+        precision: `fp32`, or `bf16` / `fp16` for networks and matrix products (faster, less exact).
+
+    Raises:
+        ModelError: no such bundle, a damaged one, or no such device.
+    """
+    return Model(load_bundle(find_bundle(name)), device=device, precision=precision)
+
+
+class Model:
+    """Encodes and compares videos as its bundle says."""
+
+    def __init__(self, bundle: Bundle, *, device: str = "auto", precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise ModelError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        self.bundle = bundle
+        self.settings = bundle.settings
+        self.device = _device(device)
+        self.precision = precision
+        self.whitening = _whitening(bundle)
+        self.dim = self._vector_dim()
+        self.network = SimilarityNetwork(self.settings.network, self.dim)
+        parts = {
+            f"{part}.{name}": tensor
+            for part in ("attention", "binarization", "comparator")
+            for name, tensor in bundle.part(part).items()
+        }
+        load_strictly(self.network, parts, f"bundle {self.settings.name!r}")
+        self.network.to(self.device).eval()
+        if self.whitening is not None:
+            self.whitening.to(self.device).eval()
+
+    def __repr__(self) -> str:
+        return f"Model({self.settings.name!r}, {self.bundle.hash[:12]}, device={self.device}, {self.precision})"
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """Built when the first picture is encoded: importing timm takes seconds, and a search by id needs none."""
+        preprocessing = self.settings.preprocessing
+        backbone = Backbone(self.settings.backbone, mean=preprocessing.mean, std=preprocessing.std)
+        load_strictly(backbone.network, self.bundle.part("backbone"), f"bundle {self.settings.name!r}")
+        return backbone.to(self.device)
+
+    @property
+    def stored_dtype(self) -> np.dtype:
+        """float16 region vectors, or packed signs."""
+        return np.dtype(np.float16 if self.settings.network.bits is None else np.uint8)
+
+    @property
+    def stored_dim(self) -> int:
+        """Length of the last axis of stored vectors."""
+        bits = self.settings.network.bits
+        return self.dim if bits is None else bits // 8
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Half-precision compute where it was asked for."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision])
+
+    @torch.inference_mode()
+    def region_vectors(self, images: np.ndarray) -> Tensor:
+        """Pictures uint8 [T, H, W, 3] -> whitened unit vectors float32 [T, R, D], before attention or binarization."""
+        with self.autocast():
+            maps = self.backbone(torch.tensor(images, device=self.device))
+        regions = self.settings.regions
+        vectors = region_vectors(
+            [m.float() for m in maps], regions.scheme, strides=self.backbone.strides, grid=regions.grid
+        )  # [T, R, sum C]
+        return vectors if self.whitening is None else self.whitening(vectors)
+
+    def encode(self, path: str | Path) -> EncodedVideo:
+        """Decode a video in a worker process and encode it.
+
+        Raises:
+            MediaError: the file is not a readable video.
+        """
+        encoder = VideoEncoder(self)
+        for frames in read_frames(Path(path), self.settings.preprocessing):
+            encoder.add(frames)
+        return encoder.finish()
+
+    def compare(self, query: str | Path | EncodedVideo, video: str | Path | EncodedVideo) -> Comparison:
+        """Both directions of the fine score and the frame-to-frame similarity matrix of a pair.
+
+        Raises:
+            MediaError: a file is not a readable video.
+            DataError: a video has no frame with content: such a pair has no score.
+        """
+        sides = []
+        for side in (query, video):
+            encoded = side if isinstance(side, EncodedVideo) else self.encode(side)
+            if not encoded.has_content:
+                raise DataError(f"{side}: every frame is blank, so it has no score")
+            sides.append(self.on_device(encoded.region_vectors.vectors))
+        similarity = self.frame_similarity(sides[0], sides[1])
+        reverse = self.frame_similarity(sides[1], sides[0])
+        return Comparison(
+            score=self.score_of_similarity(similarity) / 2 + 0.5,
+            reverse_score=self.score_of_similarity(reverse) / 2 + 0.5,
+            similarity=similarity.cpu().numpy(),
+        )
+
+    @torch.inference_mode()
+    def frame_similarity(self, query: Tensor, target: Tensor) -> Tensor:
+        """Frame-to-frame similarity float32 [Tq, Tt] of indexed vectors [T, R, D] on the device."""
+        with self.autocast():
+            return self.network.frame_similarity(query, target).float()
+
+    @torch.inference_mode()
+    def score_of_similarity(self, similarity: Tensor) -> float:
+        """Raw score in [-1, 1] of a whole frame-to-frame similarity matrix [Tq, Tt]."""
+        with self.autocast():
+            return float(self.network.score_of_similarity(similarity))
+
+    def on_device(self, vectors: np.ndarray) -> Tensor:
+        """Stored vectors as the network takes them: float32, or packed signs as they are."""
+        tensor = torch.as_tensor(vectors).to(self.device)
+        return tensor if tensor.dtype == torch.uint8 else tensor.float()
+
+    def check(self) -> float:
+        """Largest difference between the fixed picture's region vectors here and those in the bundle."""
+        here = self.region_vectors(check_picture(self.settings.preprocessing)).cpu()
+        return float((here - self.bundle.tensors["check.region_vectors"].float()).abs().max())
+
+    def _vector_dim(self) -> int:
+        if self.whitening is not None:
+            return self.whitening.projection.shape[1]
+        return self.bundle.tensors["check.region_vectors"].shape[-1]
+
+
+class VideoEncoder:
+    """Encodes one video chunk by chunk: region vectors stay, pictures go."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._vectors: list[np.ndarray] = []
+        self._frame_means: list[np.ndarray] = []
+        self._times_s: list[np.ndarray] = []
+        self._num_samples = 0
+        self._duration_s = 0.0
+        self._video: VideoInfo | None = None
+        self._warning = ""
+
+    @torch.inference_mode()
+    def add(self, frames: Frames) -> None:
+        """Encode the next chunk; frames without content are left out where the bundle says so."""
+        model = self._model
+        self._video, self._duration_s, self._warning = frames.video, frames.duration_s, frames.warning
+        self._num_samples += len(frames)
+        images, times_s = frames.images, frames.times_s
+        if model.settings.preprocessing.skip_blank:
+            kept = has_content(images)
+            images, times_s = images[kept], times_s[kept]
+        if len(images) == 0:
+            return
+        vectors = model.region_vectors(images)  # [T, R, D]
+        indexed = model.network.index(vectors)
+        packed = model.settings.network.bits is not None
+        self._vectors.append(pack_signs(indexed).cpu().numpy() if packed else indexed.half().cpu().numpy())
+        self._frame_means.append(vectors.mean(dim=1).cpu().numpy())
+        self._times_s.append(times_s)
+
+    def finish(self) -> EncodedVideo:
+        """The encoded video.
+
+        Raises:
+            MediaError: there was no frame at all.
+        """
+        if self._video is None:
+            raise MediaError("no frame was decoded")
+        model = self._model
+        nothing = np.zeros((0, 1, model.stored_dim), dtype=model.stored_dtype)
+        vectors = np.concatenate(self._vectors) if self._vectors else nothing
+        means = np.concatenate([np.zeros((0, model.dim)), *self._frame_means])
+        return EncodedVideo(
+            region_vectors=RegionVectors(vectors, np.concatenate([np.zeros(0), *self._times_s])),
+            descriptors=part_descriptors(means, model.settings.part_samples),
+            num_samples=self._num_samples,
+            duration_s=self._duration_s,
+            video=self._video,
+            warning=self._warning,
+        )
+
+
+def _whitening(bundle: Bundle) -> Whitening | None:
+    tensors = bundle.part("whitening")
+    if not tensors:
+        return None
+    try:
+        return Whitening(tensors["mean"], tensors["projection"])
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"bundle {bundle.settings.name!r}: its whitening is not valid ({error})") from error
+
+
+def load_strictly(module: torch.nn.Module, tensors: dict[str, Tensor], owner: str) -> None:
+    """Fill a module with exactly these tensors; batch counters, which nothing reads, may be absent."""
+    present = {**{n: b for n, b in module.state_dict().items() if n.endswith("num_batches_tracked")}, **tensors}
+    try:
+        module.load_state_dict(present, strict=True)
+    except RuntimeError as error:
+        raise ModelError(f"{owner}: tensors do not fit its settings: {' '.join(str(error).split())}") from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+    return device

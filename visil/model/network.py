@@ -1,0 +1,223 @@
+"""The ViSiL network: region vectors of two videos -> score.
+
+    Frames ─ backbone, regions, whitening ─► region vectors
+                [index ─► frame similarity ─► comparator, clip ─► Chamfer] ─► score
+                                     this module
+
+Puts attention, binarization, similarity and comparator together; the variants of the papers are settings:
+
+    ViSiL_f    NetworkSettings()
+    ViSiL_v    NetworkSettings(attention="linear", comparator_padding="replicate")
+    DnS f_A    NetworkSettings(attention="sigmoid", comparator_padding="zeros")       also S2VS
+    DnS f_B    NetworkSettings(bits=512, comparator_padding="zeros")
+
+Source: ViSiL (ICCV 2019); DnS (IJCV 2022), fine-grained students.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import pack, rearrange, repeat, unpack
+from torch import Tensor, nn
+
+from visil.model import attention, comparator
+from visil.model.attention import Attention
+from visil.model.binarization import Binarization
+from visil.model.comparator import Comparator
+from visil.model.similarity import chamfer_similarity, frame_similarity, symmetric_chamfer_similarity
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Which parts a network has.
+
+    Attributes:
+        attention: kind of `Attention`, or None.
+        bits: length of sign codes, or None for float vectors. Excludes attention.
+        comparator_padding: `replicate` or `zeros`; None: the score is the Chamfer of the plain matrix.
+        pooling: of the comparator.
+        symmetric: both Chamfer similarities average both directions. With a comparator the score still
+            depends on which side is the query, since its kernels do not treat rows and columns alike (also in
+            the published "symmetric" networks): average score(q, t) and score(t, q) where a pair is promised
+            one score.
+    """
+
+    attention: str | None = None
+    bits: int | None = None
+    comparator_padding: str | None = None
+    pooling: bool = True
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        if self.attention is not None and self.bits is not None:
+            raise ValueError(f"attention and bits exclude each other, got {self.attention!r} and {self.bits}")
+        if self.attention not in (None, *attention.KINDS):
+            raise ValueError(f"attention must be one of {', '.join(attention.KINDS)}, got {self.attention!r}")
+        if self.bits is not None and self.bits < 1:
+            raise ValueError(f"bits must be positive, got {self.bits}")
+        if self.comparator_padding not in (None, *comparator.PADDINGS):
+            raise ValueError(
+                f"padding must be one of {', '.join(comparator.PADDINGS)}, got {self.comparator_padding!r}"
+            )
+
+
+class SimilarityNetwork(nn.Module):
+    """Scores pairs of videos by their region vectors.
+
+    `index` is applied once a video; everything below it takes indexed vectors: float [T, R, D], sign codes
+    [T, R, bits], or packed sign codes uint8 [T, R, bits/8] (`pack_signs` of `index`).
+
+    Args:
+        settings: which parts there are.
+        dim: D of the region vectors.
+    """
+
+    def __init__(self, settings: NetworkSettings, dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.dim = dim
+        self.attention = Attention(dim, settings.attention) if settings.attention else None
+        self.binarization = Binarization(dim, settings.bits) if settings.bits else None
+        self.comparator = (
+            Comparator(settings.comparator_padding, pooling=settings.pooling)
+            if settings.comparator_padding
+            else None
+        )
+
+    @property
+    def min_frames(self) -> int:
+        """The fewest frames a scored video may have; see `repeat_short`."""
+        return self.comparator.min_frames if self.comparator else 1
+
+    def index(self, vectors: Tensor) -> Tensor:
+        """What is stored of a video: its region vectors [..., D] weighted by attention, or as sign codes."""
+        if vectors.shape[-1] != self.dim:
+            raise ValueError(f"expected region vectors of {self.dim} dimensions, got {[*vectors.shape]}")
+        if self.attention:
+            return self.attention(vectors)
+        if self.binarization:
+            return self.binarization(vectors)
+        return vectors
+
+    def repeat_short(self, items: Tensor, dim: int = -3) -> Tensor:
+        """Double a video [..., T, R, D] until the comparator can read it: 1 -> 4, 2 -> 4, 3 -> 6 frames.
+
+        The whole sequence is repeated along `dim`, as in all published systems; doing so to the rows or columns of a
+        similarity matrix is the same.
+        """
+        if items.shape[dim] == 0:
+            raise ValueError(f"a video without frames has no score: {[*items.shape]}; leave it out")
+        while items.shape[dim] < self.min_frames:
+            items = torch.cat([items, items], dim=dim)
+        return items
+
+    def frame_similarity(self, query: Tensor, target: Tensor) -> Tensor:
+        """Indexed vectors [..., Tq, R, D] and [..., Tt, R, D] -> matrix [..., Tq, Tt] in [-1, 1]."""
+        matrix = frame_similarity(query, target, symmetric=self.settings.symmetric)
+        if self.settings.bits and query.dtype != torch.uint8:  # packed codes are divided already
+            matrix = matrix / self.settings.bits
+        return matrix
+
+    def refine(
+        self, matrix: Tensor, *, query_lengths: Tensor | None = None, target_lengths: Tensor | None = None
+    ) -> Tensor:
+        """Comparator and clipping: [..., Tq, Tt] -> [..., Tq // 4, Tt // 4] in [-1, 1].
+
+        Full size without pooling; the matrix itself without a comparator. The unclipped map, which the
+        regularisation of training looks at, is `network.comparator(matrix)`. Lengths: see `Comparator`.
+        """
+        if self.comparator is None:
+            return matrix
+        batch, shape = pack([matrix], "* i j")
+        refined = self.comparator(batch, query_lengths=query_lengths, target_lengths=target_lengths)
+        return unpack(F.hardtanh(refined), shape, "* i j")[0]
+
+    def video_similarity(
+        self, refined: Tensor, *, query_mask: Tensor | None = None, target_mask: Tensor | None = None
+    ) -> Tensor:
+        """Score of a refined matrix, [..., h, w] -> [...] in [-1, 1]."""
+        chamfer = symmetric_chamfer_similarity if self.settings.symmetric else chamfer_similarity
+        return chamfer(refined, query_mask=query_mask, target_mask=target_mask)
+
+    def score(self, query: Tensor, target: Tensor) -> Tensor:
+        """Raw score [] in [-1, 1] of one pair of indexed videos [Tq, R, D] and [Tt, R, D], of any length."""
+        return self.score_of_similarity(self.frame_similarity(query, target))
+
+    def score_of_similarity(self, matrix: Tensor) -> Tensor:
+        """Raw scores [...] of whole frame-to-frame similarity matrices [..., Tq, Tt]: refine, then Chamfer."""
+        matrix = self.repeat_short(self.repeat_short(matrix, dim=-2), dim=-1)
+        return self.video_similarity(self.refine(matrix))
+
+    def score_matrix(
+        self,
+        queries: Tensor,
+        targets: Tensor,
+        *,
+        query_mask: Tensor | None = None,
+        target_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Raw scores [Bq, Bt] of all pairs of two batches of indexed videos.
+
+        All pairs are refined at once, and the comparator holds 128 bytes for each pair of frames: bound the
+        batches.
+
+        Args:
+            queries, targets: [Bq, Tq, R, D] and [Bt, Tt, R, D], padded at the end.
+            query_mask, target_mask: bool [Bq, Tq] and [Bt, Tt], True for real frames; None: all are.
+
+        Returns:
+            What `score` gives for every pair of unpadded videos.
+
+        Raises:
+            ValueError: a mask with a real frame behind a padded one, or a video without frames.
+        """
+        queries, query_lengths = self._repeat_short_in_batch(queries, query_mask)
+        targets, target_lengths = self._repeat_short_in_batch(targets, target_mask)
+        num_queries, num_targets = len(queries), len(targets)
+        matrix = self.frame_similarity(
+            rearrange(queries, "a i o d -> (a i) o d"), rearrange(targets, "b j p d -> (b j) p d")
+        )
+        matrix = rearrange(matrix, "(a i) (b j) -> (a b) i j", a=num_queries, b=num_targets)
+        if query_lengths is not None:
+            query_lengths = repeat(query_lengths, "a -> (a b)", b=num_targets)
+        if target_lengths is not None:
+            target_lengths = repeat(target_lengths, "b -> (a b)", a=num_queries)
+        refined = self.refine(matrix, query_lengths=query_lengths, target_lengths=target_lengths)
+        scores = self.video_similarity(
+            refined,
+            query_mask=self._refined_mask(query_lengths, refined.shape[-2]),
+            target_mask=self._refined_mask(target_lengths, refined.shape[-1]),
+        )
+        return rearrange(scores, "(a b) -> a b", a=num_queries)
+
+    def _repeat_short_in_batch(self, videos: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The batch with every short member repeated, and the members' lengths (None: all fill the batch)."""
+        if mask is None:
+            return self.repeat_short(videos), None
+        lengths = mask.sum(dim=-1)  # [B]
+        if mask.shape != videos.shape[:2] or (mask != _first(lengths, mask.shape[1])).any():
+            raise ValueError(
+                f"mask must be bool {[*videos.shape[:2]]} with the real frames first, got {[*mask.shape]}; "
+                "leave frames out before padding"
+            )
+        if (lengths == 0).any():
+            raise ValueError("a video without frames has no score; leave it out of the batch")
+        repeated = lengths
+        while (repeated < self.min_frames).any():
+            repeated = torch.where(repeated < self.min_frames, 2 * repeated, repeated)
+        num_frames = max(videos.shape[1], int(repeated.max()))
+        source = torch.arange(num_frames, device=videos.device) % rearrange(lengths, "b -> b 1")  # [B, T]
+        return videos.take_along_dim(rearrange(source, "b i -> b i 1 1"), dim=1), repeated
+
+    def _refined_mask(self, lengths: Tensor | None, size: int) -> Tensor | None:
+        if lengths is None:
+            return None
+        return _first(lengths // self.comparator.stride if self.comparator else lengths, size)
+
+
+def _first(lengths: Tensor, size: int) -> Tensor:
+    """bool [B, size], True for the first `length` items of every row."""
+    return torch.arange(size, device=lengths.device) < rearrange(lengths, "b -> b 1")
