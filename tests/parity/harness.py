@@ -76,7 +76,7 @@ def case(area: str, *kinds: str) -> Callable[[CaseFunction], CaseFunction]:
 
 
 def kinds_of(area: str) -> Kinds:
-    """The functions of an area, from `cases_<area>.py` beside this file; none if there is no such file."""
+    """The functions of an area, from `cases_<area>.py` beside this file; none without such a file."""
     module = f"{__package__}.cases_{area}"
     if area.isidentifier() and importlib.util.find_spec(module):
         importlib.import_module(module)
@@ -142,7 +142,9 @@ def run_case(folder: Path, kinds: Kinds, *, data: Path | None = None) -> Result:
         return Result(folder.name, FAILED, reason=f"{type(error).__name__}: {_one_line(error)}")
 
 
-def compare(name: str, produced: Arrays, expected: Mapping[str, np.ndarray], tolerance: Mapping[str, Any]) -> Result:
+def compare(
+    name: str, produced: Arrays, expected: Mapping[str, np.ndarray], tolerance: Mapping[str, Any]
+) -> Result:
     """|a - e| <= atol + rtol·|e| for every element of every array; names and shapes must be the same.
 
     Args:
@@ -150,7 +152,9 @@ def compare(name: str, produced: Arrays, expected: Mapping[str, np.ndarray], tol
     """
     missing, extra = sorted(set(expected) - set(produced)), sorted(set(produced) - set(expected))
     if missing or extra:
-        lists = [f"{word} {', '.join(names)}" for word, names in (("missing", missing), ("extra", extra)) if names]
+        lists = [
+            f"{word} {', '.join(names)}" for word, names in (("missing", missing), ("extra", extra)) if names
+        ]
         return Result(name, FAILED, reason="; ".join(lists))
     worst = Result(name, PASSED, error=0.0, tolerance="no array")
     worst_share = -1.0

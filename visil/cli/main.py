@@ -72,3 +72,7 @@ def main() -> None:
 def _end(message: str, status: int) -> None:
     print(" ".join(message.splitlines()), file=sys.stderr)
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,8 +4,8 @@
                               ─► bootstrap_interval]
 
 Equal scores count as one group, so that no value depends on the order in which they happen to lie. Relevant
-videos that were not retrieved (they have no score) still count. Sums in float64. Definitions: the form "threshold
-(grouped)" of the project's notes on evaluation, which scikit-learn and VSC2022 use too.
+videos that were not retrieved (they have no score) still count. Sums in float64. The form is the one that
+scikit-learn and VSC2022 use; without ties it equals that of FIVR-200K.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class RankedQuery:
             raise DataError("scores must be finite numbers")
         if self.num_relevant < max(1, np.count_nonzero(self.is_relevant)):
             raise DataError(
-                f"{self.num_relevant} relevant videos in the ground truth, but "
-                f"{np.count_nonzero(self.is_relevant)} retrieved; a query without any has no average precision"
+                f"{self.num_relevant} relevant videos in the ground truth, {np.count_nonzero(self.is_relevant)} "
+                "retrieved: there must be at least one and as many; a query without any has no average precision"
             )
 
     @staticmethod
@@ -65,22 +65,22 @@ def average_precision(query: RankedQuery) -> float:
 
     AP = \sum_s \frac{P_s}{n} \cdot \frac{P_{\geq s}}{N_{\geq s}}
 
-    over the distinct scores s, with P_s relevant videos of score s, P_{>=s} relevant and N_{>=s} all videos of at
-    least that score, n relevant videos in the ground truth. Without ties: the mean over the relevant videos
-    of the precision at their rank.
+    over the distinct scores s, with P_s relevant videos of score s, P_{>=s} relevant and N_{>=s} all videos of
+    at least that score, n relevant videos in the ground truth. Without ties: the mean over the relevant
+    videos of the precision at their rank.
     """
     return MicroAveragePrecision([query])()
 
 
-def mean_average_precision(queries: Sequence[RankedQuery], counts: np.ndarray | None = None) -> float:
-    """Mean of the average precisions; `counts` [Q] says how often each query counts (default: once)."""
-    return float(np.average([average_precision(query) for query in queries], weights=counts))
+def mean_average_precision(queries: Sequence[RankedQuery]) -> float:
+    """Mean of the average precisions of the queries."""
+    return float(np.mean([average_precision(query) for query in queries]))
 
 
 class MicroAveragePrecision:
     """Average precision of one ranking of all (query, video) pairs: scores must compare across queries.
 
-    Sorts once; a call with counts [Q], how often each query is in a bootstrap sample, costs two cumulative sums.
+    Sorts once; a call with counts [Q], how often each query is in a bootstrap sample, takes two cumulative sums.
     """
 
     def __init__(self, queries: Sequence[RankedQuery]) -> None:
@@ -139,8 +139,8 @@ def bootstrap_interval(
     """Percentile interval of a statistic of queries, drawing whole components with replacement.
 
     Queries of one component (the same event, film or take) are no independent evidence, so they are drawn or
-    left out together. A sample has as many components as there are. For a paired interval of the difference of
-    two systems pass a statistic that subtracts: both then see the same samples.
+    left out together. A sample has as many components as there are. For a paired interval of the difference
+    of two systems pass a statistic that subtracts: both then see the same samples.
 
     Args:
         statistic: value for counts [Q], how often each query is in the sample.

@@ -63,6 +63,8 @@ class Comparator(nn.Module):
             ValueError: a side is shorter than `min_frames`.
         """
         lengths = self._lengths(matrix, query_lengths, target_lengths)
+        if lengths is not None:
+            matrix = matrix.masked_fill(~_real_cells(matrix, lengths), 0.0)  # whatever it was, NaN included
         # Channels last: twice as fast on a CPU, and what tensor cores want.
         x = rearrange(matrix, "b i j -> b 1 i j").to(memory_format=torch.channels_last)
         for conv in (self.conv1, self.conv2):
@@ -99,21 +101,15 @@ class Comparator(nn.Module):
     def _pad(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """One cell around the real block of every item, [B, C, H, W] -> [B, C, H + 2, W + 2].
 
-        Convolutions look one cell far, so what they see beyond the real block decides whether padding shows.
+        A convolution looks one cell far: if the first row and column beyond the real block hold what padding
+        would, it cannot tell a padded item from an unpadded one. (In the result the real block starts at 1.)
         """
-        if lengths is None:
-            return F.pad(x, (1, 1, 1, 1), mode=PADDINGS[self.padding])
-        if self.padding == "zeros":
-            real = rearrange(_real_cells(x, lengths), "b i j -> b 1 i j")
-            return F.pad(x.masked_fill(~real, 0.0), (1, 1, 1, 1))
-        for dim, length in zip((2, 3), lengths, strict=True):
-            steps = torch.arange(-1, x.shape[dim] + 1, device=x.device).clamp(min=0)
-            source = torch.minimum(
-                steps, rearrange(length - 1, "b -> b 1")
-            )  # [B, H + 2]: the last real cell repeats
-            x = x.take_along_dim(
-                rearrange(source, "b i -> b 1 i 1" if dim == 2 else "b j -> b 1 1 j"), dim=dim
-            )
+        x = F.pad(x, (1, 1, 1, 1), mode=PADDINGS[self.padding])
+        if lengths is not None:
+            item = torch.arange(len(x), device=x.device)
+            row, column = lengths  # the last real ones
+            x[item, :, row + 1] = x[item, :, row] if self.padding == "replicate" else 0.0
+            x[item, :, :, column + 1] = x[item, :, :, column] if self.padding == "replicate" else 0.0
         return x
 
 

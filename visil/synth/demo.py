@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from visil.synth.edits import apply_edit
+from visil.synth.edits import apply_edit, cut_clip
 from visil.synth.montage import Part, write_montage
 from visil.synth.scenes import distinct_scenes, look_alike, scene_pictures
 from visil.synth.truth import EditTruth, write_truths
@@ -85,15 +85,16 @@ def _write_clip_and_montage(
     """The same clip of scene 7 as a file of its own and between two pieces of scene 8."""
     num_pictures = round(CLIP_S * FPS)
     latest_start = round(DURATION_S[0] * FPS) - num_pictures
-    clip = Part(library / "scene_7.mp4", num_pictures, float(rng.integers(latest_start + 1)) / FPS)
+    clip_start_s = float(rng.integers(latest_start + 1)) / FPS
+    clip = Part(library / "scene_7.mp4", num_pictures, clip_start_s)
     before, after = (Part(library / "scene_8.mp4", 2 * FPS, start_s) for start_s in (0.0, 4.0))
-    (of_scene,) = write_montage(clip_path, [clip], rng, fps=FPS, size_px=SIZE_PX)
+    of_scene = cut_clip(clip.path, clip_path, start_s=clip_start_s, duration_s=CLIP_S)
     _, in_montage, _ = write_montage(library / MONTAGE, [before, clip, after], rng, fps=FPS, size_px=SIZE_PX)
     of_montage = EditTruth(
         query=clip_path.name,
         source=MONTAGE,
-        family="montage",
-        strength=in_montage.strength,
+        family="cut",
+        strength=CLIP_S,
         query_start_s=0.0,
         query_end_s=CLIP_S,
         start_s=in_montage.query_start_s,

@@ -19,7 +19,7 @@ import numpy as np
 from visil.synth.camera import moving_crop
 from visil.synth.lettering import lettering, random_words
 from visil.synth.truth import EditTruth
-from visil.synth.video_file import pictures_at, read_pictures, resized, video_facts, write_video
+from visil.synth.video_file import pictures_at, resized, video_facts, write_video
 
 PictureEdit = Callable[[np.ndarray], np.ndarray]
 SOURCE_SHORT_SIDE_PX = 360  # larger sources are reduced to it first
@@ -131,7 +131,6 @@ def apply_edit(
     rng: np.random.Generator,
     *,
     host: np.ndarray | None = None,
-    source_name: str | None = None,
 ) -> EditTruth:
     """Write an edited copy of a video and return its truth.
 
@@ -141,7 +140,6 @@ def apply_edit(
     Args:
         family: a key of `FAMILIES`.
         host: still under the moving camera that plays around the source, for `picture_in_picture`.
-        source_name: how the truth calls the source; the name of its file by default.
     """
     edit = FAMILIES[family]
     if edit.has_host != (host is not None):
@@ -154,10 +152,8 @@ def apply_edit(
         free_pictures = round(facts.duration_s * facts.fps) - num_pictures
         start_s = int(rng.integers(free_pictures + 1)) / facts.fps
 
-    source = pictures_at(
-        read_pictures(source_path, max_short_side_px=SOURCE_SHORT_SIDE_PX),
-        (float(start_s + k * picture_s) for k in range(num_pictures)),
-    )
+    times_s = (float(start_s + k * picture_s) for k in range(num_pictures))
+    source = pictures_at(source_path, times_s, max_short_side_px=SOURCE_SHORT_SIDE_PX)
     first = next(source)
     height, width = first.shape[:2]
     pictures: Iterable[np.ndarray] = chain([first], source)
@@ -169,7 +165,7 @@ def apply_edit(
     write_video(out_path, pictures, facts.fps, bitrate_bps=edit.bitrate_bps)
     return EditTruth(
         query=out_path.name,
-        source=source_name or source_path.name,
+        source=source_path.name,
         family=family,
         strength=edit.strength,
         query_start_s=0.0,
@@ -177,6 +173,26 @@ def apply_edit(
         start_s=float(start_s),
         end_s=float(start_s + num_pictures * picture_s),
         labels=("ND",) if edit.part >= 0.5 else ("PART",),
+    )
+
+
+def cut_clip(source_path: Path, out_path: Path, *, start_s: float, duration_s: float) -> EditTruth:
+    """Write a part of a video as a file of its own, at the source's rate, and return its truth."""
+    fps = video_facts(source_path).fps
+    num_pictures = round(duration_s * fps)
+    times_s = (start_s + float(k / fps) for k in range(num_pictures))
+    write_video(out_path, pictures_at(source_path, times_s, max_short_side_px=SOURCE_SHORT_SIDE_PX), fps)
+    end_s = float(num_pictures / fps)
+    return EditTruth(
+        query=out_path.name,
+        source=source_path.name,
+        family="cut",
+        strength=duration_s,
+        query_start_s=0.0,
+        query_end_s=end_s,
+        start_s=start_s,
+        end_s=start_s + end_s,
+        labels=("PART",),
     )
 
 

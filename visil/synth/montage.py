@@ -15,7 +15,7 @@ import numpy as np
 
 from visil.synth.camera import moving_crop
 from visil.synth.truth import EditTruth
-from visil.synth.video_file import pictures_at, read_pictures, read_still, resized, write_video
+from visil.synth.video_file import pictures_at, read_still, resized, write_video
 
 PART_S = (3.0, 9.0)  # length of a part
 PAN_SHARE = 0.5  # of the parts are pans over stills
@@ -130,7 +130,7 @@ def _part_pictures(
         yield from moving_crop(read_still(part.path), rng, num_pictures=part.num_pictures, size_px=size_px)
         return
     times_s = (part.source_start_s + k / fps for k in range(part.num_pictures))
-    for picture in pictures_at(read_pictures(part.path, max_short_side_px=min(size_px)), times_s):
+    for picture in pictures_at(part.path, times_s, max_short_side_px=min(size_px)):
         yield _fitted(picture, size_px)
 
 

@@ -18,7 +18,7 @@ class EditTruth:
     Attributes:
         query: name of the edited file.
         source: name of the file it shows.
-        family: kind of edit, a key of `edits.FAMILIES`, or `montage` for a part of a montage.
+        family: kind of edit, a key of `edits.FAMILIES`; `cut` (strength in seconds); `montage` (share of it).
         strength: how much of it, in the unit of the family.
         query_start_s, query_end_s: in the edited file.
         start_s, end_s: the same moments in the source.

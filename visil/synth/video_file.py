@@ -1,6 +1,6 @@
 """Pictures from files and files from pictures, one picture at a time.
 
-    file ─► [read_pictures ─► pictures_at] ─► scenes, edits, montages ─► [write_video] ─► file
+    file ─► [read_pictures, pictures_at] ─► edits, montages ─► [write_video] ─► file
 
 One decoding and one encoding thread, so that the same pictures give the same bytes on the same machine.
 """
@@ -47,8 +47,8 @@ def video_facts(path: Path) -> VideoFacts:
                 ends_s.append(starts_s[-1] + ((packet.duration or 0) * packet.time_base or 1 / fps))
     if not starts_s:
         raise MediaError(f"{path}: no picture has a timestamp")
-    _, first = next(read_pictures(path))
-    return VideoFacts(first.shape[1], first.shape[0], fps, float(max(ends_s) - min(starts_s)))
+    height, width = read_still(path).shape[:2]
+    return VideoFacts(width, height, fps, float(max(ends_s) - min(starts_s)))
 
 
 def read_pictures(path: Path, *, max_short_side_px: int | None = None) -> Iterator[tuple[float, np.ndarray]]:
@@ -60,43 +60,31 @@ def read_pictures(path: Path, *, max_short_side_px: int | None = None) -> Iterat
     Yields:
         Seconds since the first picture, and the picture, uint8 RGB [H, W, 3].
     """
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        frame_s = 1 / Fraction(stream.average_rate or FALLBACK_FPS)
-        aspect = Fraction(stream.sample_aspect_ratio or 1)
-        first_s = time_s = None
-        for frame in container.decode(stream):
-            if frame.pts is not None and frame.time_base is not None:
-                time_s = frame.pts * frame.time_base
-            else:
-                time_s = Fraction(0) if time_s is None else time_s + frame_s
-            first_s = time_s if first_s is None else first_s
-            shown_size = (frame.width * max(aspect, Fraction(1)), frame.height / min(aspect, Fraction(1)))
-            scale = min(Fraction(1), (max_short_side_px or 10**6) / min(shown_size))
-            width, height = (max(2, round(side * scale)) for side in shown_size)
-            picture = _rescaled(frame, width, height, shrinking=scale < 1)
-            yield float(time_s - first_s), np.ascontiguousarray(np.rot90(picture, frame.rotation // 90))
+    for time_s, frame, aspect in _decoded(path):
+        yield time_s, _picture(frame, aspect, max_short_side_px)
+
+
+def pictures_at(
+    path: Path, times_s: Iterable[float], *, max_short_side_px: int | None = None
+) -> Iterator[np.ndarray]:
+    """The picture shown at each of these ascending times; after the last one, the last one stays."""
+    frames = _decoded(path)
+    shown = next(frames, None)
+    if shown is None:
+        raise MediaError(f"{path}: no picture could be decoded")
+    coming = next(frames, None)
+    picture = None
+    for time_s in times_s:
+        while coming is not None and coming[0] <= time_s + TIMESTAMP_SLACK_S:
+            shown, coming, picture = coming, next(frames, None), None
+        if picture is None:
+            picture = _picture(shown[1], shown[2], max_short_side_px)
+        yield picture
 
 
 def read_still(path: Path) -> np.ndarray:
     """The (first) picture of a file, uint8 RGB [H, W, 3]."""
-    for _, picture in read_pictures(path):
-        return picture
-    raise MediaError(f"{path}: no picture could be decoded")
-
-
-def pictures_at(
-    timed_pictures: Iterable[tuple[float, np.ndarray]], times_s: Iterable[float]
-) -> Iterator[np.ndarray]:
-    """The picture shown at each of these ascending times; after the last one, the last one stays."""
-    source = iter(timed_pictures)
-    shown = next(source)[1]
-    coming = next(source, None)
-    for time_s in times_s:
-        while coming is not None and coming[0] <= time_s + TIMESTAMP_SLACK_S:
-            shown, coming = coming[1], next(source, None)
-        yield shown
+    return next(pictures_at(path, [0.0]))
 
 
 def resized(picture: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
@@ -161,6 +149,33 @@ def _open(path: Path) -> av.container.InputContainer:
         container.close()
         raise MediaError(f"{path}: no video stream")
     return container
+
+
+def _decoded(path: Path) -> Iterator[tuple[float, av.VideoFrame, Fraction]]:
+    """Seconds since the first picture, the picture, and how much wider than high its pixels are."""
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        frame_s = 1 / Fraction(stream.average_rate or FALLBACK_FPS)
+        aspect = Fraction(stream.sample_aspect_ratio or 1)
+        first_s = time_s = None
+        for frame in container.decode(stream):
+            if frame.pts is not None and frame.time_base is not None:
+                time_s = frame.pts * frame.time_base
+            else:
+                time_s = Fraction(0) if time_s is None else time_s + frame_s
+            first_s = time_s if first_s is None else first_s
+            yield float(time_s - first_s), frame, aspect
+
+
+def _picture(frame: av.VideoFrame, aspect: Fraction, max_short_side_px: int | None) -> np.ndarray:
+    shown_size = (frame.width * max(aspect, Fraction(1)), frame.height / min(aspect, Fraction(1)))
+    scale = Fraction(1)
+    if max_short_side_px is not None:
+        scale = min(scale, max_short_side_px / min(shown_size))
+    width, height = (max(2, round(side * scale)) for side in shown_size)
+    picture = _rescaled(frame, width, height, shrinking=scale < 1)
+    return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90))
 
 
 def _rescaled(frame: av.VideoFrame, width_px: int, height_px: int, *, shrinking: bool) -> np.ndarray:
