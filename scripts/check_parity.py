@@ -19,13 +19,9 @@ from tests.parity.harness import FAILED, NOT_BUILT, kinds_of, run_folder, table
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the cases of one area")
-    parser.add_argument(
-        "--data", metavar="DIR", type=Path, help="folder of real data sets, for cases that need them"
-    )
+    parser.add_argument("--data", metavar="DIR", type=Path, help="folder of real data sets, for cases that need them")
     options = parser.parse_args()
     if not options.folder.is_dir():
         parser.error(f"{options.folder}: no such folder")

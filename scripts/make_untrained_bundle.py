@@ -44,9 +44,7 @@ def main() -> None:
     weights = {n: t.half() if t.ndim > 1 else t for n, t in build_network(settings.backbone).state_dict().items()}
     rng = np.random.default_rng(SEED)
     size_px = (preprocessing.size_px, preprocessing.size_px)
-    batches = (
-        np.stack(procedural_pictures(rng, count=BATCH, size_px=size_px)) for _ in range(NUM_PICTURES // BATCH)
-    )
+    batches = (np.stack(procedural_pictures(rng, count=BATCH, size_px=size_px)) for _ in range(NUM_PICTURES // BATCH))
     bundle = make_bundle(settings, weights, batches, dim=DIM)
     bundle.save(output)
     print(f"{output}: {bundle.hash[:12]}, {output.stat().st_size / 1e6:.1f} MB")

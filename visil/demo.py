@@ -1,7 +1,7 @@
 """The demonstration: made-up videos with known truth, indexed and searched.
 
-    synth.make_demo ─► [library, search ─► what was found, beside the truth]
-                        this module
+synth.make_demo ─► [library, search ─► what was found, beside the truth]
+                    this module
 """
 
 from __future__ import annotations

@@ -14,9 +14,7 @@ from visil.evaluation.metrics import (
 )
 
 
-def ranking(
-    relevance: list[int], num_relevant: int | None = None, scores: list[float] | None = None
-) -> RankedQuery:
+def ranking(relevance: list[int], num_relevant: int | None = None, scores: list[float] | None = None) -> RankedQuery:
     """Videos in rank order unless scores are given."""
     if scores is None:
         scores = [float(-rank) for rank in range(len(relevance))]
@@ -28,9 +26,7 @@ class TestAveragePrecision:
         assert average_precision(ranking([1, 0, 1])) == pytest.approx((1 + 2 / 3) / 2)
 
     def test_counts_relevant_videos_that_were_not_retrieved(self):
-        assert average_precision(ranking([1, 0, 1, 0, 1], num_relevant=4)) == pytest.approx(
-            0.566667, abs=1e-6
-        )
+        assert average_precision(ranking([1, 0, 1, 0, 1], num_relevant=4)) == pytest.approx(0.566667, abs=1e-6)
 
     def test_is_one_if_all_relevant_videos_come_first(self):
         assert average_precision(ranking([1, 1, 0, 0])) == 1
@@ -152,9 +148,7 @@ class TestBootstrap:
     def test_the_same_seed_gives_the_same_interval(self):
         values = np.arange(10.0)
         first, second = (
-            bootstrap_interval(
-                lambda c: float(np.average(values, weights=c)), range(10), np.random.default_rng(5)
-            )
+            bootstrap_interval(lambda c: float(np.average(values, weights=c)), range(10), np.random.default_rng(5))
             for _ in range(2)
         )
         assert first == second

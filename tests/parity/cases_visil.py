@@ -105,9 +105,7 @@ def rpool(case: Case) -> Arrays:
     arrays = {}
     for k in case.indices("map"):
         for name, pooling in poolings.items():
-            with contextlib.suppress(
-                ValueError
-            ):  # no region: the published code raises too, and the key is absent
+            with contextlib.suppress(ValueError):  # no region: the published code raises too, and the key is absent
                 arrays[f"{name}_{k}"] = pooling(case.tensor(f"map_{k}"))
     return arrays
 
@@ -385,8 +383,7 @@ def e2e_s2vs(case: Case) -> Arrays:
     settings = NetworkSettings(attention="sigmoid", comparator_padding="zeros")
     network = network_of(settings, case.params["dims"], tensors_of(case.weights, "network."))
     query, target = (
-        whitening(region_vectors(backbone(case.tensor(f"frames_{s}")), "limac", strides=STRIDES))
-        for s in "qt"
+        whitening(region_vectors(backbone(case.tensor(f"frames_{s}")), "limac", strides=STRIDES)) for s in "qt"
     )
     indexed = network.index(query)
     return {
@@ -414,9 +411,7 @@ def preprocess_opencv(case: Case) -> Arrays:
 def sampler_opencv(case: Case) -> Arrays:
     rows: list[list[int]] = []
     raises = []
-    for fps, num_frames, wanted in zip(
-        *(case.inputs[n] for n in ("fps", "frames", "wanted_fps")), strict=True
-    ):
+    for fps, num_frames, wanted in zip(*(case.inputs[n] for n in ("fps", "frames", "wanted_fps")), strict=True):
         try:
             step = opencv_step(float(fps), float(wanted))
         except ValueError:

@@ -84,7 +84,7 @@ def kinds_of(area: str) -> Kinds:
 
 
 def find_kind(name: str, kinds: Kinds) -> CaseFunction | None:
-    """The function for a folder name: by the whole name first, then with size tokens stripped from its end."""
+    """The function for a folder name: by the whole name first, then without the size tokens at its end."""
     while name not in kinds:
         shorter = SIZE_TOKEN.sub("", name)
         if shorter == name:
@@ -123,8 +123,8 @@ def run_case(folder: Path, kinds: Kinds, *, data: Path | None = None) -> Result:
         return Result(folder.name, NOT_BUILT, reason="no function handles this kind")
     try:
         description = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-        # reference_*.npz is not read: it holds what the published code gives where it is wrong, and visil has no
-        # mode that repeats those errors.
+        # reference_*.npz is not read: it holds what the published code gives where it is wrong, and visil has
+        # no mode that repeats those errors.
         expected = _load(folder / "expected.npz")
         produced = function(
             Case(
@@ -142,9 +142,7 @@ def run_case(folder: Path, kinds: Kinds, *, data: Path | None = None) -> Result:
         return Result(folder.name, FAILED, reason=f"{type(error).__name__}: {_one_line(error)}")
 
 
-def compare(
-    name: str, produced: Arrays, expected: Mapping[str, np.ndarray], tolerance: Mapping[str, Any]
-) -> Result:
+def compare(name: str, produced: Arrays, expected: Mapping[str, np.ndarray], tolerance: Mapping[str, Any]) -> Result:
     """|a - e| <= atol + rtol·|e| for every element of every array; names and shapes must be the same.
 
     Args:
@@ -152,9 +150,7 @@ def compare(
     """
     missing, extra = sorted(set(expected) - set(produced)), sorted(set(produced) - set(expected))
     if missing or extra:
-        lists = [
-            f"{word} {', '.join(names)}" for word, names in (("missing", missing), ("extra", extra)) if names
-        ]
+        lists = [f"{word} {', '.join(names)}" for word, names in (("missing", missing), ("extra", extra)) if names]
         return Result(name, FAILED, reason="; ".join(lists))
     worst = Result(name, PASSED, error=0.0, tolerance="no array")
     worst_share = -1.0

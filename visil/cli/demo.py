@@ -12,7 +12,12 @@ from visil.cli.output import notice, print_table
 
 @click.command("demo")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other seeds, other videos.")
-@click.option("--keep", metavar="DIR", type=click.Path(path_type=Path), help="Leave videos and library in this new folder.")
+@click.option(
+    "--keep",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Leave videos and library in this new folder.",
+)
 @quiet_option
 def command(seed: int, keep: Path | None, quiet: bool) -> int:
     """Make sample videos, edit some, index, search, and show what was found beside the truth.
@@ -29,9 +34,9 @@ def command(seed: int, keep: Path | None, quiet: bool) -> int:
     """
     import tempfile
 
+    from visil.demo import run_demo
     from visil.model.catalogue import DEFAULT_BUNDLE, DEFAULT_NOTICE
     from visil.model.model import load_model
-    from visil.demo import run_demo
 
     model = load_model()
     if model.settings.name == DEFAULT_BUNDLE:
@@ -44,7 +49,18 @@ def command(seed: int, keep: Path | None, quiet: bool) -> int:
         folder = keep or Path(temporary)
         notice(f"making videos, indexing and searching in {folder}", quiet=quiet)
         findings = run_demo(folder, model, seed=seed)
-    rows = [["query", "first match", "score", "truth", "times in the match", "best unrelated", "look-alike", "margin"]]
+    rows = [
+        [
+            "query",
+            "first match",
+            "score",
+            "truth",
+            "times in the match",
+            "best unrelated",
+            "look-alike",
+            "margin",
+        ]
+    ]
     for found in findings:
         rows.append(
             [

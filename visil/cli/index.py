@@ -44,8 +44,8 @@ def command(
 
     Exit status: 0 all files indexed; 1 some failed (listed); 2 nothing could be indexed; 130 interrupted.
     """
-    from visil.library.library import SETTINGS, Library
     from visil.library.files import find_files
+    from visil.library.library import SETTINGS, Library
     from visil.model.catalogue import DEFAULT_BUNDLE, DEFAULT_NOTICE
     from visil.model.model import load_model
 

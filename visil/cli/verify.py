@@ -28,7 +28,13 @@ def command(library: Path, output_format: str | None, quiet: bool) -> int:
     with progress("verify", "files", quiet=quiet) as report:
         findings = opened.verify(progress=report)
     if findings:
-        print_rows([{"id": f.id, "problem": f.problem, "damage": f.damage} for f in findings], chosen_format(output_format))
+        print_rows(
+            [{"id": f.id, "problem": f.problem, "damage": f.damage} for f in findings],
+            chosen_format(output_format),
+        )
     damaged = sum(f.damage for f in findings)
-    notice(f"{len(opened.list())} videos checked: {damaged} damaged, {len(findings) - damaged} changed or gone", quiet=quiet)
+    notice(
+        f"{len(opened.list())} videos checked: {damaged} damaged, {len(findings) - damaged} changed or gone",
+        quiet=quiet,
+    )
     return 2 if damaged else 1 if findings else 0

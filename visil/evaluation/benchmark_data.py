@@ -2,9 +2,9 @@
 
     real videos, test pictures ─► [distractors, edited queries, montages] ─► benchmark_search
 
-What is made depends on the seed, the settings, the tables of the data and the code that makes it, and lies in a
-folder named after all of them: a second run finds it, a change makes it anew. A test picture has one role, so that
-no picture of a query lies in the library by another way: first distractors, then hosts, then pans of montages.
+What is made depends on the seed, the settings, the tables of the data and the code that makes it, and lies in
+a folder named after all of them: a second run finds it, a change makes it anew. A test picture has one role
+(distractor, host, or pan of a montage), so that no picture of a query lies in the library by another way.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import logging
 import multiprocessing
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
@@ -105,9 +105,7 @@ def prepare(data: Path, work: Path, *, seed: int, num_distractors: int, workers:
     folder = work / f"seed{seed}-{num_distractors}-{_digest([*read, *code])}"
     stills = _test_stills(data / "images", folder / "stills")
     if len(stills) < num_distractors + NUM_HOSTS + 1:
-        raise DataError(
-            f"{len(stills)} test pictures are too few for {num_distractors} distractors and the hosts"
-        )
+        raise DataError(f"{len(stills)} test pictures are too few for {num_distractors} distractors and the hosts")
     order = [stills[i] for i in _rng(seed, "roles of test pictures").permutation(len(stills))]
     distractors = [
         _Distractor(folder / "distractors" / f"distractor_{i:04d}.mp4", seed, still)
@@ -115,9 +113,7 @@ def prepare(data: Path, work: Path, *, seed: int, num_distractors: int, workers:
     ]
     _make(distractors, workers)
     pans_from = num_distractors + NUM_HOSTS
-    return BenchmarkData(
-        real, folder, seed, tuple(order[num_distractors:pans_from]), tuple(order[pans_from:])
-    )
+    return BenchmarkData(real, folder, seed, tuple(order[num_distractors:pans_from]), tuple(order[pans_from:]))
 
 
 def edited_queries(data: BenchmarkData, *, per_family: int, workers: int) -> dict[Path, EditTruth]:
@@ -127,7 +123,7 @@ def edited_queries(data: BenchmarkData, *, per_family: int, workers: int) -> dic
         by_footage.setdefault(video.footage, []).append(video)
     if len(by_footage) < per_family:
         raise DataError(
-            f"{per_family} queries a family need as many footages of {MIN_SOURCE_S} s, there are {len(by_footage)}"
+            f"{per_family} queries a family need as many footages of {MIN_SOURCE_S} s, not {len(by_footage)}"
         )
     queries = []
     for family in EDIT_FAMILIES:
@@ -141,9 +137,7 @@ def edited_queries(data: BenchmarkData, *, per_family: int, workers: int) -> dic
     return {query.path: read_truths(query.path.with_suffix(".json"))[0] for query in queries}
 
 
-def montage_queries(
-    data: BenchmarkData, *, num_montages: int, montage_s: float, workers: int
-) -> list[MontageQuery]:
+def montage_queries(data: BenchmarkData, *, num_montages: int, montage_s: float, workers: int) -> list[MontageQuery]:
     """Clips of as many components, each inside its own montage of parts from none of these components."""
     by_component: dict[str, list[RealVideo]] = {}
     for video in _sources(data):
@@ -164,9 +158,7 @@ def montage_queries(
         free_s = video_facts(source).duration_s - CLIP_S
         start_s = max(0.0, float(rng.uniform(0, free_s)) if free_s > 0 else 0.0)
         path = folder / "library" / f"montage_{i:02d}.mp4"
-        montages.append(
-            _Montage(path, data.seed, source, start_s, montage_s, others, data.pans[i::num_montages])
-        )
+        montages.append(_Montage(path, data.seed, source, start_s, montage_s, others, data.pans[i::num_montages]))
         queries.append(_Clip(folder / "queries" / f"clip_{i:02d}.mp4", data.seed, source, start_s))
     _make([*montages, *queries], workers)
     return [
@@ -177,9 +169,7 @@ def montage_queries(
 
 def _truth_of_clip(montage: _Montage, clip: _Clip) -> EditTruth:
     """Where the clip is in the montage; each was cut from the source on its own."""
-    (inside,) = [
-        truth for truth in read_truths(montage.path.with_suffix(".json")) if truth.source == clip.source.name
-    ]
+    (inside,) = [truth for truth in read_truths(montage.path.with_suffix(".json")) if truth.source == clip.source.name]
     return EditTruth(
         query=clip.path.name,
         source=montage.path.name,
@@ -295,9 +285,7 @@ def _make_one(job: _Job) -> None:
 def _test_stills(images: Path, folder: Path) -> list[Path]:
     """Unpack the test pictures that are not of the film of the real videos, in the order of the index."""
     with (images / "index.csv").open(newline="", encoding="utf-8") as file:
-        rows = [
-            r for r in csv.DictReader(file) if r["split"] == "test" and r["source"] != FILM_OF_REAL_VIDEOS
-        ]
+        rows = [r for r in csv.DictReader(file) if r["split"] == "test" and r["source"] != FILM_OF_REAL_VIDEOS]
     names_by_shard: dict[str, list[str]] = {}
     for row in rows:
         names_by_shard.setdefault(row["shard"], []).append(row["name"])

@@ -1,6 +1,6 @@
-"""Search over the videos of a benchmark: the library of each bundle, and scores of every video for every query.
+"""Search over the videos of a benchmark.
 
-folders ─► library (kept beside the made files) ─► search ─► [scores by video ─► RankedQuery]
+files ─► [library of a bundle ─► search ─► score of every video for every query] ─► metrics
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from visil.errors import DataError
 from visil.library.ingest import Progress
 from visil.library.library import Library
+from visil.library.store import OK
 from visil.model.model import Model
 
 PROGRESS_SECONDS = 20.0
@@ -20,30 +21,33 @@ PROGRESS_SECONDS = 20.0
 logger = logging.getLogger(__name__)
 
 
-def benchmark_library(place: Path, model: Model, folders: Sequence[Path], *, workers: int) -> Library:
-    """The library of a bundle over these folders, made or brought up to date.
+def library_folder(place: Path, model: Model) -> Path:
+    """Where below `place` the library of a bundle lies."""
+    return place / f"{model.settings.name}-{model.bundle.hash[:12]}"
 
-    Args:
-        place: the folder of libraries; this one is named after its bundle.
 
-    Raises:
-        DataError: a file could not be indexed: figures over part of the videos compare to nothing.
-    """
-    folder = place / f"{model.settings.name}-{model.bundle.hash[:12]}"
-    library = Library.create(folder, model) if not folder.exists() else Library.open(folder)
-    report = library.add(folders, workers=workers, progress=_Log())
-    failed = [*report.failed, *report.failed_before]
-    if failed:
-        raise DataError(
-            f"{len(failed)} files could not be indexed, the first is {failed[0][0]}: {failed[0][1]}"
-        )
+def benchmark_library(folder: Path, model: Model, paths: Sequence[Path], *, workers: int) -> Library:
+    """The library of these files and folders, made or brought up to date; failures are logged."""
+    library = Library.open(folder) if folder.exists() else Library.create(folder, model)
+    report = library.add(paths, workers=workers, progress=_Log())
+    for path, reason in [*report.failed, *report.failed_before]:
+        logger.warning("%s was not indexed: %s", path, reason)
     return library
+
+
+def searchable(library: Library) -> frozenset[str]:
+    """Ids of the videos that could be read and show something; their share is the coverage of a benchmark."""
+    return frozenset(record.id for record in library.list() if record.status == OK)
 
 
 def scores_of(
     library: Library, queries: Iterable[str | Path], *, rerank: int | str, top: int | None = None
 ) -> list[dict[str, float]]:
-    """For every query the score of every video, or of the best `top`; by id."""
+    """For every query the score of every video, or of the best `top`, by id.
+
+    Raises:
+        DataError: a query cannot be read or has no score.
+    """
     found = []
     for result in library.search_many(queries, rerank=rerank, top=top or max(1, len(library.list()))):
         if result.error is not None:

@@ -38,15 +38,13 @@ class RankedQuery:
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or self.scores.shape != self.is_relevant.shape:
-            raise DataError(
-                f"scores {self.scores.shape} and relevance {self.is_relevant.shape} must be two lists"
-            )
+            raise DataError(f"scores {self.scores.shape} and relevance {self.is_relevant.shape} must be two lists")
         if not np.isfinite(self.scores).all():
             raise DataError("scores must be finite numbers")
         if self.num_relevant < max(1, np.count_nonzero(self.is_relevant)):
             raise DataError(
-                f"{self.num_relevant} relevant videos in the ground truth, {np.count_nonzero(self.is_relevant)} "
-                "retrieved: there must be at least one and as many; a query without any has no average precision"
+                f"{self.num_relevant} relevant videos in the ground truth, {self.is_relevant.sum()} retrieved: "
+                "there must be one and as many; a query without any has no average precision"
             )
 
     @staticmethod
@@ -65,8 +63,8 @@ def average_precision(query: RankedQuery) -> float:
 
     AP = \sum_s \frac{P_s}{n} \cdot \frac{P_{\geq s}}{N_{\geq s}}
 
-    over the distinct scores s, with P_s relevant videos of score s, P_{>=s} relevant and N_{>=s} all videos of
-    at least that score, n relevant videos in the ground truth. Without ties: the mean over the relevant
+    over the distinct scores s, with P_s relevant videos of score s, P_{>=s} relevant and N_{>=s} all videos
+    of at least that score, n relevant videos in the ground truth. Without ties: the mean over the relevant
     videos of the precision at their rank.
     """
     return MicroAveragePrecision([query])()
@@ -80,7 +78,8 @@ def mean_average_precision(queries: Sequence[RankedQuery]) -> float:
 class MicroAveragePrecision:
     """Average precision of one ranking of all (query, video) pairs: scores must compare across queries.
 
-    Sorts once; a call with counts [Q], how often each query is in a bootstrap sample, takes two cumulative sums.
+    Sorts once; a call takes two cumulative sums. Its counts [Q] say how often each query is in a bootstrap
+    sample (default: once).
     """
 
     def __init__(self, queries: Sequence[RankedQuery]) -> None:

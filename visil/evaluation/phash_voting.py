@@ -2,9 +2,9 @@
 
     files ─► decode_files (the same samples as ours) ─► [hashes ─► votes] ─► scores
 
-Each sample of the query gives one vote to the video that holds the closest hash (Hamming distance of 64-bit DCT
-hashes of `imagehash`); videos at the same distance share the vote equally. A video's score is its share of the
-votes, hence 0 for most.
+Each sample of the query gives one vote to the video that holds the closest hash (Hamming distance of 64-bit
+DCT hashes of `imagehash`); videos at the same distance share the vote equally. The score of a video is its
+share of the votes, hence 0 for most.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HASH_BITS = 64
 
 
 def hash_videos(paths: Sequence[Path], *, workers: int) -> dict[str, np.ndarray]:
-    """Hashes of the samples with content by name of file: bool [T, 64]; files that cannot be read are missing."""
+    """Hashes of the samples with content, bool [T, 64], by name of file; unreadable files are missing."""
     import imagehash
     from PIL import Image
 
@@ -36,9 +36,7 @@ def hash_videos(paths: Sequence[Path], *, workers: int) -> dict[str, np.ndarray]
     return {name: np.array(hashes, dtype=bool).reshape(-1, HASH_BITS) for name, hashes in found.items()}
 
 
-def vote(
-    query: np.ndarray, library: Mapping[str, np.ndarray], left_out: Set[str] = frozenset()
-) -> dict[str, float]:
+def vote(query: np.ndarray, library: Mapping[str, np.ndarray], left_out: Set[str] = frozenset()) -> dict[str, float]:
     """Share of the votes of the query's hashes bool [T, 64] for every video that is not left out.
 
     A query without a sample scores nothing.

@@ -2,8 +2,8 @@
 
     folder ─► [RealVideos] ─► benchmarks: queries, relevant videos, components
 
-A pair that is not listed is unrelated. Rows without `split.csv` are all of the split `test`, and their components
-are worked out here: groups, joined by every pair that is more than REL.
+A pair that is not listed is unrelated. Without `split.csv` all rows are of the split `test`, and their
+components are worked out here: groups, joined by every pair that is more than REL.
 """
 
 from __future__ import annotations
@@ -77,9 +77,7 @@ def read_real_videos(folder: Path) -> RealVideos:
     pairs: dict[str, dict[str, Pair]] = {}
     for row in _rows(folder / "pairs.csv", {"a", "b", "label"}):
         if row["label"] not in LABELS or not {row["a"], row["b"]} <= manifest.keys():
-            raise DataError(
-                f"{folder / 'pairs.csv'}: unknown label or file in {row['a']}, {row['b']}, {row['label']}"
-            )
+            raise DataError(f"{folder / 'pairs.csv'}: unknown label or file in {row['a']}, {row['b']}, {row['label']}")
         pair = Pair(row["label"], "hard" in (row.get("note") or ""))
         pairs.setdefault(row["a"], {})[row["b"]] = pair
         pairs.setdefault(row["b"], {})[row["a"]] = pair
@@ -116,9 +114,7 @@ def _rows(path: Path, columns: Set[str]) -> list[dict[str, str]]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _components(
-    manifest: Mapping[str, Mapping[str, str]], pairs: Mapping[str, Mapping[str, Pair]]
-) -> dict[str, str]:
+def _components(manifest: Mapping[str, Mapping[str, str]], pairs: Mapping[str, Mapping[str, Pair]]) -> dict[str, str]:
     """Name of the component of every file: the first file of those it is joined with."""
     first_of_group: dict[str, str] = {}
     links: dict[str, set[str]] = {file: set() for file in manifest}

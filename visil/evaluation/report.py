@@ -1,8 +1,11 @@
-"""What a benchmark prints and saves: a table for people, JSON with all that is needed to run it again."""
+"""What benchmark scripts share at both ends: their options, the table they print, the JSON they save."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
+import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -10,7 +13,34 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 PACKAGES = ("visil", "torch", "timm", "av", "numpy", "pylance", "imagehash")
+
+
+def benchmark_parser(description: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has; progress goes to stderr."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save settings, versions and results here")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME_OR_PATH",
+        help="a bundle to measure; may be given several times",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N  [default: auto]")
+    parser.add_argument("--seed", type=int, default=0, help="[default: 0]")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        default=Path(platformdirs.user_cache_dir("visil")) / "benchmarks",
+        help="made files and libraries are kept here  [default: the platform's cache folder]",
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes  [default: all cores]")
+    return parser
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -36,9 +66,7 @@ def run_facts(repository: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         "machine": platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
-        "settings": {
-            name: str(value) if isinstance(value, Path) else value for name, value in settings.items()
-        },
+        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
     }
 
 

@@ -1,7 +1,7 @@
 """Which files to index, and what they are called in the library.
 
-    PATH... ─► [find, name, hash] ─► ingest
-               this module
+PATH... ─► [find, name, hash] ─► ingest
+           this module
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     """Files below a folder; links to folders are followed, each folder is entered once."""
     entered: set[tuple[int, int]] = set()
     for directory, folders, names in os.walk(folder, followlinks=True):
-        status = os.stat(directory)
+        status = Path(directory).stat()
         if (status.st_dev, status.st_ino) in entered:
             folders.clear()
             continue

@@ -9,6 +9,7 @@ ready; running the same command again goes on from there.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -76,7 +77,7 @@ def add_files(
         found,
         store.records(),
         hash_file=content_hash,
-        roots=[Path(path).absolute() for path in paths],
+        roots=[Path(os.path.abspath(path)) for path in paths],
         retry_failed=retry_failed,
     )
     report = _report(todo)

@@ -1,11 +1,11 @@
 """A library: a folder that holds encoded videos and answers queries.
 
-    library.toml       format version, bundle, sampling; written last: a folder without it is no library
-    model.safetensors  a copy of the bundle: the library opens without anything else
-    videos.lance       the table
+library.toml       format version, bundle, sampling; written last: a folder without it is no library
+model.safetensors  a copy of the bundle: the library opens without anything else
+videos.lance       the table
 
-    Library.add(files)      files ─► ingest ─► table
-    Library.search(query)   query ─► candidates ─► fine score ─► matches
+Library.add(files)      files ─► ingest ─► table
+Library.search(query)   query ─► candidates ─► fine score ─► matches
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Library:
         self.path = path
         self.model = model
         self._store = Store(path / TABLE)
+        self._cached_version = self._store.version
 
     # --- opening -------------------------------------------------------------------------------------------------
 
@@ -75,7 +76,7 @@ class Library:
                 create_table(path / TABLE, model.dim)
             partial = path / f".{SETTINGS}.partial"
             partial.write_text(_settings_text(model), encoding="utf-8")
-            os.replace(partial, path / SETTINGS)
+            partial.replace(path / SETTINGS)
         except OSError as error:
             raise LibraryError(f"{path}: a library cannot be made here ({error.strerror or error})") from error
         return cls(path, model)
@@ -109,15 +110,15 @@ class Library:
 
     def refresh(self) -> None:
         """Read the newest version from now on."""
-        before = self.version
         self._store.refresh()
-        if self.version != before:
+        if self.version != self._cached_version:  # the store may have moved before: it follows its own writes
+            self._cached_version = self.version
             for cached in ("_records", "_candidates"):
                 self.__dict__.pop(cached, None)
 
-    def list(self) -> list[VideoRecord]:
+    def list(self) -> Sequence[VideoRecord]:
         """All videos, by id, those that failed included."""
-        return list(self._records.values())
+        return tuple(self._records.values())
 
     def encoded(self, id: str) -> EncodedVideo:
         """A stored video.
@@ -130,7 +131,7 @@ class Library:
             raise LibraryError(f"video {id!r} could not be read when it was indexed: {stored.reason}")
         return stored.encoded
 
-    def verify(self, *, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+    def verify(self, *, progress: Callable[[int, int], None] | None = None) -> Sequence[Finding]:
         """Check everything the library promises; an empty list means that all holds."""
         self.refresh()
         return check_library(self._store, self.model, self._records, progress=progress)
@@ -147,7 +148,7 @@ class Library:
 
     def search(
         self, query: str | Path | EncodedVideo, *, rerank: int | str = DEFAULT_RERANK, top: int = DEFAULT_TOP
-    ) -> list[Match]:
+    ) -> Sequence[Match]:
         """The videos that match one query, best first.
 
         Args:
@@ -213,7 +214,7 @@ class Library:
         for item in waiting:
             yield next(found) if isinstance(item, Query) else item
 
-    def _search(self, queries: Sequence[Query], rerank: int | str, top: int) -> list[SearchResult]:
+    def _search(self, queries: Sequence[Query], rerank: int | str, top: int) -> Sequence[SearchResult]:
         return search(self._store, self._candidates, self._records, self.model, queries, rerank=rerank, top=top)
 
     # --- writing -------------------------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ class Library:
             unknown = [id for id in ids if id not in self._records]
             if unknown:
                 raise LibraryError(f"no video {unknown[0]!r} in the library; `visil list` names them")
-            self._store.delete(list(ids))
+            self._store.delete(ids)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -273,7 +274,9 @@ class Library:
                 finally:
                     self.refresh()
         except filelock.Timeout:
-            raise LibraryError(f"library {self.path}: another process is writing to it; try again when it is done") from None
+            raise LibraryError(
+                f"library {self.path}: another process is writing to it; try again when it is done"
+            ) from None
         except OSError as error:
             raise LibraryError(f"library {self.path}: cannot be written ({error.strerror or error})") from error
 

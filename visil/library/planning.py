@@ -1,7 +1,7 @@
 """What adding a set of files changes in a library: a pure function of what is found and what is stored.
 
-    found files × stored videos ─► [plan] ─► update paths, copy, encode, report
-                                   this module
+found files × stored videos ─► [plan] ─► update paths, copy, encode, report
+                               this module
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ def plan(
             path.encode()  # the table holds text
             size_bytes, mtime_ns = file.stat()
             retried = record is not None and record.status == FAILED and retry_failed
-            if record is not None and (record.file.size_bytes, record.file.mtime_ns) == (size_bytes, mtime_ns):
+            if record is not None and (record.file.size_bytes, record.file.mtime_ns) == (
+                size_bytes,
+                mtime_ns,
+            ):
                 if retried:
                     pending.append((file, record.file, record))
                 elif record.status == FAILED:

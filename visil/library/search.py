@@ -67,7 +67,7 @@ def rerank_count(rerank: int | str, num_videos: int) -> int:
         if text == "all":
             return num_videos
         count = ceil(float(text[:-1]) / 100 * num_videos) if text.endswith("%") else int(text)
-        if not 0 <= count or (text.endswith("%") and not 0 <= float(text[:-1]) <= 100):
+        if count < 0 or (text.endswith("%") and not 0 <= float(text[:-1]) <= 100):
             raise ValueError
     except (ValueError, OverflowError):
         raise DataError(f"rerank must be a number, a share such as 5%, or all; got {rerank!r}") from None

@@ -173,9 +173,7 @@ class Store:
         )
         dim = self._dataset.schema.field("descriptors").type.value_type.list_size
         descriptors = np.array(rows[0]["descriptors"], dtype=np.float32).reshape(-1, dim)
-        encoded = EncodedVideo(
-            vectors, descriptors, record.num_samples, record.duration_s, record.video, record.reason
-        )
+        encoded = EncodedVideo(vectors, descriptors, record.num_samples, record.duration_s, record.video, record.reason)
         return StoredVideo(id, record.file, encoded, record.reason)
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -226,7 +224,8 @@ class Store:
             raise ValueError("a video may be written once a commit")
         rows = [row for video in videos for row in _rows(video)]
         (
-            self._dataset.merge_insert(["id", "stretch"])
+            self._same_version()
+            .merge_insert(["id", "stretch"])
             .when_matched_update_all()
             .when_not_matched_insert_all()
             .when_not_matched_by_source_delete(_id_filter(ids))
@@ -238,7 +237,8 @@ class Store:
         """New path, size and time of videos whose content stays, in one commit; vectors are not rewritten."""
         if not files:
             return
-        fragments, modified = [], None
+        fragments: list[Any] = []
+        modified: list[int] = []
         for fragment in self._dataset.get_fragments():
             ids = fragment.to_table(columns=["id"])["id"].to_pylist()
             touched = [id for id in dict.fromkeys(ids) if id in files]
@@ -263,8 +263,12 @@ class Store:
     def delete(self, ids: Sequence[str]) -> None:
         """Remove videos in one commit."""
         if ids:
-            self._dataset.delete(_id_filter(ids))
+            self._same_version().delete(_id_filter(ids))
             self.refresh()
+
+    def _same_version(self) -> lance.LanceDataset:
+        """A handle to write with: Lance moves it to the version it writes, and `refresh` must see the step."""
+        return lance.dataset(self._dataset.uri, version=self.version)
 
 
 def _schema(dim: int) -> pa.Schema:
@@ -302,7 +306,15 @@ def _rows(video: StoredVideo) -> Iterator[dict[str, Any]]:
     encoded = video.encoded
     if encoded is None:
         nothing = {"num_frames": 0, "num_regions": 0, "packed": False, "times_s": [], "vector_bytes": 0}
-        yield {**facts, **nothing, "stretch": 0, "num_stretches": 1, "num_samples": 0, "vectors": b"", "descriptors": []}
+        yield {
+            **facts,
+            **nothing,
+            "stretch": 0,
+            "num_stretches": 1,
+            "num_samples": 0,
+            "vectors": b"",
+            "descriptors": [],
+        }
         return
     info, vectors, times_s = encoded.video, encoded.region_vectors.vectors, encoded.region_vectors.times_s
     facts |= {

@@ -87,7 +87,9 @@ def _video_problems(rows: list[dict[str, Any]], model: Model) -> list[str]:
         return [f"stretches {sorted(row['stretch'] for row in rows)} of {first['num_stretches']}"]
     own = {"stretch", "num_frames", "vector_bytes", "descriptors"}
     problems = [
-        f"{key} differs between its stretches" for key in first if key not in own and any(r[key] != first[key] for r in rows)
+        f"{key} differs between its stretches"
+        for key in first
+        if key not in own and any(r[key] != first[key] for r in rows)
     ]
     frames = sum(row["num_frames"] for row in rows)
     if (first["status"] == OK) != (frames > 0):

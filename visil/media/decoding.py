@@ -15,7 +15,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from math import prod
@@ -57,7 +57,7 @@ def read_frames(path: Path, preprocessing: Preprocessing) -> Iterator[Frames]:
 
 def decode_files(
     paths: Iterable[Path], preprocessing: Preprocessing, *, workers: int
-) -> Iterator[tuple[int, Frames | DecodeEnd]]:
+) -> Generator[tuple[int, Frames | DecodeEnd], None, None]:
     """Events of all files, those of different files interleaved, those of one file in order.
 
     Args:
@@ -76,7 +76,8 @@ def decode_files(
     def put(event: tuple[int, Frames | DecodeEnd] | BaseException | None) -> None:
         while not stop.is_set():
             try:
-                return events.put(event, timeout=0.2)
+                events.put(event, timeout=0.2)
+                return
             except queue.Full:
                 continue
 
@@ -160,7 +161,10 @@ class _Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package_root, inherited]))},
+                    env={
+                        **os.environ,
+                        "PYTHONPATH": os.pathsep.join(filter(None, [package_root, inherited])),
+                    },
                     start_new_session=True,  # Ctrl-C is the parent's to handle
                 )
             return self._process
@@ -197,7 +201,7 @@ class _Worker:
 def _frames(header: dict[str, Any], pixels: bytes) -> Frames:
     if prod(header["shape"]) != len(pixels):
         raise ValueError("frames of another size than announced")
-    video = {k: tuple(v) if isinstance(v, list) else v for k, v in header["video"].items()}
+    video: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["video"].items()}
     return Frames(
         np.frombuffer(pixels, dtype=np.uint8).reshape(header["shape"]),
         np.array(header["times_s"], dtype=np.float64),

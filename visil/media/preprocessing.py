@@ -85,7 +85,12 @@ PRESETS: dict[str, Preprocessing] = {
         skip_blank=False,
     ),
     "paper-s2vs": Preprocessing(
-        sampling="ffmpeg", min_samples=1, size_rule="short-side-even", size_px=256, crop_px=224, skip_blank=False
+        sampling="ffmpeg",
+        min_samples=1,
+        size_rule="short-side-even",
+        size_px=256,
+        crop_px=224,
+        skip_blank=False,
     ),
 }
 

@@ -76,12 +76,14 @@ def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndar
         MediaError: not a picture.
     """
     try:
-        with av.open(f"file:{source}" if isinstance(source, Path) else source) as container:
+        with av.open(f"file:{source}" if isinstance(source, Path) else source, mode="r") as container:
             picture = next(container.decode(video=0))
     except (OSError, ValueError, IndexError, StopIteration) as error:
         raise MediaError(f"{source}: not a picture ({_reason(error)})") from error
     if picture.width * picture.height > MAX_PICTURE_PX:
-        raise MediaError(f"{source}: {picture.width} x {picture.height} px are more than the limit of {MAX_PICTURE_PX} px")
+        raise MediaError(
+            f"{source}: {picture.width} x {picture.height} px are more than the limit of {MAX_PICTURE_PX} px"
+        )
     size = (picture.width, picture.height)
     return np.ascontiguousarray(_picture(picture, preprocessing, VideoInfo(size, size, size, 0, "still", 0.0)))[None]
 
@@ -230,7 +232,13 @@ def _chunks(decoding: _Decoding, preprocessing: Preprocessing, rate: Fraction) -
 
 
 def _frames(decoding: _Decoding, images: list[np.ndarray], times_s: list[float], video: VideoInfo) -> Frames:
-    return Frames(np.ascontiguousarray(np.stack(images)), np.array(times_s), video, float(decoding.end_s), decoding.warning)
+    return Frames(
+        np.ascontiguousarray(np.stack(images)),
+        np.array(times_s),
+        video,
+        float(decoding.end_s),
+        decoding.warning,
+    )
 
 
 def _samples(

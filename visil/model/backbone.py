@@ -55,13 +55,17 @@ class Backbone(nn.Module):
         dim: sum of the channels of the stages.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, settings: BackboneSettings, *, mean: tuple[float, float, float], std: tuple[float, float, float]
     ) -> None:
         super().__init__()
         self.network = build_network(settings)
-        self.strides: tuple[int, ...] = tuple(self.network.feature_info.reduction())
-        self.dim = sum(self.network.feature_info.channels())
+        stages: Any = self.network.feature_info
+        self.strides: tuple[int, ...] = tuple(stages.reduction())
+        self.dim = sum(stages.channels())
         self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)

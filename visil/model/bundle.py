@@ -88,10 +88,8 @@ class Bundle:
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(
-                {n: t.contiguous() for n, t in self.tensors.items()}, partial, {"visil": json.dumps(header)}
-            )
-            os.replace(partial, path)
+            save_file({n: t.contiguous() for n, t in self.tensors.items()}, partial, {"visil": json.dumps(header)})
+            partial.replace(path)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path}: cannot be written ({error})") from error
         finally:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 PADDINGS = {"replicate": "replicate", "zeros": "constant"}  # our name: that of torch.nn.functional.pad
 MIN_FRAMES = 4  # two 2 x 2 poolings leave one cell
+TILE_FRAMES = 512  # side of a tile of a larger matrix; the first convolution holds 128 bytes a pair of frames: 34 MB
+HALO_FRAMES = 8  # a cell of the output sees 7 frames before its own four and 7 behind them
 
 
 class Comparator(nn.Module):
@@ -111,6 +113,13 @@ class Comparator(nn.Module):
             x[item, :, row + 1] = x[item, :, row] if self.padding == "replicate" else 0.0
             x[item, :, :, column + 1] = x[item, :, :, column] if self.padding == "replicate" else 0.0
         return x
+
+
+def _tiles(side: int) -> list[range]:
+    """Stretches of TILE_FRAMES (a multiple of every stride); the last one takes a rest too short to stand alone."""
+    starts = range(0, max(side - MIN_FRAMES, 1), TILE_FRAMES)
+    stops = [*starts[1:], side]
+    return [range(start, stop) for start, stop in zip(starts, stops, strict=True)]
 
 
 def _real_cells(x: Tensor, lengths: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A bundle from a backbone and pictures: its whitening is fitted on them.
 
-    pictures ─► backbone ─► regions ─► [WhiteningFit ─► bundle]
-                                       this module
+pictures ─► backbone ─► regions ─► [WhiteningFit ─► bundle]
+                                   this module
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def make_bundle(
     names = {name for name in backbone.network.state_dict() if not name.endswith("num_batches_tracked")}
     lacking = sorted(names - set(weights))
     if lacking:
-        raise ModelError(f"the weights lack {lacking[0]!r} of {settings.backbone.name} (stages {settings.backbone.stages})")
+        raise ModelError(
+            f"the weights lack {lacking[0]!r} of {settings.backbone.name} (stages {settings.backbone.stages})"
+        )
     kept = {name: weights[name].contiguous() for name in sorted(names)}  # without heads that no stage needs
     load_strictly(backbone.network, {n: t.float() for n, t in kept.items()}, settings.backbone.name)
     fit = WhiteningFit()

@@ -234,7 +234,10 @@ def _whitening(bundle: Bundle) -> Whitening | None:
 
 def load_strictly(module: torch.nn.Module, tensors: dict[str, Tensor], owner: str) -> None:
     """Fill a module with exactly these tensors; batch counters, which nothing reads, may be absent."""
-    present = {**{n: b for n, b in module.state_dict().items() if n.endswith("num_batches_tracked")}, **tensors}
+    present = {
+        **{n: b for n, b in module.state_dict().items() if n.endswith("num_batches_tracked")},
+        **tensors,
+    }
     try:
         module.load_state_dict(present, strict=True)
     except RuntimeError as error:

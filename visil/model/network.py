@@ -82,9 +82,7 @@ class SimilarityNetwork(nn.Module):
         self.attention = Attention(dim, settings.attention) if settings.attention else None
         self.binarization = Binarization(dim, settings.bits) if settings.bits else None
         self.comparator = (
-            Comparator(settings.comparator_padding, pooling=settings.pooling)
-            if settings.comparator_padding
-            else None
+            Comparator(settings.comparator_padding, pooling=settings.pooling) if settings.comparator_padding else None
         )
 
     @property

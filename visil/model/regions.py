@@ -52,9 +52,7 @@ def region_vectors(maps: Sequence[Tensor], scheme: str, *, strides: Sequence[int
     if scheme not in SCHEMES:
         raise ValueError(f"region scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
     if len(maps) != len(strides) or not maps:
-        raise ValueError(
-            f"expected one stride for every map, got {len(maps)} maps and {len(strides)} strides"
-        )
+        raise ValueError(f"expected one stride for every map, got {len(maps)} maps and {len(strides)} strides")
     if scheme == "adaptive":
         parts = [_unit(F.adaptive_max_pool2d(stage, grid)) for stage in maps]  # [B, C, grid, grid]
     else:
@@ -115,9 +113,7 @@ def rmac(stage: Tensor, *, levels: Sequence[int] = (1, 2, 3)) -> Tensor:
     return square_region_vectors(stage, levels).mean(dim=1)
 
 
-def square_region_vectors(
-    stage: Tensor, levels: Sequence[int], *, pool: Callable[[Tensor], Tensor] = mac
-) -> Tensor:
+def square_region_vectors(stage: Tensor, levels: Sequence[int], *, pool: Callable[[Tensor], Tensor] = mac) -> Tensor:
     """Pool the square regions of several levels; level 1 is the whole map (S2VS).
 
     Args:

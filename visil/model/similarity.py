@@ -92,9 +92,7 @@ def frame_similarity(
     num_frames = query.shape[-3]
     rows = rearrange(_computed(query), "... i o d -> ... (i o) d")
     blocks = target.split(_frames_per_block(query, target, block_bytes), dim=-3)
-    similarity = torch.cat(
-        [_block_similarity(rows, num_frames, block, symmetric) for block in blocks], dim=-1
-    )
+    similarity = torch.cat([_block_similarity(rows, num_frames, block, symmetric) for block in blocks], dim=-1)
     if query_mask is not None:
         _check_length("query", num_frames, query_mask)
         similarity = similarity.masked_fill(~query_mask[..., :, None], 0.0)
@@ -149,8 +147,7 @@ def _check_vectors(query: Tensor, target: Tensor) -> None:
         )
     if (query.dtype == torch.uint8) != (target.dtype == torch.uint8):
         raise ValueError(
-            f"packed signs compare only with packed signs, got {query.dtype} and {target.dtype}; "
-            "pack both or neither"
+            f"packed signs compare only with packed signs, got {query.dtype} and {target.dtype}; pack both or neither"
         )
     for side, vectors in (("query", query), ("target", target)):
         if 0 in vectors.shape[-3:]:
@@ -167,6 +164,5 @@ def _check_side(side: str, length: int, mask: Tensor | None) -> None:
 def _check_length(side: str, length: int, mask: Tensor) -> None:
     if mask.shape[-1] != length or mask.dtype != torch.bool:
         raise ValueError(
-            f"{side} mask must be bool [..., {length}], got {mask.dtype} {[*mask.shape]}; "
-            "True marks a real item"
+            f"{side} mask must be bool [..., {length}], got {mask.dtype} {[*mask.shape]}; True marks a real item"
         )

@@ -33,8 +33,7 @@ class Whitening(nn.Module):
         super().__init__()
         if mean.ndim != 1 or projection.ndim != 2 or len(mean) != len(projection):
             raise ValueError(
-                "whitening needs a mean [D] and a projection [D, n], "
-                f"got {[*mean.shape]} and {[*projection.shape]}"
+                f"whitening needs a mean [D] and a projection [D, n], got {[*mean.shape]} and {[*projection.shape]}"
             )
         self.register_buffer("mean", mean)
         self.register_buffer("projection", projection)
@@ -112,9 +111,7 @@ class WhiteningFit:
                 noise, so it is refused rather than cut short.
         """
         if self.count <= dim:
-            raise ValueError(
-                f"cannot whiten to {dim} dimensions: got {self.count} vectors, more than {dim} are needed"
-            )
+            raise ValueError(f"cannot whiten to {dim} dimensions: got {self.count} vectors, more than {dim} are needed")
         eigenvalues, eigenvectors = torch.linalg.eigh(self._scatter / (self.count - 1))  # ascending
         rank = int((eigenvalues > RANK_TOLERANCE * eigenvalues[-1]).sum())
         if rank < dim:

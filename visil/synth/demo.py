@@ -79,9 +79,7 @@ def make_demo(folder: Path, seed: int) -> list[DemoQuery]:
     return found
 
 
-def _write_clip_and_montage(
-    library: Path, clip_path: Path, rng: np.random.Generator
-) -> tuple[EditTruth, EditTruth]:
+def _write_clip_and_montage(library: Path, clip_path: Path, rng: np.random.Generator) -> tuple[EditTruth, EditTruth]:
     """The same clip of scene 7 as a file of its own and between two pieces of scene 8."""
     num_pictures = round(CLIP_S * FPS)
     latest_start = round(DURATION_S[0] * FPS) - num_pictures

@@ -66,9 +66,7 @@ def scene_pictures(
         left -= num_pictures
 
 
-def _shot(
-    scene: Scene, rng: np.random.Generator, num_pictures: int, size_px: tuple[int, int]
-) -> Iterator[np.ndarray]:
+def _shot(scene: Scene, rng: np.random.Generator, num_pictures: int, size_px: tuple[int, int]) -> Iterator[np.ndarray]:
     ground_size = (round(size_px[0] * GROUND_OVER_PICTURE), round(size_px[1] * GROUND_OVER_PICTURE))
     ground = draw_still(rng, scene.texture, scene.palette, ground_size)
     movers = [_Mover.draw(rng, scene, size_px) for _ in range(rng.integers(*OBJECTS_PER_SHOT))]

@@ -185,9 +185,7 @@ def draw_palette(rng: np.random.Generator, hue: float) -> np.ndarray:
     return (255 * rgb).astype(np.uint8)
 
 
-def draw_still(
-    rng: np.random.Generator, texture: str, palette: np.ndarray, size_px: tuple[int, int]
-) -> np.ndarray:
+def draw_still(rng: np.random.Generator, texture: str, palette: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     """A coloured picture of a texture, with a slow change of light and grain; size is (width, height)."""
     width, height = size_px
     field = TEXTURES[texture](rng, height, width)
@@ -198,9 +196,7 @@ def draw_still(
     return np.clip(picture * light[..., None] + grain[..., None], 0, 255).astype(np.uint8)
 
 
-def procedural_pictures(
-    rng: np.random.Generator, *, count: int, size_px: tuple[int, int]
-) -> list[np.ndarray]:
+def procedural_pictures(rng: np.random.Generator, *, count: int, size_px: tuple[int, int]) -> list[np.ndarray]:
     """Patchworks of one to three stills of all kinds and colours: what an untrained model is whitened on."""
 
     def any_still() -> np.ndarray:

@@ -64,9 +64,7 @@ def read_pictures(path: Path, *, max_short_side_px: int | None = None) -> Iterat
         yield time_s, _picture(frame, aspect, max_short_side_px)
 
 
-def pictures_at(
-    path: Path, times_s: Iterable[float], *, max_short_side_px: int | None = None
-) -> Iterator[np.ndarray]:
+def pictures_at(path: Path, times_s: Iterable[float], *, max_short_side_px: int | None = None) -> Iterator[np.ndarray]:
     """The picture shown at each of these ascending times; after the last one, the last one stays."""
     frames = _decoded(path)
     shown = next(frames, None)
