@@ -23,8 +23,8 @@ class TestBinarization:
         assert module(torch.tensor([2.0, -0.1, 0.0])).tolist() == [1.0, -1.0, 0.0]
 
     def test_length_of_a_vector_does_not_matter(self):
-        module, vectors = Binarization(8, 16).eval(), torch.randn(5, 9, 8)
-        torch.testing.assert_close(module(7 * vectors), module(vectors), rtol=0, atol=0)
+        module, vectors = Binarization(8, 16).train(), 1e-3 * torch.randn(5, 9, 8)
+        torch.testing.assert_close(module(8 * vectors), module(vectors), rtol=0, atol=1e-3)
 
     def test_a_zero_vector_has_a_zero_code(self):
         module = Binarization(8, 16)

@@ -72,11 +72,29 @@ class TestEveryForm:
         clean, _ = padded(matrices, 0.0)
         torch.testing.assert_close(comparator(batch, **real), comparator(clean, **real), rtol=0, atol=0)
 
+    def test_no_convolution_is_given_what_lies_in_padding(self, padding, pooling):
+        # Fast convolutions (Winograd) work on tiles: they would mix it into the rounding of real cells.
+        comparator, matrices = comparator_of(padding, pooling), matrices_of([(5, 9), (8, 4)])
+        given_to_first: list[torch.Tensor] = []
+        comparator.conv1.register_forward_pre_hook(lambda _, inputs: given_to_first.extend(inputs))
+        batch, real = padded(matrices, float("nan"))
+        comparator(batch, **real)
+        assert given_to_first[0].isfinite().all()
+
     def test_equals_its_table_of_layers(self, padding, pooling):
         comparator = comparator_of(padding, pooling)
         for matrix in matrices_of([(4, 4), (5, 9), (13, 22), (30, 5)]):
             expected = slow_comparator(comparator, matrix)
             torch.testing.assert_close(comparator(matrix[None])[0], expected, rtol=1e-5, atol=1e-6)
+
+    def test_tiles_of_a_long_matrix_give_the_map_of_the_whole(self, padding, pooling, monkeypatch):
+        module = comparator_of(padding, pooling)
+        for shape in ((37, 41), (64, 33), (65, 66), (5, 100), (32, 36), (34, 35), (35, 69)):
+            matrix = torch.rand(2, *shape, generator=torch.Generator().manual_seed(sum(shape)))
+            whole = module(matrix)
+            monkeypatch.setattr("visil.model.comparator.TILE_FRAMES", 32)
+            torch.testing.assert_close(module(matrix), whole, atol=2e-6, rtol=0)
+            monkeypatch.undo()
 
     def test_order_of_a_batch_does_not_matter(self, padding, pooling):
         comparator, matrices = comparator_of(padding, pooling), matrices_of([(5, 9), (8, 4), (11, 7)])

@@ -1,10 +1,13 @@
 """PCA whitening, and learning one from a stream of vectors."""
 
+import doctest
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from visil.model import whitening
 from visil.model.whitening import Whitening, WhiteningFit
 
 few = settings(deadline=None, max_examples=20)
@@ -55,6 +58,9 @@ class TestWhitening:
 
 
 class TestWhiteningFit:
+    def test_its_example_runs(self):
+        assert doctest.testmod(whitening).failed == 0
+
     def test_fitted_vectors_come_out_uncorrelated_with_unit_variance(self):
         vectors = correlated(2000, 6)
         whitening = fitted(vectors, 6)

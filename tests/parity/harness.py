@@ -176,7 +176,7 @@ def compare(name: str, produced: Arrays, expected: Mapping[str, np.ndarray], tol
 def _tolerance_of(key: str, dtype: np.dtype, tolerance: Mapping[str, Any]) -> tuple[float, float]:
     """atol and rtol of an array; the first pattern that matches its name counts."""
     patterns = tolerance.get("arrays", {})
-    own = next((value for pattern, value in patterns.items() if fnmatchcase(key, pattern)), {})
+    own: Mapping[str, Any] = next((value for pattern, value in patterns.items() if fnmatchcase(key, pattern)), {})
     atol, rtol = (float({**tolerance, **own}.get(part, 0)) for part in ("atol", "rtol"))
     exact = dtype == np.bool_ or (np.issubdtype(dtype, np.integer) and atol < GREY_LEVEL)
     return (0.0, 0.0) if exact or not np.issubdtype(dtype, np.number) else (atol, rtol)
@@ -192,11 +192,10 @@ def _differences(given: np.ndarray, wanted: np.ndarray, atol: float, rtol: float
         allowed = atol + rtol * np.abs(np.where(np.isfinite(e), e, 0))
     else:
         error, allowed = np.ones(wanted.shape), np.zeros(wanted.shape)
-    error = np.where(same, 0.0, error)
     if error.size == 0:
         return 0.0, 0.0
-    share = np.divide(error, allowed, out=np.where(error > 0, np.inf, 0.0), where=allowed > 0)
-    return float(error.max()), float(share.max())
+    share = np.divide(error, allowed, out=np.full(error.shape, np.inf), where=allowed > 0)
+    return float(np.where(same, 0.0, error).max()), float(np.where(same, 0.0, share).max())
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -152,7 +153,7 @@ class TestCompare:
 
 
 class TestFindKind:
-    KINDS = {name: doubled for name in ("selfsim", "grid_pool", "grid_pool_adaptive", "tt_crop_3", "v2v_chamfer")}
+    KINDS: ClassVar = dict.fromkeys(("selfsim", "grid_pool", "grid_pool_adaptive", "tt_crop_3", "v2v_chamfer"), doubled)
 
     @pytest.mark.parametrize(
         "name",

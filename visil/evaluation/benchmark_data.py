@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 import numpy as np
 
@@ -94,7 +94,9 @@ class MontageQuery:
     truth: EditTruth
 
 
-def prepare(data: Path, work: Path, *, seed: int, num_distractors: int, workers: int) -> BenchmarkData:
+def prepare(
+    data: Path, work: Path, *, seed: int, num_distractors: int, num_hosts: int = NUM_HOSTS, workers: int
+) -> BenchmarkData:
     """Read the real videos of `data/videos` and make distractors from the test pictures of `data/images`."""
     real = read_real_videos(data / "videos")
     read = [
@@ -104,15 +106,17 @@ def prepare(data: Path, work: Path, *, seed: int, num_distractors: int, workers:
     code = [Path(__file__), *sorted(Path(visil.synth.__file__).parent.glob("*.py"))]
     folder = work / f"seed{seed}-{num_distractors}-{_digest([*read, *code])}"
     stills = _test_stills(data / "images", folder / "stills")
-    if len(stills) < num_distractors + NUM_HOSTS + 1:
-        raise DataError(f"{len(stills)} test pictures are too few for {num_distractors} distractors and the hosts")
+    if len(stills) <= num_distractors + num_hosts:
+        raise DataError(
+            f"{len(stills)} test pictures are too few for {num_distractors} distractors, {num_hosts} hosts and pans"
+        )
     order = [stills[i] for i in _rng(seed, "roles of test pictures").permutation(len(stills))]
     distractors = [
         _Distractor(folder / "distractors" / f"distractor_{i:04d}.mp4", seed, still)
         for i, still in enumerate(order[:num_distractors])
     ]
     _make(distractors, workers)
-    pans_from = num_distractors + NUM_HOSTS
+    pans_from = num_distractors + num_hosts
     return BenchmarkData(real, folder, seed, tuple(order[num_distractors:pans_from]), tuple(order[pans_from:]))
 
 
@@ -295,7 +299,9 @@ def _test_stills(images: Path, folder: Path) -> list[Path]:
         if missing:
             with tarfile.open(images / shard) as tar:
                 for name in missing:
-                    tar.extract(name, folder, filter="data")
+                    part = folder / f"{name}.part"
+                    part.write_bytes(cast(IO[bytes], tar.extractfile(name)).read())
+                    part.replace(folder / name)
     return [folder / row["name"] for row in rows]
 
 

@@ -41,10 +41,11 @@ class RankedQuery:
             raise DataError(f"scores {self.scores.shape} and relevance {self.is_relevant.shape} must be two lists")
         if not np.isfinite(self.scores).all():
             raise DataError("scores must be finite numbers")
-        if self.num_relevant < max(1, np.count_nonzero(self.is_relevant)):
+        num_found = int(np.count_nonzero(self.is_relevant))
+        if self.num_relevant < max(1, num_found):
             raise DataError(
-                f"{self.num_relevant} relevant videos in the ground truth, {self.is_relevant.sum()} retrieved: "
-                "there must be one and as many; a query without any has no average precision"
+                f"{num_found} relevant videos were retrieved, {self.num_relevant} are in the ground truth: there must "
+                "be one and as many; a query without any has no average precision"
             )
 
     @staticmethod

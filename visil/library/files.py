@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from visil.errors import DataError
@@ -58,17 +59,25 @@ def find_files(paths: Sequence[str | Path], *, pattern: str | None = None) -> li
     found: dict[Path, FoundFile] = {}
     for given in paths:
         path = Path(os.path.abspath(given))
+        if not is_there(path):
+            raise DataError(f"{given}: no such file or folder")
         if path.is_dir():
             for below in _walk(path):
                 relative = PurePosixPath(below.relative_to(path).as_posix())
                 name = _name(relative, below, matcher)
                 if name is not None:
                     found.setdefault(below, FoundFile(below, path, name))
-        elif path.exists():
-            found.setdefault(path, FoundFile(path, path.parent, path.name))
         else:
-            raise DataError(f"{given}: no such file or folder")
+            found.setdefault(path, FoundFile(path, path.parent, path.name))
     return [found[path] for path in sorted(found)]
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether there is a file or folder of this name; no error for a text that cannot be a name."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
 
 
 def _name(relative: PurePosixPath, path: Path, matcher: re.Pattern[str] | None) -> str | None:
@@ -114,7 +123,9 @@ def new_id(file: FoundFile, taken: set[str] | dict[str, object]) -> str:
             return candidate
         if parent.name:
             candidate = f"{parent.name}/{candidate}"
-    return candidate if candidate not in taken else f"{candidate}#{_short_hash(file.path)}"
+    hashed = f"{candidate}#{_short_hash(file.path)}"
+    numbered = (f"{hashed}-{number}" for number in count(2))  # earlier files of this path left and kept their ids
+    return next(id for id in chain((candidate, hashed), numbered) if id not in taken)
 
 
 def _short_hash(path: Path) -> str:

@@ -107,8 +107,11 @@ def add_files(
                     encoders.setdefault(index, VideoEncoder(model)).add(event)
                     report.num_samples += len(event)
                 else:
-                    encoded, error = _finished(to_encode[index], encoders.pop(index, None), event.error)
-                    commits.finish(to_encode[index], encoded, error)
+                    job, encoder = to_encode[index], encoders.pop(index, None)
+                    if reason := _changed(job):  # nothing is stored, so that the next run tries again
+                        report.failed += [(target.file.path, reason) for target in job.targets]
+                    else:
+                        commits.finish(job, *_finished(job, encoder, event.error))
                     tell()
     finally:
         commits.flush()
@@ -125,17 +128,21 @@ def _report(todo: Plan) -> IngestReport:
     )
 
 
-def _finished(job: Job, encoder: VideoEncoder | None, error: str | None) -> tuple[EncodedVideo | None, str | None]:
-    """The encoded video, or why there is none. A file that changed while it was read is not stored."""
+def _changed(job: Job) -> str:
+    """Why what was read is not the content that was hashed, or an empty text."""
     file = job.targets[0].file
     try:
         status = job.path.stat()
     except OSError:
-        return None, "vanished while it was read"
-    if (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
-        return None, "changed while it was read; index it again"
+        return "vanished while it was read"
+    unchanged = (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+    return "" if unchanged else "changed while it was read; index it again"
+
+
+def _finished(job: Job, encoder: VideoEncoder | None, error: str | None) -> tuple[EncodedVideo | None, str | None]:
+    """The encoded video, or why there is none."""
     if error is not None or encoder is None:
-        return None, (error or "no frame was decoded").removeprefix(f"{file.path}: ")
+        return None, (error or "no frame was decoded").removeprefix(f"{job.path}: ")
     try:
         return encoder.finish(), None
     except MediaError as failure:

@@ -19,14 +19,15 @@ from functools import cached_property
 from pathlib import Path
 
 import filelock
+import numpy as np
 
 from visil.errors import DataError, LibraryError, ModelError, VisilError
 from visil.library.candidates import Candidates
-from visil.library.files import content_hash
+from visil.library.files import content_hash, is_there
 from visil.library.ingest import IngestReport, Progress, add_files
 from visil.library.queries import expand_queries
 from visil.library.search import DEFAULT_RERANK, DEFAULT_TOP, Query, SearchResult, rerank_count, search
-from visil.library.store import Store, VideoRecord, create_table
+from visil.library.store import Store, VideoRecord, create_table, holds_videos
 from visil.library.verify import Finding, check_library
 from visil.model.bundle import load_bundle
 from visil.model.model import Model
@@ -48,9 +49,9 @@ class Library:
     """
 
     def __init__(self, path: Path, model: Model) -> None:
-        self.path = path
+        self.path = Path(os.path.abspath(path))  # the caller may change its folder later
         self.model = model
-        self._store = Store(path / TABLE)
+        self._store = Store(self.path / TABLE)
         self._cached_version = self._store.version
 
     # --- opening -------------------------------------------------------------------------------------------------
@@ -63,20 +64,24 @@ class Library:
             LibraryError: the folder holds a library, or anything else, or cannot be written.
         """
         path = Path(path)
-        if (path / SETTINGS).exists():
-            raise LibraryError(f"{path}: there is a library already; open it, or choose another folder")
+        already_there = LibraryError(f"{path}: there is a library already; open it, or choose another folder")
         try:
+            if (path / SETTINGS).exists():
+                raise already_there
             path.mkdir(parents=True, exist_ok=True)
-            left_by_an_interrupted_create = {BUNDLE, TABLE, LOCK}
-            others = sorted(entry.name for entry in path.iterdir() if entry.name not in left_by_an_interrupted_create)
+            others = sorted(entry.name for entry in path.iterdir() if not _left_by_an_interrupted_create(entry.name))
             if others:
                 raise LibraryError(f"{path}: not empty (it holds {others[0]}); choose a new folder for the library")
-            model.bundle.save(path / BUNDLE)
-            if not (path / TABLE).exists():
+            with _writer_lock(path):
+                if (path / SETTINGS).exists():
+                    raise already_there
+                if holds_videos(path / TABLE):
+                    raise LibraryError(f"{path}: holds videos, but no {SETTINGS}; restore it, or choose another folder")
+                model.bundle.save(path / BUNDLE)
                 create_table(path / TABLE, model.dim)
-            partial = path / f".{SETTINGS}.partial"
-            partial.write_text(_settings_text(model), encoding="utf-8")
-            partial.replace(path / SETTINGS)
+                partial = path / f".{SETTINGS}.partial"
+                partial.write_text(_settings_text(model), encoding="utf-8")
+                partial.replace(path / SETTINGS)
         except OSError as error:
             raise LibraryError(f"{path}: a library cannot be made here ({error.strerror or error})") from error
         return cls(path, model)
@@ -161,11 +166,15 @@ class Library:
             VisilError: the query cannot be read or has no score.
         """
         if isinstance(query, EncodedVideo):
-            return self._search([Query("", query)], rerank, top)[0].matches
-        (result,) = self.search_many([query], rerank=rerank, top=top)
-        if result.error is not None:
-            raise DataError(result.error)
-        return result.matches
+            self._check_options(rerank, top)
+            self.refresh()
+            return self._search([self._scorable(Query("", query))], rerank, top)[0].matches
+        results = list(self.search_many([query], rerank=rerank, top=top))
+        if len(results) > 1:
+            raise DataError(f"{query}: stands for {len(results)} queries; `search_many` takes them")
+        if results[0].error is not None:
+            raise DataError(results[0].error)
+        return results[0].matches
 
     def search_many(
         self, queries: Iterable[str | Path], *, rerank: int | str = DEFAULT_RERANK, top: int = DEFAULT_TOP
@@ -181,15 +190,13 @@ class Library:
         Raises:
             DataError: `rerank` or `top` is not valid, or a folder or list is empty or missing.
         """
-        if top < 1:
-            raise DataError(f"top must be at least 1, got {top}")
-        rerank_count(rerank, 0)
+        self._check_options(rerank, top)
         self.refresh()
         waiting: list[Query | SearchResult] = []
         for name in expand_queries(queries):
             try:
                 waiting.append(self._query(name))
-            except VisilError as error:
+            except (VisilError, OSError) as error:
                 waiting.append(SearchResult(name, error=str(error)))
             if sum(q.encoded.region_vectors.vectors.nbytes for q in waiting if isinstance(q, Query)) > QUERY_BYTES:
                 yield from self._answer(waiting, rerank, top)
@@ -197,17 +204,35 @@ class Library:
         yield from self._answer(waiting, rerank, top)
 
     def _query(self, name: str) -> Query:
-        path = Path(name)
-        if not path.exists() and name.startswith("id:"):
+        if name.startswith("id:") and not is_there(name):
             id = name.removeprefix("id:")
             if id not in self._records:
                 raise DataError(f"{name}: no such video in the library; `visil list` names them")
             query = Query(name, self.encoded(id), self._records[id].file.sha256, exclude=id)
         else:
-            query = Query(name, self.model.encode(path), content_hash(path))
+            query = Query(name, self.model.encode(name), content_hash(Path(name)))
+        return self._scorable(query)
+
+    def _scorable(self, query: Query) -> Query:
+        vectors = query.encoded.region_vectors.vectors
+        owner = query.name or "the encoded video"
         if not query.encoded.has_content:
-            raise DataError(f"{name}: every frame is blank, so it has no score")
+            raise DataError(f"{owner}: every frame is blank, so it has no score")
+        if (vectors.shape[-1], vectors.dtype == np.uint8) != (
+            self.model.stored_dim,
+            self.model.stored_dtype == np.uint8,
+        ):
+            raise DataError(
+                f"{owner} has {vectors.dtype} {list(vectors.shape)} region vectors, those of library {self.path} are "
+                f"{self.model.stored_dtype} of {self.model.stored_dim}: encode it with library.model.encode(path)"
+            )
         return query
+
+    @staticmethod
+    def _check_options(rerank: int | str, top: int) -> None:
+        rerank_count(rerank, 0)
+        if top < 1:
+            raise DataError(f"top must be at least 1, got {top}")
 
     def _answer(self, waiting: Sequence[Query | SearchResult], rerank: int | str, top: int) -> Iterator[SearchResult]:
         found = iter(self._search([q for q in waiting if isinstance(q, Query)], rerank, top))
@@ -267,18 +292,30 @@ class Library:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with filelock.FileLock(self.path / LOCK, timeout=0):
+            with _writer_lock(self.path):
                 self._store.refresh()
                 try:
                     yield
                 finally:
                     self.refresh()
-        except filelock.Timeout:
-            raise LibraryError(
-                f"library {self.path}: another process is writing to it; try again when it is done"
-            ) from None
         except OSError as error:
             raise LibraryError(f"library {self.path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def _writer_lock(path: Path) -> Iterator[None]:
+    """One writer at a time; readers never lock."""
+    try:
+        with filelock.FileLock(path / LOCK, timeout=0):
+            yield
+    except filelock.Timeout:
+        raise LibraryError(f"library {path}: another process is writing to it; try again when it is done") from None
+
+
+def _left_by_an_interrupted_create(name: str) -> bool:
+    return name in (BUNDLE, TABLE, LOCK) or (
+        name.startswith((f".{BUNDLE}.", f".{SETTINGS}.")) and name.endswith(".partial")
+    )
 
 
 def _settings_text(model: Model) -> str:

@@ -99,7 +99,7 @@ def plan(
 
     gone: dict[str, list[VideoRecord]] = defaultdict(list)
     for record in sorted(records, key=lambda r: r.file.path, reverse=True):  # popped from the end: first path first
-        if not Path(record.file.path).exists():
+        if _is_gone(record.file.path):
             gone[record.file.sha256].append(record)
     stored = {record.file.sha256: record.id for record in reversed(records) if record.status != FAILED}
     taken: set[str] = {record.id for record in records}
@@ -109,8 +109,11 @@ def plan(
             old = gone[facts.sha256].pop()
             result.new_files[old.id] = facts
             result.moved.append((old.id, old.file.path, facts.path))
-            (result.failed_before if old.status == FAILED else result.unchanged).append(old)
-            continue
+            if old.status == FAILED and retry_failed:
+                record = old
+            else:
+                (result.failed_before if old.status == FAILED else result.unchanged).append(old)
+                continue
         id = record.id if record is not None else new_id(file, taken)
         taken.add(id)
         targets.setdefault(facts.sha256, []).append(Target(id, facts, is_new=record is None))
@@ -121,3 +124,11 @@ def plan(
         key=lambda r: r.id,
     )
     return result
+
+
+def _is_gone(path: str) -> bool:
+    """A file that may be there, but cannot be looked at, is not gone."""
+    try:
+        return not Path(path).exists()
+    except OSError:
+        return False

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from visil.errors import DataError
-from visil.library.files import find_files
+from visil.library.files import find_files, is_there
 
 
 def expand_queries(queries: Iterable[str | Path]) -> Iterator[str]:
@@ -19,13 +19,12 @@ def expand_queries(queries: Iterable[str | Path]) -> Iterator[str]:
     """
     for given in queries:
         name = str(given)
-        path = Path(name)
-        if path.is_dir():
-            files = find_files([path])
+        if is_there(name) and Path(name).is_dir():
+            files = find_files([name])
             if not files:
                 raise DataError(f"{name}: no video in this folder")
             yield from (str(file.path) for file in files)
-        elif name.startswith("@") and not path.exists():
+        elif name.startswith("@") and not is_there(name):
             yield from _lines(Path(name[1:]))
         else:
             yield name
@@ -34,7 +33,7 @@ def expand_queries(queries: Iterable[str | Path]) -> Iterator[str]:
 def _lines(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"@{path}: the list cannot be read ({error})") from error
     queries = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not queries:

@@ -17,7 +17,7 @@ import torch
 
 from visil.errors import DataError
 from visil.library.candidates import Candidates
-from visil.library.store import BLOCK_BYTES, Store, VectorPiece, VideoRecord
+from visil.library.store import BLOCK_BYTES, Store, VideoRecord
 from visil.model.model import Model
 from visil.values import EncodedVideo, Match
 
@@ -115,27 +115,23 @@ def _fine_scores(
     on_device = [model.on_device(query.encoded.region_vectors.vectors) for query in queries]
     union = set().union(*chosen) if chosen else set()
     for block in store.vectors(sorted(union), block_bytes=BLOCK_BYTES):
+        stacked = model.on_device(np.concatenate([piece.vectors for piece in block]))  # [sum T, R, D]
+        frames = list(stacked.split([len(piece.vectors) for piece in block]))
         for number, vectors in enumerate(on_device):
-            pieces = [piece for piece in block if piece.id in chosen[number]]
-            for piece, similarity in _similarities(model, vectors, pieces):
-                columns = partial.setdefault((number, piece.id), [])
-                columns.append(similarity)
+            wanted = [position for position, piece in enumerate(block) if piece.id in chosen[number]]
+            if not wanted:
+                continue
+            some = stacked if len(wanted) == len(block) else torch.cat([frames[position] for position in wanted])
+            similarity = model.frame_similarity(vectors, some)  # [Tq, sum T]: one product for all of them
+            columns = similarity.split([len(frames[position]) for position in wanted], dim=1)
+            for position, column in zip(wanted, columns, strict=True):
+                piece = block[position]
+                pieces = [*partial.pop((number, piece.id), []), column]
                 if piece.is_last:
-                    whole = torch.cat(partial.pop((number, piece.id)), dim=1)  # [Tq, Tt]
-                    scores[number][piece.id] = model.score_of_similarity(whole)
+                    scores[number][piece.id] = model.score_of_similarity(torch.cat(pieces, dim=1))  # [Tq, Tt]
+                else:
+                    partial[number, piece.id] = pieces
     return scores
-
-
-def _similarities(
-    model: Model, query: torch.Tensor, pieces: Sequence[VectorPiece]
-) -> list[tuple[VectorPiece, torch.Tensor]]:
-    """Frame-to-frame similarity [Tq, T] of a query and each piece, as one product over all of them."""
-    if not pieces:
-        return []
-    stacked = model.on_device(np.concatenate([piece.vectors for piece in pieces]))
-    similarity = model.frame_similarity(query, stacked)  # [Tq, sum T]
-    columns = similarity.split([len(piece.vectors) for piece in pieces], dim=1)
-    return list(zip(pieces, columns, strict=True))
 
 
 def _rank(

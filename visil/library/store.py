@@ -9,7 +9,9 @@ of the table: what it reads does not change under it while another process write
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +92,16 @@ class VectorPiece:
 
 
 def create_table(uri: Path, dim: int) -> None:
-    """An empty table for descriptors of this many dimensions."""
-    lance.write_dataset(_schema(dim).empty_table(), str(uri), mode="create")
+    """An empty table for descriptors of this many dimensions; any table there is replaced."""
+    lance.write_dataset(_schema(dim).empty_table(), str(uri), mode="overwrite")
+
+
+def holds_videos(uri: Path) -> bool:
+    """Whether there is a table with rows, or a damaged one that may have had some."""
+    try:
+        return lance.dataset(str(uri)).count_rows() > 0
+    except (ValueError, OSError):
+        return any(uri.glob("data/*"))
 
 
 class Store:
@@ -99,7 +109,7 @@ class Store:
 
     def __init__(self, uri: Path) -> None:
         try:
-            self._dataset = lance.dataset(str(uri))
+            self._dataset = lance.dataset(os.path.abspath(uri))  # the caller may change its folder later
         except (ValueError, OSError) as error:
             raise LibraryError(f"{uri}: the table cannot be read ({_first_line(error)})") from error
         self._layout: dict[str, list[tuple[int, int]]] | None = None
@@ -163,7 +173,7 @@ class Store:
         layout = self._rows_of()
         if id not in layout:
             raise LibraryError(f"no video {id!r} in the library; `visil list` names them")
-        rows = self._dataset.take([offset for offset, _ in layout[id]]).to_pylist()
+        rows = self._take([offset for offset, _ in layout[id]]).to_pylist()
         record = _record(rows[0])
         if record.video is None:
             return StoredVideo(id, record.file, None, record.reason)
@@ -179,12 +189,22 @@ class Store:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every row as it is stored, for `verify`; one block of vectors in memory at a time."""
         columns = [name for name in self._dataset.schema.names if name != "vectors"]
-        for batch in self._dataset.to_batches(columns=[*columns, "vectors"], batch_size=8):
-            yield from batch.to_pylist()
+        with self._damage_is_an_error():
+            for batch in self._dataset.to_batches(columns=[*columns, "vectors"], batch_size=8):
+                yield from batch.to_pylist()
 
     def _scan(self, **options: Any) -> pa.Table:
-        try:
+        with self._damage_is_an_error():
             return self._dataset.to_table(**options)
+
+    def _take(self, offsets: list[int], *, columns: list[str] | None = None) -> pa.Table:
+        with self._damage_is_an_error():
+            return self._dataset.take(offsets, columns=columns)
+
+    @contextmanager
+    def _damage_is_an_error(self) -> Iterator[None]:
+        try:
+            yield
         except (ValueError, OSError) as error:
             raise LibraryError(f"{self._dataset.uri}: the table is damaged ({_first_line(error)})") from error
 
@@ -201,7 +221,7 @@ class Store:
     def _pieces(self, block: list[tuple[int, int, str, bool]]) -> list[VectorPiece]:
         offsets = [offset for offset, *_ in block]
         order = np.argsort(offsets)
-        table = self._dataset.take(
+        table = self._take(
             [offsets[i] for i in order], columns=["id", "num_frames", "num_regions", "packed", "vectors"]
         )
         shapes = table.drop_columns(["vectors"]).to_pylist()

@@ -31,7 +31,8 @@ def has_content(images: np.ndarray) -> np.ndarray:
 
 
 def _is_flat(image: np.ndarray) -> bool:
-    low, high = np.quantile(image.reshape(-1, 3), (0.005, 0.995), axis=0, method="nearest")
+    pixels = image[::2, ::2].reshape(-1, 3)  # every other pixel each way tells as much
+    low, high = np.quantile(pixels, (0.005, 0.995), axis=0, method="nearest")
     return bool((high.astype(int) - low < FLAT_LEVELS).all())
 
 

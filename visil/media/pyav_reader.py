@@ -303,12 +303,15 @@ def _rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
 
 
 def _open_failure(path: Path, error: Exception) -> str:
-    if not path.exists():
+    try:
+        if path.is_dir():
+            return "a folder, not a video"
+        if path.stat().st_size == 0:
+            return "the file is empty"
+    except FileNotFoundError:
         return "no such file"
-    if path.is_dir():
-        return "a folder, not a video"
-    if path.stat().st_size == 0:
-        return "the file is empty"
+    except (OSError, ValueError) as reason:  # not to be looked at, or no possible name
+        return f"cannot be opened ({_reason(reason)})"
     if isinstance(error, av.InvalidDataError):
         return "not a video, or its headers are damaged"
     return f"cannot be opened ({_reason(error)})"

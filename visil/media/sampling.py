@@ -63,11 +63,13 @@ def opencv_step(reported_fps: float | None, fps: float) -> int:
     """Distance in frames between two samples of the published OpenCV sampler.
 
     Raises:
-        ValueError: the video has at most half as many frames a second as wanted; the published code divides
-            by zero there.
+        ValueError: the video has at most half as many frames a second as wanted, or reports 0 or NaN; the published
+            code divides by zero there.
     """
-    if not reported_fps or not reported_fps <= FASTEST_BELIEVED_FPS:
+    if reported_fps is None or reported_fps > FASTEST_BELIEVED_FPS:
         reported_fps = FALLBACK_FPS
+    if not reported_fps > 0:  # NaN too
+        raise ValueError(f"a reported rate of {reported_fps:g} frames a second: the `opencv` sampler has no step for it")
     step = round(reported_fps / fps)  # half to even
     if step == 0:
         raise ValueError(f"{reported_fps:g} frames a second are too few for the `opencv` sampler at {fps:g} fps")

@@ -62,7 +62,7 @@ class Backbone(nn.Module):
         self, settings: BackboneSettings, *, mean: tuple[float, float, float], std: tuple[float, float, float]
     ) -> None:
         super().__init__()
-        self.network = build_network(settings)
+        self.network = build_network(settings).to(memory_format=torch.channels_last)  # as pictures come
         stages: Any = self.network.feature_info
         self.strides: tuple[int, ...] = tuple(stages.reduction())
         self.dim = sum(stages.channels())

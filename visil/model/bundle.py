@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -93,7 +94,8 @@ class Bundle:
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path}: cannot be written ({error})") from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
 
 
 def load_bundle(path: Path) -> Bundle:

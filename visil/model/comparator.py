@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 PADDINGS = {"replicate": "replicate", "zeros": "constant"}  # our name: that of torch.nn.functional.pad
 MIN_FRAMES = 4  # two 2 x 2 poolings leave one cell
-TILE_FRAMES = 512  # side of a tile of a larger matrix; the first convolution holds 128 bytes a pair of frames: 34 MB
+TILE_FRAMES = 512  # side of a tile of a longer matrix: 34 MB in the first layer (128 bytes a pair of frames)
+HALO_FRAMES = 8  # a cell of the output sees 7 frames before its own and 6 behind them; whole cells around a tile
 HALO_FRAMES = 8  # a cell of the output sees 7 frames before its own four and 7 behind them
 
 
@@ -65,8 +66,29 @@ class Comparator(nn.Module):
             ValueError: a side is shorter than `min_frames`.
         """
         lengths = self._lengths(matrix, query_lengths, target_lengths)
+        if lengths is None and max(matrix.shape[-2:]) > TILE_FRAMES + MIN_FRAMES:
+            return self._refine_in_tiles(matrix)
+        return self._refine(matrix, lengths)
+
+    def _refine_in_tiles(self, matrix: Tensor) -> Tensor:
+        """The map of a long pair, tile by tile: memory does not grow with its length, and nothing else changes."""
+        rows, columns = (_tiles(side) for side in matrix.shape[-2:])
+        return torch.cat([torch.cat([self._tile(matrix, r, c) for c in columns], dim=-1) for r in rows], dim=-2)
+
+    def _tile(self, matrix: Tensor, rows: range, columns: range) -> Tensor:
+        """The cells of these frames; only at the ends of the matrix does a convolution see padding."""
+        seen, kept = [], []
+        for tile, side in ((rows, matrix.shape[-2]), (columns, matrix.shape[-1])):
+            start = max(0, tile.start - HALO_FRAMES)
+            seen.append(slice(start, min(side, tile.stop + HALO_FRAMES)))
+            first = (tile.start - start) // self.stride
+            kept.append(slice(first, first + len(tile) // self.stride))
+        return self._refine(matrix[:, seen[0], seen[1]], None)[:, kept[0], kept[1]]
+
+    def _refine(self, matrix: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is not None:
-            matrix = matrix.masked_fill(~_real_cells(matrix, lengths), 0.0)  # whatever it was, NaN included
+            # Nothing beyond the real block is read, but convolutions that work on tiles would round it in.
+            matrix = matrix.masked_fill(~_real_cells(matrix, lengths), 0.0)
         # Channels last: twice as fast on a CPU, and what tensor cores want.
         x = rearrange(matrix, "b i j -> b 1 i j").to(memory_format=torch.channels_last)
         for conv in (self.conv1, self.conv2):
@@ -116,7 +138,7 @@ class Comparator(nn.Module):
 
 
 def _tiles(side: int) -> list[range]:
-    """Stretches of TILE_FRAMES (a multiple of every stride); the last one takes a rest too short to stand alone."""
+    """Stretches of TILE_FRAMES, a multiple of every stride; the last takes a rest that is too short to stand alone."""
     starts = range(0, max(side - MIN_FRAMES, 1), TILE_FRAMES)
     stops = [*starts[1:], side]
     return [range(start, stop) for start, stop in zip(starts, stops, strict=True)]

@@ -1,6 +1,6 @@
 """Edited copies of a video, each with its truth.
 
-    file ─► read_pictures ─► [time: part, speed ─► picture: crop, boxes ...] ─► write_video ─► EditTruth
+    file ─► pictures_at ─► [time: part, speed ─► picture: crop, boxes ...] ─► write_video ─► EditTruth
 
 `FAMILIES` is the one table of what can be done to a video. Random choices (where to crop, which part, what
 text) are drawn once a video, so that an edit is steady over its pictures.

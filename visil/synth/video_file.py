@@ -116,25 +116,26 @@ def write_video(
     quality = {"crf": str(crf)}
     if bitrate_bps is not None:
         quality = {"maxrate": str(bitrate_bps), "bufsize": str(bitrate_bps)}
-    with av.open(str(part), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=rate, options=X264_OPTIONS | quality)
-        stream.pix_fmt = "yuv420p"
-        if bitrate_bps is not None:
-            stream.bit_rate = bitrate_bps
-        for picture in pictures:
-            even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
-            if num_pictures == 0:
-                stream.height, stream.width = even.shape[:2]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-            frame.pts, frame.time_base = num_pictures, 1 / rate
-            container.mux(stream.encode(frame))
-            num_pictures += 1
-        if num_pictures:
+    try:
+        with av.open(str(part), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=rate, options=X264_OPTIONS | quality)
+            stream.pix_fmt = "yuv420p"
+            if bitrate_bps is not None:
+                stream.bit_rate = bitrate_bps
+            for picture in pictures:
+                even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+                if num_pictures == 0:
+                    stream.height, stream.width = even.shape[:2]
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+                frame.pts, frame.time_base = num_pictures, 1 / rate
+                container.mux(stream.encode(frame))
+                num_pictures += 1
+            if not num_pictures:
+                raise ValueError(f"{path.name}: no pictures to write")
             container.mux(stream.encode())
-    if not num_pictures:
-        part.unlink()
-        raise ValueError(f"{path.name}: no pictures to write")
-    part.replace(path)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return num_pictures
 
 

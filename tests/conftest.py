@@ -1,0 +1,65 @@
+"""What all tests share: a reproducible hypothesis, the bundled model, small videos, the shared data if it is there."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported, here and in every child process
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+import visil
+from visil.model.bundle import Bundle
+from visil.model.model import Model
+from visil.synth.scenes import distinct_scenes, scene_pictures
+from visil.synth.video_file import write_video
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+settings.register_profile("visil", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("visil")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real videos and annotations beside the checkout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"{SHARED_DATA} is not here: real videos and annotations are not part of the repository")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    """The bundle that every installation has."""
+    return visil.load_model("untrained", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def quick_model(model: Model) -> Model:
+    """The same weights on pictures of 64 x 64, three samples a short video: ten times faster."""
+    preprocessing = replace(model.settings.preprocessing, size_px=64, min_samples=3)
+    quick = replace(model.settings, name="quick", preprocessing=preprocessing)
+    return Model(Bundle(quick, model.bundle.tensors), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def made_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six clips of different scenes, clip_0.mp4 ... clip_5.mp4: 96 x 64, 8 fps, 3 s. Copy them, leave them."""
+    folder = tmp_path_factory.mktemp("made_clips")
+    for i, scene in enumerate(distinct_scenes(np.random.default_rng(0), 6)):
+        pictures = scene_pictures(scene, duration_s=3, fps=8, size_px=(96, 64))
+        write_video(folder / f"clip_{i}.mp4", pictures, 8)
+    return folder
+
+
+@pytest.fixture
+def clips(made_clips: Path, tmp_path: Path) -> Path:
+    """A copy of the made clips that a test may change, with the times of the originals."""
+    return Path(shutil.copytree(made_clips, tmp_path / "clips"))

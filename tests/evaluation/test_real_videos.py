@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from visil.errors import DataError
+from visil.evaluation.real_videos import AMBIGUOUS, ND, PART, SI, read_real_videos
+
+MANIFEST = "file,group,footage,duration_s\na.mp4,g,f,10.5\nb.mp4,g,f,3\nc.mp4,h,k,8\nd.mp4,i,l,8\n"
+PAIRS = "a,b,label,note\na.mp4,b.mp4,ND,hard: a collage\nb.mp4,c.mp4,SI,\nc.mp4,d.mp4,REL,\n"
+
+
+def folder_with(tmp_path: Path, **tables: str) -> Path:
+    for name, text in ({"manifest": MANIFEST, "pairs": PAIRS} | tables).items():
+        (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_pair_holds_both_ways(tmp_path):
+    real = read_real_videos(folder_with(tmp_path))
+    assert real.partners("a.mp4", {ND, PART}) == {"b.mp4"}
+    assert real.partners("b.mp4", {ND, SI}) == {"a.mp4", "c.mp4"}
+    assert real.partners("d.mp4", {ND, PART, SI, AMBIGUOUS}) == set()
+    assert real.pairs["b.mp4"]["a.mp4"].is_hard
+    assert not real.pairs["c.mp4"]["b.mp4"].is_hard
+
+
+def test_the_split_comes_from_its_table(tmp_path):
+    split = "file,component,split\na.mp4,0,test\nb.mp4,0,test\nc.mp4,0,test\nd.mp4,1,train\n"
+    real = read_real_videos(folder_with(tmp_path, split=split))
+    assert [video.file for video in real.of_split("test")] == ["a.mp4", "b.mp4", "c.mp4"]
+    assert real.videos["a.mp4"].duration_s == 10.5
+    assert real.videos["d.mp4"].component == "1"
+
+
+def test_without_a_split_everything_is_test_and_components_join_what_is_more_than_related(tmp_path):
+    real = read_real_videos(folder_with(tmp_path))
+    component = {file: video.component for file, video in real.videos.items()}
+    assert len(real.of_split("test")) == 4
+    assert component["a.mp4"] == component["b.mp4"] == component["c.mp4"] != component["d.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"pairs": "a,b,label\na.mp4,x.mp4,ND\n"}, "unknown label or file"),
+        ({"pairs": "a,b,label\na.mp4,b.mp4,SAME\n"}, "unknown label or file"),
+        ({"pairs": "a,b\na.mp4,b.mp4\n"}, "no column label"),
+        ({"split": "file,component,split\na.mp4,0,test\n"}, "list different files"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(tmp_path, tables, message):
+    with pytest.raises(DataError, match=message):
+        read_real_videos(folder_with(tmp_path, **tables))
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"manifest\.csv: cannot be read"):
+        read_real_videos(tmp_path)

@@ -1,0 +1,437 @@
+"""Adding files to a library: what ends up in it, whatever was done in which order and by how many workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import visil.library.ingest as ingest_module
+from visil.errors import DataError, VisilError
+from visil.library.ingest import Progress
+from visil.library.library import Library
+from visil.library.store import StoredVideo
+from visil.media.decoding import DecodeEnd
+from visil.model.model import Model
+from visil.synth.video_file import write_video
+
+FLOAT16_STEP = 2.0**-10  # of numbers up to 1
+
+
+@pytest.fixture
+def library(tmp_path: Path, quick_model: Model) -> Library:
+    return Library.create(tmp_path / "library", quick_model)
+
+
+@pytest.fixture
+def encoded_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are decoded and encoded, as it happens."""
+    names: list[str] = []
+    decode_files = ingest_module.decode_files
+
+    def spy(paths, preprocessing, *, workers):
+        listed = list(paths)
+        names.extend(path.name for path in listed)
+        return decode_files(listed, preprocessing, workers=workers)
+
+    monkeypatch.setattr(ingest_module, "decode_files", spy)
+    return names
+
+
+def contents(library: Library) -> dict[str, StoredVideo]:
+    """Every video of a library by id."""
+    library.refresh()
+    return {record.id: library._store.read(record.id) for record in library.list()}
+
+
+def facts(library: Library) -> dict[str, tuple[object, ...]]:
+    """What must be equal to the letter: paths, sizes, hashes, states, times, facts of the video."""
+    return {
+        id: (
+            video.file.path,
+            video.file.size_bytes,
+            video.file.sha256,
+            video.status,
+            video.reason,
+            *(
+                ()
+                if video.encoded is None
+                else (
+                    video.encoded.num_samples,
+                    video.encoded.duration_s,
+                    video.encoded.video,
+                    tuple(video.encoded.region_vectors.times_s.tolist()),
+                )
+            ),
+        )
+        for id, video in contents(library).items()
+    }
+
+
+def assert_same_library(one: Library, other: Library) -> None:
+    """Equal rows, hashes and times; vectors within one float16 step, because batches may round differently."""
+    assert facts(one) == facts(other)
+    theirs = contents(other)
+    for id, video in contents(one).items():
+        if video.encoded is None or theirs[id].encoded is None:
+            continue
+        for ours, other_array in (
+            (video.encoded.region_vectors.vectors, theirs[id].encoded.region_vectors.vectors),
+            (video.encoded.descriptors, theirs[id].encoded.descriptors),
+        ):
+            np.testing.assert_allclose(
+                ours.astype(np.float32), other_array.astype(np.float32), rtol=0, atol=FLOAT16_STEP
+            )
+
+
+def write_broken(path: Path) -> Path:
+    path.write_text("this is no video")
+    return path
+
+
+class TestAdding:
+    def test_every_video_is_stored_under_its_name_with_the_hash_of_its_content(self, library, clips):
+        report = library.add([clips], workers=2)
+        assert sorted(report.added) == [f"clip_{i}.mp4" for i in range(6)]
+        assert report.num_samples == 6 * 3
+        for record in library.list():
+            assert record.file.path == str(clips / record.id)
+            assert record.file.sha256 == ingest_module.content_hash(clips / record.id)
+            assert record.duration_s == pytest.approx(3)
+
+    def test_adding_again_encodes_nothing_and_writes_nothing(self, library, clips, encoded_paths):
+        library.add([clips], workers=1)
+        version = library.version
+        encoded_paths.clear()
+        report = library.add([clips], workers=1)
+        assert (report.unchanged, report.added, report.replaced, encoded_paths) == (6, [], [], [])
+        assert library.version == version
+
+    def test_a_touched_file_is_not_encoded_again(self, library, clips, encoded_paths):
+        library.add([clips], workers=1)
+        encoded_paths.clear()
+        os.utime(clips / "clip_0.mp4", ns=(1, 1))
+        assert library.add([clips], workers=1).unchanged == 6
+        assert encoded_paths == []
+        assert contents(library)["clip_0.mp4"].file.mtime_ns == 1
+
+    def test_files_of_equal_bytes_are_rows_of_their_own_but_encoded_once(self, library, clips, encoded_paths):
+        shutil.copy(clips / "clip_0.mp4", clips / "copy.mp4")
+        library.add([clips / "clip_0.mp4", clips / "copy.mp4"], workers=1)
+        assert encoded_paths == ["clip_0.mp4"]
+        videos = contents(library)
+        np.testing.assert_array_equal(
+            videos["clip_0.mp4"].encoded.region_vectors.vectors, videos["copy.mp4"].encoded.region_vectors.vectors
+        )
+        shutil.copy(clips / "clip_0.mp4", clips / "later_copy.mp4")
+        assert library.add([clips / "later_copy.mp4"], workers=1).added == ["later_copy.mp4"]
+        assert encoded_paths == ["clip_0.mp4"]
+
+    def test_a_blank_video_is_kept_as_one_without_a_score(self, library, tmp_path):
+        write_video(tmp_path / "black.mp4", [np.zeros((48, 64, 3), np.uint8)] * 8, 8)
+        library.add([tmp_path / "black.mp4"], workers=1)
+        (record,) = library.list()
+        assert (record.status, record.num_samples) == ("no_content", 3)
+        shutil.copy(tmp_path / "black.mp4", tmp_path / "copy.mp4")
+        library.add([tmp_path / "copy.mp4"], workers=1)
+        assert [record.status for record in library.list()] == ["no_content", "no_content"]
+        assert library.verify() == []
+
+    def test_a_path_that_does_not_exist_is_an_error_before_anything_is_done(self, library, clips):
+        with pytest.raises(DataError, match="nowhere: no such file or folder"):
+            library.add([clips, clips / "nowhere"], workers=1)
+        assert library.list() == ()
+
+    def test_progress_counts_videos_up_to_the_total(self, library, clips):
+        write_broken(clips / "broken.mp4")
+        told: list[Progress] = []
+        library.add([clips], workers=2, progress=told.append)
+        assert [p.done for p in told] == list(range(8))
+        assert {p.total for p in told} == {7}
+        assert (told[-1].failures, told[-1].num_samples) == (1, 18)
+
+    @pytest.mark.parametrize(
+        ("limit", "value", "num_commits"), [("COMMIT_VIDEOS", 2, 3), ("COMMIT_BYTES", 1, 6), ("COMMIT_SECONDS", 0.0, 6)]
+    )
+    def test_commits_are_bounded_by_count_bytes_and_seconds(
+        self, library, clips, monkeypatch, limit, value, num_commits
+    ):
+        monkeypatch.setattr(ingest_module, limit, value)
+        before = library.version
+        library.add([clips], workers=1)
+        assert library.version == before + num_commits
+
+
+class TestFailures:
+    def test_a_bad_file_is_listed_with_its_reason_and_stops_nobody(self, library, clips):
+        broken = write_broken(clips / "broken.mp4")
+        report = library.add([clips], workers=2)
+        assert report.failed == [(str(broken), "not a video, or its headers are damaged")]
+        assert len(report.added) == 6
+        record = next(record for record in library.list() if record.id == "broken.mp4")
+        assert (record.status, record.reason) == ("failed", "not a video, or its headers are damaged")
+
+    def test_a_failure_is_tried_again_only_if_asked_for(self, library, clips, encoded_paths):
+        broken = write_broken(clips / "broken.mp4")
+        library.add([broken], workers=1)
+        encoded_paths.clear()
+        report = library.add([broken], workers=1)
+        assert report.failed_before == [(str(broken), "not a video, or its headers are damaged")]
+        assert encoded_paths == []
+        assert library.add([broken], workers=1, retry_failed=True).failed
+        assert encoded_paths == ["broken.mp4"]
+
+    def test_a_mended_file_replaces_its_failure(self, library, clips):
+        broken = write_broken(clips / "broken.mp4")
+        library.add([broken], workers=1)
+        shutil.copy(clips / "clip_0.mp4", broken)
+        assert library.add([broken], workers=1).replaced == ["broken.mp4"]
+        assert [record.status for record in library.list()] == ["ok"]
+
+    def test_a_video_that_breaks_loses_its_old_vectors_with_its_old_content(self, library, clips):
+        library.add([clips / "clip_0.mp4"], workers=1)
+        write_broken(clips / "clip_0.mp4")
+        assert library.add([clips / "clip_0.mp4"], workers=1).failed
+        (record,) = library.list()
+        assert record.status == "failed"
+        assert library.search(clips / "clip_1.mp4") == []
+
+    def test_a_video_that_breaks_off_counts_as_far_as_it_goes_and_says_so(self, library, clips, monkeypatch):
+        decode_files = ingest_module.decode_files
+
+        def with_warning(paths, preprocessing, *, workers):
+            for index, event in decode_files(paths, preprocessing, workers=workers):
+                yield (
+                    index,
+                    event
+                    if isinstance(event, DecodeEnd)
+                    else replace(event, warning="decoding stopped early (damaged)"),
+                )
+
+        monkeypatch.setattr(ingest_module, "decode_files", with_warning)
+        report = library.add([clips / "clip_0.mp4"], workers=1)
+        assert report.warnings == [(str(clips / "clip_0.mp4"), "decoding stopped early (damaged)")]
+        (record,) = library.list()
+        assert (record.status, record.reason) == ("ok", "decoding stopped early (damaged)")
+
+
+class TestFilesThatChangeWhileTheyAreRead:
+    """Their content is unknown: nothing is stored, what was stored stays, and the next run tries again."""
+
+    @staticmethod
+    def during_decoding(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+        decode_files = ingest_module.decode_files
+
+        def disturbed(paths, preprocessing, *, workers):
+            for index, event in decode_files(paths, preprocessing, workers=workers):
+                if isinstance(event, DecodeEnd):
+                    action()
+                yield index, event
+
+        monkeypatch.setattr(ingest_module, "decode_files", disturbed)
+
+    def test_a_changed_file_is_not_stored_and_indexed_by_the_next_run(self, library, clips):
+        path = clips / "clip_0.mp4"
+        with pytest.MonkeyPatch.context() as patch:
+            self.during_decoding(patch, lambda: os.utime(path, ns=(5, 5)))
+            report = library.add([path], workers=1)
+        assert report.failed == [(str(path), "changed while it was read; index it again")]
+        assert library.list() == ()
+        assert library.add([path], workers=1).added == ["clip_0.mp4"]
+
+    def test_a_vanished_file_is_not_stored(self, library, clips):
+        path = clips / "clip_0.mp4"
+        with pytest.MonkeyPatch.context() as patch:
+            self.during_decoding(patch, path.unlink)
+            assert library.add([path], workers=1).failed == [(str(path), "vanished while it was read")]
+        assert library.list() == ()
+
+    def test_the_row_of_the_old_content_stays(self, library, clips):
+        path = clips / "clip_0.mp4"
+        library.add([path], workers=1)
+        before = facts(library)
+        shutil.copy(clips / "clip_1.mp4", path)
+        with pytest.MonkeyPatch.context() as patch:
+            self.during_decoding(patch, lambda: os.utime(path, ns=(5, 5)))
+            assert library.add([path], workers=1).failed
+        assert facts(library) == before
+        assert library.add([path], workers=1).replaced == ["clip_0.mp4"]
+
+
+class TestMovesAndVanishings:
+    def test_a_moved_file_keeps_its_id_and_is_not_encoded(self, library, clips, encoded_paths):
+        library.add([clips], workers=1)
+        encoded_paths.clear()
+        (clips / "deep").mkdir()
+        (clips / "clip_0.mp4").rename(clips / "deep/renamed.mp4")
+        report = library.add([clips], workers=1)
+        assert report.moved == [("clip_0.mp4", str(clips / "clip_0.mp4"), str(clips / "deep/renamed.mp4"))]
+        assert encoded_paths == []
+        assert contents(library)["clip_0.mp4"].file.path == str(clips / "deep/renamed.mp4")
+        assert library.verify() == []
+
+    def test_a_vanished_file_is_reported_and_stays_until_it_is_removed(self, library, clips):
+        library.add([clips], workers=1)
+        (clips / "clip_0.mp4").unlink()
+        for _ in range(2):
+            assert library.add([clips], workers=1).vanished == [str(clips / "clip_0.mp4")]
+        library.remove(["clip_0.mp4"])
+        assert library.add([clips], workers=1).vanished == []
+        assert len(library.list()) == 5
+
+    def test_a_root_with_dots_in_it_reports_vanished_files_too(self, library, clips):
+        library.add([clips], workers=1)
+        (clips / "clip_0.mp4").unlink()
+        around = clips / ".." / clips.name
+        assert library.add([around], workers=1).vanished == [str(clips / "clip_0.mp4")]
+
+    def test_swapped_files_swap_their_vectors(self, library, clips):
+        library.add([clips / "clip_0.mp4", clips / "clip_1.mp4"], workers=1)
+        before = contents(library)
+        (clips / "clip_0.mp4").rename(clips / "hold")
+        (clips / "clip_1.mp4").rename(clips / "clip_0.mp4")
+        (clips / "hold").rename(clips / "clip_1.mp4")
+        library.add([clips / "clip_0.mp4", clips / "clip_1.mp4"], workers=1)
+        after = contents(library)
+        for new, old in (("clip_0.mp4", "clip_1.mp4"), ("clip_1.mp4", "clip_0.mp4")):
+            assert after[new].file.sha256 == before[old].file.sha256
+            np.testing.assert_array_equal(
+                after[new].encoded.region_vectors.vectors, before[old].encoded.region_vectors.vectors
+            )
+        assert library.verify() == []
+
+
+def history(library: Library, clips: Path, workers: int) -> None:
+    """Adding, moving, changing, deleting and re-adding."""
+    aside = clips.parent / "aside"
+    aside.mkdir()
+    (clips / "clip_5.mp4").rename(aside / "clip_5.mp4")
+    write_broken(clips / "broken.mp4")
+    library.add([clips], workers=workers)
+    (clips / "sub").mkdir()
+    (clips / "clip_0.mp4").rename(clips / "sub/moved.mp4")  # moved
+    shutil.copy2(clips / "clip_1.mp4", clips / "copy_of_1.mp4")  # copied
+    shutil.copy2(aside / "clip_5.mp4", clips / "clip_2.mp4")  # changed
+    (clips / "clip_3.mp4").rename(aside / "clip_3.mp4")  # deleted
+    library.add([clips], workers=workers)
+    library.remove(["clip_3.mp4", "clip_4.mp4"])
+    shutil.copy2(aside / "clip_3.mp4", clips / "clip_3.mp4")  # added again; so is clip_4
+    shutil.copy2(clips / "clip_4.mp4", clips / "broken.mp4")  # mended
+    library.add([clips], workers=workers)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("history")
+
+
+@pytest.fixture(scope="module")
+def one_and_three(folder, made_clips, quick_model) -> tuple[Library, Library]:
+    """The same history at the same place with one and with three workers."""
+    libraries = []
+    for workers in (1, 3):
+        for left_over in (folder / "clips", folder / "aside"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        clips = Path(shutil.copytree(made_clips, folder / "clips"))
+        library = Library.create(folder / f"library_{workers}", quick_model)
+        history(library, clips, workers)
+        libraries.append(library)
+    return libraries[0], libraries[1]
+
+
+class TestTheSameLibrary:
+    """After adding, moving, changing, deleting and re-adding, with one worker and with three."""
+
+    def test_does_not_depend_on_the_number_of_workers(self, one_and_three):
+        one, three = one_and_three
+        assert_same_library(one, three)
+        assert one.verify() == three.verify() == []
+
+    def test_holds_what_a_fresh_library_of_the_same_files_holds(self, one_and_three, folder, quick_model):
+        one, _ = one_and_three
+        fresh = Library.create(folder / "fresh", quick_model)
+        fresh.add([folder / "clips"], workers=2)
+        ids = {video.file.path: id for id, video in contents(fresh).items()}
+        by_path = {value[0]: value for value in facts(one).values()}
+        assert by_path == {value[0]: value for value in facts(fresh).values()}
+        for video in contents(one).values():
+            again = fresh.encoded(ids[video.file.path])
+            np.testing.assert_allclose(
+                video.encoded.region_vectors.vectors.astype(np.float32),
+                again.region_vectors.vectors.astype(np.float32),
+                rtol=0,
+                atol=FLOAT16_STEP,
+            )
+
+    def test_a_moved_video_kept_its_id(self, one_and_three):
+        assert {id: Path(value[0]).name for id, value in facts(one_and_three[0]).items()} == {
+            "clip_0.mp4": "moved.mp4",
+            "clip_1.mp4": "clip_1.mp4",
+            "clip_2.mp4": "clip_2.mp4",
+            "clip_3.mp4": "clip_3.mp4",
+            "clip_4.mp4": "clip_4.mp4",
+            "copy_of_1.mp4": "copy_of_1.mp4",
+            "broken.mp4": "broken.mp4",
+        }
+
+
+class Interruption(BaseException):
+    """Stands for Ctrl-C."""
+
+
+class TestInterrupts:
+    def test_what_was_finished_is_kept_and_the_next_run_goes_on(self, library, clips, encoded_paths):
+        def interrupt(told: Progress) -> None:
+            if told.done == 3:
+                raise Interruption
+
+        with pytest.raises(Interruption):
+            library.add([clips], workers=2, progress=interrupt)
+        assert len(library.list()) == 3
+        assert library.verify() == []
+        encoded_paths.clear()
+        assert len(library.add([clips], workers=2).added) == 3
+        assert len(encoded_paths) == 3
+
+    def test_an_error_in_the_model_keeps_what_was_finished(self, library, clips, monkeypatch):
+        finished = ingest_module._finished
+        calls: list[object] = []
+
+        def fails_at_the_third(*args):
+            calls.append(args)
+            if len(calls) == 3:
+                raise VisilError("out of memory")
+            return finished(*args)
+
+        monkeypatch.setattr(ingest_module, "_finished", fails_at_the_third)
+        with pytest.raises(VisilError, match="out of memory"):
+            library.add([clips], workers=1)
+        assert len(library.list()) == 2
+
+    def test_no_decoding_process_outlives_an_interrupt(self, library, clips):
+        def interrupt(told: Progress) -> None:
+            if told.done == 1:
+                raise Interruption
+
+        with pytest.raises(Interruption):
+            library.add([clips], workers=3, progress=interrupt)
+        assert children_of(os.getpid()) == []
+
+
+def children_of(parent: int) -> list[str]:
+    """Command lines of the running decoding workers of a process."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            command = (stat.parent / "cmdline").read_bytes()
+        except OSError:
+            continue  # it ended meanwhile
+        if int(fields[1]) == parent and b"visil.media.worker" in command:
+            found.append(command.decode())
+    return found

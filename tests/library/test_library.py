@@ -1,0 +1,233 @@
+"""The folder of a library: making, opening, refusing, surviving."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.library.made import encoded_video, file_facts
+from visil.errors import LibraryError
+from visil.library.library import BUNDLE, LOCK, SETTINGS, TABLE, Library
+from visil.library.store import Store, StoredVideo, create_table
+from visil.model.model import Model
+
+not_as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere: needs an ordinary user")
+
+
+@pytest.fixture
+def library(tmp_path: Path, quick_model: Model) -> Library:
+    return Library.create(tmp_path / "library", quick_model)
+
+
+def put(library: Library, id: str) -> None:
+    """Store a made-up video through another handle, as another process would."""
+    video = encoded_video(3, dim=library.model.dim, num_regions=9, seed=len(id))
+    Store(library.path / TABLE).put([StoredVideo(id, file_facts(f"/{id}"), video)])
+
+
+class TestCreate:
+    def test_a_new_library_is_empty_and_opens_by_itself(self, library, quick_model):
+        opened = Library.open(library.path, device="cpu")
+        assert opened.list() == ()
+        assert opened.model.bundle.hash == quick_model.bundle.hash
+        assert sorted(path.name for path in library.path.iterdir()) == sorted([BUNDLE, LOCK, SETTINGS, TABLE])
+
+    def test_folders_on_the_way_are_made(self, tmp_path, quick_model):
+        Library.create(tmp_path / "a/b/c", quick_model)
+        assert Library.open(tmp_path / "a/b/c", device="cpu").list() == ()
+
+    def test_a_second_library_at_the_same_place_is_refused(self, library, quick_model):
+        with pytest.raises(LibraryError, match="there is a library already; open it, or choose another folder"):
+            Library.create(library.path, quick_model)
+
+    def test_a_folder_that_holds_anything_else_is_refused_and_left_alone(self, tmp_path, quick_model):
+        (tmp_path / "thesis.tex").write_text("mine")
+        with pytest.raises(LibraryError, match=r"not empty \(it holds thesis\.tex\); choose a new folder"):
+            Library.create(tmp_path, quick_model)
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+    def test_a_place_below_a_file_is_refused(self, tmp_path, quick_model):
+        (tmp_path / "file").write_text("")
+        for place in (tmp_path / "file", tmp_path / "file/library"):
+            with pytest.raises(LibraryError, match="a library cannot be made here"):
+                Library.create(place, quick_model)
+
+    @not_as_root
+    def test_a_read_only_place_is_refused(self, tmp_path, quick_model):
+        tmp_path.chmod(stat.S_IREAD | stat.S_IEXEC)
+        with pytest.raises(LibraryError, match=r"cannot be made here \(Permission denied\)"):
+            Library.create(tmp_path / "library", quick_model)
+
+    def test_what_an_interrupted_create_left_behind_does_not_matter(self, tmp_path, quick_model):
+        (tmp_path / f".{BUNDLE}.123.partial").write_bytes(b"half")
+        (tmp_path / f".{SETTINGS}.partial").write_bytes(b"half")
+        (tmp_path / BUNDLE).write_bytes(b"half")
+        (tmp_path / TABLE / "data").mkdir(parents=True)
+        (tmp_path / LOCK).touch()
+        library = Library.create(tmp_path, quick_model)
+        put(library, "a")
+        assert [record.id for record in Library.open(tmp_path, device="cpu").list()] == ["a"]
+
+    def test_an_empty_table_for_another_model_is_replaced(self, tmp_path, quick_model):
+        create_table(tmp_path / TABLE, quick_model.dim + 8)
+        library = Library.create(tmp_path, quick_model)
+        put(library, "a")
+        assert len(Library.open(tmp_path, device="cpu").encoded("a").descriptors) == 1
+
+    def test_videos_without_their_settings_are_never_overwritten(self, library, quick_model):
+        put(library, "a")
+        (library.path / SETTINGS).unlink()
+        with pytest.raises(LibraryError, match=rf"holds videos, but no {SETTINGS}"):
+            Library.create(library.path, quick_model)
+        assert len(Store(library.path / TABLE).records()) == 1
+
+
+class TestOpen:
+    def test_no_library_is_an_error_that_says_how_to_make_one(self, tmp_path):
+        with pytest.raises(LibraryError, match="no library here; `visil index FOLDER --library"):
+            Library.open(tmp_path)
+
+    def test_another_format_version_is_refused(self, library):
+        path = library.path / SETTINGS
+        path.write_text(path.read_text().replace("format_version = 1", "format_version = 2"))
+        with pytest.raises(LibraryError, match="library format 2, this visil reads format 1; update one"):
+            Library.open(library.path)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"format_version = ",
+            b"\xff\xfe\x00",
+            b"format_version = 1",
+            b'format_version = 1\nbundle = "x"',
+            b"format_version = 1\n[bundle]\nname = 'x'",
+        ],
+    )
+    def test_damaged_settings_are_a_clear_error(self, library, content):
+        (library.path / SETTINGS).write_bytes(content)
+        with pytest.raises(LibraryError, match=r"library\.toml: cannot be read"):
+            Library.open(library.path)
+
+    def test_a_missing_or_damaged_bundle_is_a_clear_error(self, library):
+        content = (library.path / BUNDLE).read_bytes()
+        (library.path / BUNDLE).unlink()
+        with pytest.raises(LibraryError, match=r"its bundle is unusable: .*no such bundle"):
+            Library.open(library.path)
+        (library.path / BUNDLE).write_bytes(content[: len(content) // 2])
+        with pytest.raises(LibraryError, match=r"its bundle is unusable: .*not a readable bundle"):
+            Library.open(library.path)
+        (library.path / BUNDLE).write_bytes(content[:-4] + b"\0\0\0\0")
+        with pytest.raises(LibraryError, match=r"its bundle is unusable: .*the bundle is damaged"):
+            Library.open(library.path)
+
+    def test_a_swapped_bundle_is_refused(self, library, model):
+        model.bundle.save(library.path / BUNDLE)
+        with pytest.raises(LibraryError, match="is not the bundle its videos were encoded with"):
+            Library.open(library.path)
+
+    def test_a_missing_table_is_a_clear_error(self, library):
+        shutil.rmtree(library.path / TABLE)
+        with pytest.raises(LibraryError, match=r"videos\.lance: the table cannot be read"):
+            Library.open(library.path, device="cpu")
+
+    def test_a_library_can_be_moved_and_named_by_a_relative_path(self, library, tmp_path, monkeypatch):
+        put(library, "a")
+        library.path.rename(tmp_path / "moved")
+        monkeypatch.chdir(tmp_path)
+        opened = Library.open("moved", device="cpu")
+        monkeypatch.chdir(tmp_path / "moved")
+        opened.remove(["a"])
+        assert opened.list() == ()
+
+    @not_as_root
+    def test_a_read_only_library_can_be_read_and_says_that_it_cannot_be_written(self, library, clips):
+        put(library, "a")
+        library.path.chmod(stat.S_IREAD | stat.S_IEXEC)
+        opened = Library.open(library.path, device="cpu")
+        assert len(opened.list()) == 1
+        with pytest.raises(LibraryError, match=r"cannot be written \(Permission denied\)"):
+            opened.add([clips])
+
+
+class TestOneObject:
+    def test_sees_what_it_adds_and_removes_itself(self, library, clips):
+        assert list(library.search(clips / "clip_0.mp4")) == []
+        library.add([clips / "clip_0.mp4"], workers=1)
+        assert [match.video for match in library.search(clips / "clip_0.mp4")] == ["clip_0.mp4"]
+        library.add([clips / "clip_1.mp4"], workers=1)
+        assert [match.video for match in library.search("id:clip_0.mp4")] == ["clip_1.mp4"]
+        library.remove(["clip_1.mp4"])
+        assert list(library.search("id:clip_0.mp4")) == []
+        assert [record.id for record in library.list()] == ["clip_0.mp4"]
+
+    def test_keeps_its_version_until_it_refreshes_or_searches(self, library):
+        put(library, "a")
+        assert library.list() == ()
+        library.refresh()
+        assert [record.id for record in library.list()] == ["a"]
+        put(library, "b")
+        assert [match.video for match in library.search("id:a")] == ["b"]
+
+    def test_says_what_it_is(self, library):
+        assert repr(library) == f"Library({str(library.path)!r}, bundle 'quick', version {library.version})"
+
+
+class TestRemove:
+    def test_forgets_the_rows_and_leaves_the_files(self, library, clips):
+        library.add([clips], workers=2)
+        library.remove(["clip_0.mp4", "clip_1.mp4"])
+        assert [record.id for record in library.list()] == [f"clip_{i}.mp4" for i in range(2, 6)]
+        assert (clips / "clip_0.mp4").exists()
+
+    def test_an_unknown_id_is_an_error_and_nothing_is_removed(self, library):
+        put(library, "a")
+        with pytest.raises(LibraryError, match="no video 'b' in the library; `visil list`"):
+            library.remove(["a", "b"])
+        library.refresh()
+        assert [record.id for record in library.list()] == ["a"]
+
+
+class TestKilled:
+    SCRIPT = """
+import os, signal, sys
+import visil.library.ingest
+from visil import Library
+
+visil.library.ingest.COMMIT_VIDEOS = 2
+
+def die(progress):
+    if progress.done == 5:  # two commits of two videos; the fifth waits for the third commit
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Library.open(sys.argv[1], device="cpu").add([sys.argv[2]], workers=2, progress=die)
+"""
+
+    def test_a_process_killed_between_commits_leaves_a_library_that_verifies_and_goes_on(
+        self, library, clips, tmp_path
+    ):
+        script = tmp_path / "add.py"  # without a main guard, as people write them
+        script.write_text(self.SCRIPT)
+        ended = subprocess.run(
+            [sys.executable, script, library.path, clips], capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        again = Library.open(library.path, device="cpu")
+        assert len(again.list()) == 4
+        assert list(again.verify()) == []
+        report = again.add([clips], workers=2)
+        assert (len(report.added), report.unchanged) == (2, 4)
+        assert list(again.verify()) == []
+
+    def test_a_file_that_a_killed_commit_left_behind_is_ignored(self, library):
+        put(library, "a")
+        (library.path / TABLE / "data/half_written.lance").write_bytes(b"half")
+        put(library, "b")
+        assert [record.id for record in Library.open(library.path, device="cpu").list()] == ["a", "b"]

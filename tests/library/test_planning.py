@@ -1,0 +1,318 @@
+"""What a run of `visil index` decides: a function of the files found and the rows stored."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visil.library.files import FoundFile, content_hash, find_files, new_id
+from visil.library.planning import Plan, plan
+from visil.library.store import FAILED, OK, FileFacts, VideoRecord
+
+SECOND_NS = 1_000_000_000
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    return folder
+
+
+def write(path: Path, content: str, *, at_s: int = 1000) -> Path:
+    """A file with a time of its own: plans never depend on the clock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    os.utime(path, ns=(at_s * SECOND_NS, at_s * SECOND_NS))
+    return path
+
+
+def record_of(path: Path, *, id: str | None = None, status: str = OK) -> VideoRecord:
+    """The row of a file as it is now."""
+    status_now = path.stat()
+    file = FileFacts(str(path), status_now.st_size, status_now.st_mtime_ns, content_hash(path))
+    return VideoRecord(id or path.name, file, status, "", 1.0, 1, None)
+
+
+def plan_for(
+    root: Path,
+    records: list[VideoRecord],
+    *,
+    retry_failed: bool = False,
+    hash_file: Callable[[Path], str] = content_hash,
+) -> Plan:
+    return plan(find_files([root]), records, hash_file=hash_file, roots=[root], retry_failed=retry_failed)
+
+
+def jobs_of(made: Plan) -> dict[str, str | None]:
+    """What becomes of every id that is written: None if it is encoded, else the id it is copied from."""
+    return {target.id: job.copy_of for job in made.jobs for target in job.targets}
+
+
+def never_hash(path: Path) -> str:
+    raise AssertionError(f"{path} was read")
+
+
+class TestOneFile:
+    def test_a_new_file_is_encoded_under_its_path_below_the_root(self, root):
+        write(root / "news/a.mp4", "A")
+        made = plan_for(root, [])
+        assert jobs_of(made) == {"news/a.mp4": None}
+        assert made.jobs[0].targets[0].is_new
+
+    def test_an_unchanged_file_is_not_even_read(self, root):
+        record = record_of(write(root / "a.mp4", "A"))
+        made = plan_for(root, [record], hash_file=never_hash)
+        assert made == Plan(unchanged=[record])
+
+    def test_a_touched_file_only_gets_its_new_time(self, root):
+        record = record_of(write(root / "a.mp4", "A"))
+        write(root / "a.mp4", "A", at_s=2000)
+        made = plan_for(root, [record])
+        assert made.unchanged == [record] and not made.jobs and not made.moved
+        assert made.new_files["a.mp4"].mtime_ns == 2000 * SECOND_NS
+
+    def test_changed_content_is_encoded_under_the_same_id(self, root):
+        record = record_of(write(root / "a.mp4", "A"), id="its id")
+        write(root / "a.mp4", "another", at_s=2000)
+        made = plan_for(root, [record])
+        assert jobs_of(made) == {"its id": None}
+        assert not made.jobs[0].targets[0].is_new
+
+    def test_changed_content_of_equal_size_is_found_by_the_time(self, root):
+        record = record_of(write(root / "a.mp4", "A"))
+        write(root / "a.mp4", "B", at_s=2000)
+        assert jobs_of(plan_for(root, [record])) == {"a.mp4": None}
+
+    def test_a_vanished_file_below_the_roots_is_reported_and_kept(self, root):
+        record = record_of(write(root / "a.mp4", "A"))
+        (root / "a.mp4").unlink()
+        made = plan_for(root, [record])
+        assert made == Plan(vanished=[record])
+
+    def test_a_vanished_file_elsewhere_is_not_mentioned(self, root, tmp_path):
+        record = record_of(write(tmp_path / "elsewhere/a.mp4", "A"))
+        (tmp_path / "elsewhere/a.mp4").unlink()
+        assert plan_for(root, [record]) == Plan()
+
+    def test_an_unreadable_file_is_named_with_the_reason(self, root):
+        def denied(path: Path) -> str:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        write(root / "a.mp4", "A")
+        made = plan_for(root, [], hash_file=denied)
+        assert made == Plan(unreadable=[(str(root / "a.mp4"), "cannot be read (Permission denied)")])
+
+    def test_a_name_that_is_no_text_is_named_in_a_readable_way(self, root):
+        write(root / os.fsdecode(b"caf\xe9.mp4"), "A")
+        ((path, reason),) = plan_for(root, []).unreadable
+        assert path.isascii() and "caf" in path
+        assert reason == "its name is not valid UTF-8; rename it"
+
+
+class TestMoves:
+    def test_the_same_content_under_a_new_path_is_a_move_if_the_old_path_is_gone(self, root):
+        record = record_of(write(root / "a.mp4", "A"))
+        (root / "a.mp4").rename(root / "b.mp4")
+        made = plan_for(root, [record])
+        assert made.moved == [("a.mp4", str(root / "a.mp4"), str(root / "b.mp4"))]
+        assert made.new_files["a.mp4"].path == str(root / "b.mp4")
+        assert not made.jobs and not made.vanished
+
+    def test_the_same_content_is_a_copy_if_the_old_path_is_still_there(self, root):
+        record = record_of(write(root / "a.mp4", "A"))
+        write(root / "b.mp4", "A")
+        made = plan_for(root, [record])
+        assert jobs_of(made) == {"b.mp4": "a.mp4"}
+        assert made.unchanged == [record] and not made.moved
+
+    def test_two_files_that_swap_names_swap_contents_and_nothing_is_encoded(self, root):
+        records = [record_of(write(root / "a.mp4", "A")), record_of(write(root / "b.mp4", "B"))]
+        write(root / "a.mp4", "B", at_s=2000)
+        write(root / "b.mp4", "A", at_s=2000)
+        made = plan_for(root, records)
+        assert jobs_of(made) == {"a.mp4": "b.mp4", "b.mp4": "a.mp4"}
+        assert not made.moved and not made.vanished
+
+    def test_a_chain_of_renames_encodes_nothing(self, root):
+        records = [record_of(write(root / "a.mp4", "A")), record_of(write(root / "b.mp4", "B", at_s=1001))]
+        (root / "b.mp4").rename(root / "c.mp4")
+        (root / "a.mp4").rename(root / "b.mp4")
+        made = plan_for(root, records)
+        assert jobs_of(made) == {"b.mp4": "a.mp4", "c.mp4": "b.mp4"}
+        assert [record.id for record in made.vanished] == ["a.mp4"]
+
+    def test_one_vanished_and_two_equal_new_files_are_a_move_and_a_copy(self, root):
+        record = record_of(write(root / "a.mp4", "A"))
+        (root / "a.mp4").unlink()
+        write(root / "x.mp4", "A")
+        write(root / "y.mp4", "A")
+        made = plan_for(root, [record])
+        assert [(id, Path(new).name) for id, _, new in made.moved] == [("a.mp4", "x.mp4")]
+        assert jobs_of(made) == {"y.mp4": "a.mp4"}
+
+    def test_two_vanished_equal_files_move_in_the_order_of_their_paths(self, root):
+        records = [record_of(write(root / name, "A")) for name in ("a.mp4", "b.mp4")]
+        for name, new in (("a.mp4", "x.mp4"), ("b.mp4", "y.mp4")):
+            (root / name).rename(root / new)
+        moved = plan_for(root, records).moved
+        assert [(id, Path(new).name) for id, _, new in moved] == [("a.mp4", "x.mp4"), ("b.mp4", "y.mp4")]
+
+    def test_a_new_file_under_an_old_path_gets_an_id_of_its_own(self, root):
+        record = record_of(write(root / "a.mp4", "A"))
+        (root / "a.mp4").rename(root / "b.mp4")
+        moved = record_of(root / "b.mp4", id=record.id)
+        write(root / "a.mp4", "new", at_s=2000)
+        made = plan_for(root, [moved])
+        assert jobs_of(made) == {"videos/a.mp4": None}
+        assert made.unchanged == [moved]
+
+    def test_a_file_moved_out_of_the_way_of_a_new_one_is_copied_under_its_new_name(self, root):
+        record = record_of(write(root / "a.mp4", "A"))
+        (root / "a.mp4").rename(root / "b.mp4")
+        write(root / "a.mp4", "new", at_s=2000)
+        assert jobs_of(plan_for(root, [record])) == {"a.mp4": None, "b.mp4": "a.mp4"}
+
+    def test_a_file_that_cannot_be_looked_at_is_not_taken_for_gone(self, root, monkeypatch):
+        record = record_of(write(root / "locked/a.mp4", "A"))
+        write(root / "b.mp4", "A")
+        stat = os.stat
+
+        def denied(path, *args, **kwargs):
+            if "locked" in os.fspath(path):
+                raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+            return stat(path, *args, **kwargs)
+
+        monkeypatch.setattr(os, "stat", denied)
+        made = plan(find_files([root / "b.mp4"]), [record], hash_file=content_hash, roots=[root])
+        assert jobs_of(made) == {"b.mp4": "a.mp4"}
+        assert not made.moved and not made.vanished
+
+
+class TestEqualContent:
+    def test_two_equal_new_files_are_two_rows_and_one_job(self, root):
+        for name in ("a.mp4", "b.mp4"):
+            write(root / name, "A")
+        (job,) = plan_for(root, []).jobs
+        assert [target.id for target in job.targets] == ["a.mp4", "b.mp4"]
+        assert job.copy_of is None
+
+    def test_a_copy_of_a_failure_is_tried_for_itself(self, root):
+        record = record_of(write(root / "a.mp4", "A"), status=FAILED)
+        write(root / "b.mp4", "A")
+        made = plan_for(root, [record])
+        assert jobs_of(made) == {"b.mp4": None}
+        assert made.failed_before == [record]
+
+
+class TestFailures:
+    def test_a_failure_is_not_tried_again(self, root):
+        record = record_of(write(root / "a.mp4", "A"), status=FAILED)
+        assert plan_for(root, [record]) == Plan(failed_before=[record])
+
+    def test_unless_that_is_asked_for(self, root):
+        record = record_of(write(root / "a.mp4", "A"), status=FAILED)
+        assert jobs_of(plan_for(root, [record], retry_failed=True)) == {"a.mp4": None}
+
+    def test_or_its_content_has_changed(self, root):
+        record = record_of(write(root / "a.mp4", "A"), status=FAILED)
+        write(root / "a.mp4", "mended", at_s=2000)
+        assert jobs_of(plan_for(root, [record])) == {"a.mp4": None}
+
+    def test_a_touched_failure_stays_a_failure(self, root):
+        record = record_of(write(root / "a.mp4", "A"), status=FAILED)
+        write(root / "a.mp4", "A", at_s=2000)
+        made = plan_for(root, [record])
+        assert made.failed_before == [record] and not made.jobs
+
+    def test_a_touched_failure_is_tried_again_if_that_is_asked_for(self, root):
+        record = record_of(write(root / "a.mp4", "A"), status=FAILED)
+        write(root / "a.mp4", "A", at_s=2000)
+        assert jobs_of(plan_for(root, [record], retry_failed=True)) == {"a.mp4": None}
+
+    @pytest.mark.parametrize("retry_failed", [False, True])
+    def test_a_moved_failure_keeps_its_id_and_is_tried_again_only_if_asked_for(self, root, retry_failed):
+        record = record_of(write(root / "a.mp4", "A"), status=FAILED)
+        (root / "a.mp4").rename(root / "b.mp4")
+        made = plan_for(root, [record], retry_failed=retry_failed)
+        assert [id for id, _, _ in made.moved] == ["a.mp4"]
+        assert jobs_of(made) == ({"a.mp4": None} if retry_failed else {})
+        assert made.failed_before == ([] if retry_failed else [record])
+
+
+class TestIds:
+    def found(self, root: Path, name: str) -> FoundFile:
+        return FoundFile(root / name, root, name)
+
+    def test_the_folder_of_the_root_comes_before_a_taken_id(self):
+        file = self.found(Path("/home/ann/videos"), "a.mp4")
+        assert new_id(file, set()) == "a.mp4"
+        assert new_id(file, {"a.mp4"}) == "videos/a.mp4"
+        assert new_id(file, {"a.mp4", "videos/a.mp4"}) == "ann/videos/a.mp4"
+
+    def test_there_is_always_another_id_however_often_a_name_was_used(self):
+        file = self.found(Path("/v"), "latest.mp4")
+        taken: set[str] = set()
+        for _ in range(20):
+            id = new_id(file, taken)
+            assert id not in taken
+            taken.add(id)
+
+    def test_two_roots_with_equal_names_inside_give_two_ids(self, tmp_path):
+        for root in ("one", "two"):
+            write(tmp_path / root / "a.mp4", root)
+        found = find_files([tmp_path / "one", tmp_path / "two"])
+        made = plan(found, [], hash_file=content_hash, roots=[tmp_path])
+        assert sorted(jobs_of(made)) == ["a.mp4", "two/a.mp4"]
+
+    def test_a_pattern_names_the_ids(self, root):
+        write(root / "q1/video.mp4", "1")
+        write(root / "deep/q2/video.webm", "2")
+        write(root / "q1/other.mp4", "3")
+        found = find_files([root], pattern="{id}/video.*")
+        assert [file.name for file in found] == ["deep/q2", "q1"]
+
+
+class TestEveryPlan:
+    """Whatever was stored and whatever is found now, on four names and three contents."""
+
+    NAMES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    states = st.dictionaries(st.sampled_from(NAMES), st.sampled_from("ABC"))
+
+    @given(before=states, now=states, failed=st.sets(st.sampled_from("ABC"), max_size=1), retry=st.booleans())
+    def test_accounts_for_every_file_and_every_row_once(self, tmp_path_factory, before, now, failed, retry):
+        root = tmp_path_factory.mktemp("videos")
+        records = []
+        for name, content in before.items():
+            path = write(root / name, content)
+            records.append(record_of(path, status=FAILED if content in failed else OK))
+            path.unlink()
+        for name, content in now.items():
+            write(root / name, content, at_s=1000 if before.get(name) == content else 2000)
+
+        made = plan_for(root, records, retry_failed=retry)
+
+        written = [target for job in made.jobs for target in job.targets]
+        ids = [target.id for target in written]
+        assert len(set(ids)) == len(ids), "an id is written twice"
+        assert {t.id for t in written if t.is_new}.isdisjoint(r.id for r in records), "a new row takes an old id"
+        kept = {r.id: r.file for r in [*made.unchanged, *made.failed_before]} | made.new_files
+        stands_for = {target.id: target.file for target in written} | {
+            id: file for id, file in kept.items() if id not in ids
+        }
+        assert sorted(Path(file.path).name for file in stands_for.values()) == sorted(now)
+        for file in stands_for.values():
+            assert file.sha256 == content_hash(Path(file.path)), "a row would hold another content than its file"
+        assert {r.id for r in records} - set(stands_for) == {r.id for r in made.vanished}
+        known = {r.file.sha256: r.status for r in sorted(records, key=lambda r: r.status == OK)}
+        for job in made.jobs:
+            content = job.targets[0].file.sha256
+            assert all(target.file.sha256 == content for target in job.targets)
+            assert (job.copy_of is not None) == (known.get(content) == OK), "encoded though it is stored"
+        assert retry <= (not made.failed_before)

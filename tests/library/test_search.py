@@ -1,0 +1,363 @@
+"""Searching: who is found, in which order, for every way to ask."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import visil.library.library as library_module
+import visil.library.search as search_module
+import visil.library.store as store_module
+from tests.library.made import VIDEO, encoded_video, failed_video, file_facts, unit
+from visil.errors import DataError, LibraryError
+from visil.library.files import content_hash
+from visil.library.library import TABLE, Library
+from visil.library.search import SearchResult, rerank_count
+from visil.library.store import Store, StoredVideo
+from visil.model.model import Model
+from visil.synth.video_file import write_video
+from visil.values import EncodedVideo, Match, RegionVectors
+
+SAME = 2e-6  # batch shapes round differently in float32
+
+
+@pytest.fixture
+def library(tmp_path: Path, quick_model: Model) -> Library:
+    return Library.create(tmp_path / "library", quick_model)
+
+
+def encoded(model: Model, num_frames: int, *, seed: int, num_parts: int = 1) -> EncodedVideo:
+    """A random video that fits the model."""
+    return encoded_video(num_frames, seed=seed, dim=model.dim, num_regions=9, num_parts=num_parts)
+
+
+def fill(library: Library, videos: dict[str, EncodedVideo]) -> None:
+    """Store encoded videos without any file behind them."""
+    rows = [StoredVideo(id, file_facts(f"/videos/{id}"), video) for id, video in videos.items()]
+    Store(library.path / TABLE).put(rows)
+    library.refresh()
+
+
+def fill_at_random(library: Library, count: int, *, lengths: Sequence[int] = (1, 3, 12)) -> None:
+    fill(
+        library,
+        {f"v{i:02}": encoded(library.model, lengths[i % len(lengths)], seed=100 + i) for i in range(count)},
+    )
+
+
+def order(matches: Sequence[Match]) -> list[str]:
+    return [match.video for match in matches]
+
+
+def assert_same_matches(ours: Sequence[Match], theirs: Sequence[Match]) -> None:
+    """Equal in everything; scores to the rounding of batches."""
+    assert order(ours) == order(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.stages == pytest.approx(other.stages, abs=SAME)
+        assert replace(one, score=0, stages={}) == replace(other, score=0, stages={})
+
+
+class TestRerankCount:
+    @pytest.mark.parametrize(
+        ("rerank", "num_videos", "count"),
+        [
+            (0, 100, 0),
+            (3, 100, 3),
+            ("3", 100, 3),
+            (200, 100, 100),
+            ("5%", 100, 5),
+            ("5%", 101, 6),
+            ("0.1%", 100, 1),
+            ("0%", 100, 0),
+            ("100%", 7, 7),
+            ("all", 7, 7),
+            ("all", 0, 0),
+        ],
+    )
+    def test_is_a_number_a_share_rounded_up_or_all(self, rerank, num_videos, count):
+        assert rerank_count(rerank, num_videos) == count
+
+    @pytest.mark.parametrize("rerank", ["", "some", "-1", -1, "101%", "-5%", "nan%", "inf%", "%", "5.5", 2.5, None])
+    def test_anything_else_is_an_error_that_names_the_forms(self, rerank):
+        with pytest.raises(DataError, match="rerank must be a number, a share such as 5%, or all"):
+            rerank_count(rerank, 100)
+
+
+class TestRanking:
+    def test_scores_are_those_of_the_model_for_each_pair(self, library):
+        fill_at_random(library, 7)
+        query = encoded(library.model, 5, seed=1)
+        matches = library.search(query, rerank="all")
+        for match in matches:
+            alone = library.model.compare(query, library.encoded(match.video))
+            assert match.score == pytest.approx(alone.score, abs=SAME)
+            assert match.score == pytest.approx(match.stages["fine"] / 2 + 0.5)
+        assert [m.score for m in matches] == sorted((m.score for m in matches), reverse=True)
+        assert len(matches) == 7
+
+    def test_a_video_finds_its_own_frames_first(self, library):
+        fill_at_random(library, 9)
+        query = library.encoded("v05")
+        assert order(library.search(query))[0] == "v05"
+
+    def test_a_clip_finds_the_video_that_contains_it(self, library):
+        fill_at_random(library, 9)
+        whole = library.encoded("v05").region_vectors
+        clip = replace(library.encoded("v05"), region_vectors=RegionVectors(whole.vectors[4:7], whole.times_s[4:7] - 4))
+        best = library.search(clip, rerank="all")[0]
+        assert best.video == "v05"
+        assert best.stages["fine"] == pytest.approx(1, abs=1e-3)
+
+    def test_ties_rank_by_id_wherever_they_lie_in_the_table(self, library, monkeypatch):
+        twin = encoded(library.model, 6, seed=1)
+        others = {f"x{i}": encoded(library.model, 3 + i, seed=50 + i) for i in range(6)}
+        fill(library, {"t3": twin} | dict(list(others.items())[:3]))
+        fill(library, {"t1": twin, "t2": twin} | dict(list(others.items())[3:]))
+        query = encoded(library.model, 5, seed=2)
+        for block_bytes in (1, 30_000, 1 << 26):
+            monkeypatch.setattr(search_module, "BLOCK_BYTES", block_bytes)
+            for rerank in ("all", 0):
+                ranked = order(library.search(query, rerank=rerank))
+                assert [id for id in ranked if id.startswith("t")] == ["t1", "t2", "t3"]
+
+    def test_top_bounds_the_matches(self, library):
+        fill_at_random(library, 9)
+        query = encoded(library.model, 5, seed=1)
+        assert order(library.search(query, top=4)) == order(library.search(query))[:4]
+        with pytest.raises(DataError, match="top must be at least 1, got 0"):
+            library.search(query, top=0)
+
+    def test_failed_and_blank_videos_are_never_found(self, library):
+        fill(library, {"good": encoded(library.model, 3, seed=0), "blank": encoded_video(0, dim=library.model.dim)})
+        Store(library.path / TABLE).put([failed_video("failed")])
+        assert order(library.search(encoded(library.model, 3, seed=1))) == ["good"]
+
+    def test_an_empty_library_has_no_match(self, library):
+        assert list(library.search(encoded(library.model, 3, seed=1))) == []
+
+
+class TestStages:
+    def test_only_the_best_candidates_get_a_fine_score_and_only_they_are_matches(self, library):
+        fill_at_random(library, 9)
+        query = encoded(library.model, 5, seed=1)
+        coarse = library.search(query, rerank=0)
+        fine = library.search(query, rerank=3, top=3)
+        assert all(set(match.stages) == {"coarse"} for match in coarse)
+        assert all(set(match.stages) == {"coarse", "fine"} for match in fine)
+        assert set(order(fine)) == set(order(coarse)[:3])
+
+    def test_a_coarse_score_is_shown_between_0_and_1(self, library):
+        fill_at_random(library, 3)
+        for match in library.search(encoded(library.model, 5, seed=1), rerank=0):
+            assert match.score == pytest.approx(match.stages["coarse"] / 2 + 0.5)
+            assert 0 <= match.score <= 1
+
+    @pytest.mark.parametrize(
+        ("rerank", "top", "num_fine"), [(1, 4, 4), (6, 4, 6), ("5%", 4, 4), ("50%", 2, 5), ("all", 2, 9), (0, 4, 0)]
+    )
+    def test_as_many_are_scored_as_asked_for_and_at_least_as_many_as_shown(self, library, rerank, top, num_fine):
+        fill_at_random(library, 10)
+        (result,) = library.search_many(["id:v00"], rerank=rerank, top=top)
+        assert result.num_fine == num_fine
+        assert len(result.matches) == top
+
+    def test_a_wrong_rerank_is_an_error_before_any_query_is_read(self, library):
+        with pytest.raises(DataError, match="rerank must be a number"):
+            list(library.search_many(["nowhere.mp4"], rerank="most"))
+
+
+class TestEqualContent:
+    def test_comes_first_whatever_it_scores(self, library, clips):
+        fill_at_random(library, 5)
+        unlike = encoded(library.model, 4, seed=9)
+        twin = StoredVideo("twin", file_facts("/twin", sha256=content_hash(clips / "clip_0.mp4")), unlike)
+        Store(library.path / TABLE).put([twin])
+        for rerank in (0, 1, "all"):
+            matches = library.search(clips / "clip_0.mp4", rerank=rerank, top=1)
+            assert [(match.video, match.identical) for match in matches] == [("twin", True)]
+        assert matches[0].stages["fine"] < 0.9, "the raw score stays what it is"
+
+    def test_an_id_query_leaves_itself_out_but_not_its_twin(self, library):
+        fill_at_random(library, 5)
+        twins = [
+            StoredVideo(id, file_facts(f"/{id}", sha256="equal"), encoded(library.model, 4, seed=9))
+            for id in ("one", "two")
+        ]
+        Store(library.path / TABLE).put(twins)
+        for rerank in (0, 3, "all"):
+            matches = library.search("id:one", rerank=rerank)
+            assert "one" not in order(matches)
+            assert (matches[0].video, matches[0].identical) == ("two", True)
+
+    def test_the_only_video_of_a_library_finds_nothing(self, library):
+        fill_at_random(library, 1)
+        for rerank in (0, 1, "all"):
+            assert list(library.search("id:v00", rerank=rerank)) == []
+
+    def test_a_video_that_was_encoded_elsewhere_is_never_identical(self, library):
+        fill_at_random(library, 3)
+        assert not any(match.identical for match in library.search(library.encoded("v01")))
+
+
+class TestOnePass:
+    @given(
+        lengths=st.lists(st.integers(1, 13), min_size=1, max_size=6),
+        query_length=st.integers(1, 6),
+        block_bytes=st.integers(1, 80_000),
+        stretch=st.integers(1, 6),
+        seed=st.integers(0, 1000),
+    )
+    def test_neither_blocks_nor_stretches_change_a_score(
+        self, tmp_path_factory, quick_model, lengths, query_length, block_bytes, stretch, seed
+    ):
+        videos = {f"v{i}": encoded(quick_model, length, seed=seed + i) for i, length in enumerate(lengths)}
+        query = encoded(quick_model, query_length, seed=seed - 1 if seed else 999_999)
+        folder = tmp_path_factory.mktemp("libraries")
+        whole = Library.create(folder / "whole", quick_model)
+        fill(whole, videos)
+        split = Library.create(folder / "split", quick_model)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store_module, "STRETCH_FRAMES", stretch)
+            fill(split, videos)
+            patch.setattr(search_module, "BLOCK_BYTES", block_bytes)
+            in_pieces = split.search(query, rerank="all")
+        by_id = {match.video: match for match in whole.search(query, rerank="all")}
+        assert sorted(order(in_pieces)) == sorted(by_id)
+        for match in in_pieces:
+            assert match.stages == pytest.approx(by_id[match.video].stages, abs=SAME)
+
+    @pytest.mark.parametrize("query_bytes", [1, 1 << 28], ids=["one query a pass", "all queries in one pass"])
+    def test_many_queries_get_the_results_they_get_alone(self, library, monkeypatch, query_bytes):
+        fill_at_random(library, 12)
+        monkeypatch.setattr(library_module, "QUERY_BYTES", query_bytes)
+        queries = [f"id:v{i:02}" for i in (7, 0, 3, 7, 11)]
+        together = list(library.search_many(queries, rerank=5, top=3))
+        assert [result.query for result in together] == queries
+        for query, result in zip(queries, together, strict=True):
+            assert_same_matches(result.matches, library.search(query, rerank=5, top=3))
+
+    def test_a_bad_query_has_its_error_and_the_others_their_results(self, library):
+        fill_at_random(library, 3)
+        results = list(library.search_many(["id:v00", "nowhere.mp4", "id:nobody", "id:v01"]))
+        assert [bool(result.matches) for result in results] == [True, False, False, True]
+        assert results[1].error.endswith("nowhere.mp4: no such file")
+        assert results[2].error == "id:nobody: no such video in the library; `visil list` names them"
+
+
+class TestQueries:
+    @pytest.fixture
+    def searched(self, library, clips, monkeypatch):
+        """The names of the queries that a search comes down to; nothing is decoded."""
+        fill_at_random(library, 3)
+        monkeypatch.setattr(library.model, "encode", lambda path: encoded(library.model, 2, seed=0), raising=False)
+        monkeypatch.chdir(clips)
+
+        def names(*queries: str | Path) -> list[str]:
+            results: list[SearchResult] = list(library.search_many(queries))
+            assert [result.error for result in results] == [None] * len(results)
+            return [result.query for result in results]
+
+        return names
+
+    def test_a_folder_stands_for_its_videos(self, searched, clips):
+        (clips / "notes.txt").write_text("no video")
+        assert searched(clips) == [str(clips / f"clip_{i}.mp4") for i in range(6)]
+
+    def test_a_list_stands_for_its_lines(self, searched, clips):
+        (clips / "list.txt").write_text("clip_1.mp4\n\n# a comment\n  id:v00  \nclip_0.mp4\n")
+        assert searched("@list.txt", "clip_2.mp4") == ["clip_1.mp4", "id:v00", "clip_0.mp4", "clip_2.mp4"]
+
+    @pytest.mark.parametrize("name", ["id:v00", "@list.txt"])
+    def test_an_existing_file_wins_over_any_other_reading(self, searched, clips, name):
+        (clips / "list.txt").write_text("clip_1.mp4\n")
+        shutil.copy(clips / "clip_0.mp4", clips / name)
+        assert searched(name) == [name]
+
+    def test_an_existing_folder_wins_over_any_other_reading(self, searched, clips):
+        (clips / "@folder").mkdir()
+        shutil.copy(clips / "clip_0.mp4", clips / "@folder/a.mp4")
+        assert searched("@folder") == [str(clips / "@folder/a.mp4")]
+
+    def test_a_list_that_is_missing_or_empty_is_an_error(self, library, clips):
+        (clips / "empty.txt").write_text("# nothing\n")
+        with pytest.raises(DataError, match=r"nowhere\.txt: the list cannot be read"):
+            list(library.search_many([f"@{clips}/nowhere.txt"]))
+        with pytest.raises(DataError, match=r"empty\.txt: the list names no query"):
+            list(library.search_many([f"@{clips}/empty.txt"]))
+
+    def test_a_folder_without_a_video_is_an_error(self, library, tmp_path):
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(DataError, match="empty: no video in this folder"):
+            list(library.search_many([tmp_path / "empty"]))
+
+    def test_several_videos_at_once_are_for_search_many(self, library, clips):
+        fill_at_random(library, 3)
+        (clips / "list.txt").write_text("id:v00\nid:v01\n")
+        with pytest.raises(DataError, match=r"list\.txt: stands for 2 queries; `search_many` takes them"):
+            library.search(f"@{clips}/list.txt")
+
+    @pytest.mark.parametrize("name", ["x" * 300, "a\0b.mp4", "@" + "x" * 300], ids=["too long", "null", "list"])
+    def test_a_name_that_no_file_can_have_is_a_clear_error(self, library, name):
+        fill_at_random(library, 1)
+        with pytest.raises(DataError, match=r"no such file|cannot be (read|opened)"):
+            library.search(name)
+
+
+class TestQueriesWithoutAScore:
+    BLANK = "every frame is blank, so it has no score"
+
+    def test_a_blank_file(self, library, tmp_path):
+        fill_at_random(library, 1)
+        write_video(tmp_path / "black.mp4", [np.zeros((48, 64, 3), np.uint8)] * 8, 8)
+        with pytest.raises(DataError, match=rf"black\.mp4: {self.BLANK}"):
+            library.search(tmp_path / "black.mp4")
+
+    def test_a_blank_video_of_the_library(self, library):
+        fill(library, {"blank": encoded_video(0, dim=library.model.dim)})
+        with pytest.raises(DataError, match=f"id:blank: {self.BLANK}"):
+            library.search("id:blank")
+
+    def test_a_blank_encoded_video(self, library):
+        fill_at_random(library, 1)
+        with pytest.raises(DataError, match=self.BLANK):
+            library.search(encoded_video(0, dim=library.model.dim))
+
+    def test_a_failed_video_of_the_library(self, library):
+        Store(library.path / TABLE).put([failed_video("failed", "no video stream")])
+        with pytest.raises(DataError, match="'failed' could not be read when it was indexed: no video stream"):
+            library.search("id:failed")
+        with pytest.raises(LibraryError, match="'failed' could not be read when it was indexed: no video stream"):
+            library.encoded("failed")
+
+    @pytest.mark.parametrize("vectors", [np.float16, np.uint8])
+    def test_an_encoded_video_of_another_bundle(self, library, vectors):
+        fill_at_random(library, 1)
+        rng = np.random.default_rng(0)
+        foreign = EncodedVideo(
+            RegionVectors(rng.normal(size=(4, 9, 16)).astype(vectors), np.arange(4.0)),
+            unit(rng.normal(size=(1, 16))).astype(np.float32),
+            4,
+            4.0,
+            VIDEO,
+        )
+        with pytest.raises(DataError, match=r"\[4, 9, 16\] .*library\.model\.encode"):
+            library.search(foreign)
+
+
+class TestARealSearch:
+    def test_finds_each_clip_in_the_folder_it_came_from(self, library, clips):
+        library.add([clips], workers=2)
+        for result in library.search_many([clips / "clip_0.mp4", "id:clip_3.mp4"]):
+            if result.query.endswith("clip_0.mp4"):
+                assert (result.matches[0].video, result.matches[0].identical) == ("clip_0.mp4", True)
+                assert result.matches[0].stages["fine"] == pytest.approx(1, abs=1e-3)
+            else:
+                assert len(result.matches) == 5
+                assert not any(match.identical for match in result.matches)

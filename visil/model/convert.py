@@ -1,0 +1,459 @@
+"""Weight files published by the authors of ViSiL, DnS and S2VS -> bundles.
+
+    FILE.pth ─► [load without running code ─► recognise ─► rename ─► whitening, backbone, check picture] ─► Bundle
+                                              this module
+
+A format is recognised by the names and shapes of its tensors; DnS and S2VS, whose tensors are the same, by the options
+stored beside them. What is not exactly a known format is refused: a network that loads in part gives scores that look
+right and are wrong. The files may come from a stranger: they are read by torch's weights-only loader, so that no code
+in them runs, and every refusal is one line.
+
+The tensor names are the authors', `comperator` included. Sources: the PyTorch branch of MKLab-ITI/visil,
+mever-team/distill-and-select, gkordo/s2vs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from visil.errors import ModelError
+from visil.media.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PRESETS
+from visil.model.backbone import BackboneSettings, build_network
+from visil.model.bundle import Bundle, BundleSettings, RegionSettings, check_picture
+from visil.model.model import Model
+from visil.model.network import NetworkSettings
+from visil.model.whitening import Whitening
+
+BACKBONE = BackboneSettings("resnet50", stages=(1, 2, 3, 4))  # torchvision's: the stride sits in the 3x3, as in timm
+PRETRAINED = "resnet50.tv_in1k"  # timm's name for torchvision's v1 weights, which all three papers use
+BACKBONE_DIM = 256 + 512 + 1024 + 2048
+FULL_DIM, REDUCED_DIM = 3840, 512  # of the published whitenings
+I3D_DIM = 400
+
+COMPARATOR_SHAPES = {
+    "conv1.weight": (32, 1, 3, 3),
+    "conv1.bias": (32,),
+    "conv2.weight": (64, 32, 3, 3),
+    "conv2.bias": (64,),
+    "conv3.weight": (128, 64, 3, 3),
+    "conv3.bias": (128,),
+    "fconv.weight": (1, 128, 1, 1),
+    "fconv.bias": (1,),
+}
+NORMALISER = {"scale": (255.0,), "mean": IMAGENET_MEAN, "std": IMAGENET_STD}  # constants of the whole module
+NOT_FINE_GRAINED = {
+    "mlp.": "the selector of DnS",
+    "transformer.": "the coarse student of DnS",
+    "netvlad.": "the coarse student of DnS",
+}
+
+WHITENING_FILE = "pca_resnet50_vcdb_1M.pth"
+MAX_FILE_BYTES = 2 << 30  # several times the largest published file, a coarse student with its optimizer's state
+OUT_OF_SCOPE = "TensorFlow checkpoints and I3D are out of scope; the PyTorch release of ViSiL is visil.pth"
+# Files of the TensorFlow release: ckpt.zip with checkpoint, *.index, *.meta, *.data-00000-of-00001, and pca.npz.
+TENSORFLOW_NAME = re.compile(r"(.*/)?(checkpoint|.+\.index|.+\.meta|.+\.data-\d+-of-\d+|.+\.npy)")
+TENSORFLOW_FOOTER = (0xDB4775248B80FB57).to_bytes(8, "little")  # last bytes of an index file
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """What a weight file holds: plain tensors in the CPU's memory or mapped, and the names of its options."""
+
+    tensors: dict[str, Tensor]
+    options: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What tensors do not tell about the networks of a repository."""
+
+    preset: str
+    scheme: str
+    licence: str
+    training_data: str
+
+
+VISIL = _Source(
+    preset="paper-visil",
+    scheme="visil",
+    licence="Apache-2.0 (repository MKLab-ITI/visil)",
+    training_data="network: triplets of VCDB videos; whitening: region vectors of VCDB; backbone: ImageNet-1k",
+)
+DNS = _Source(
+    preset="paper-visil",  # its published features were extracted by that loader
+    scheme="limac",
+    licence="Apache-2.0 (repository mever-team/distill-and-select)",
+    training_data="network: pairs of DnS-100K videos, labelled by a teacher; whitening: region vectors of VCDB; "
+    "backbone: ImageNet-1k",
+)
+S2VS = _Source(
+    preset="paper-s2vs",
+    scheme="limac",
+    licence="MIT (repository gkordo/s2vs)",
+    training_data="network: videos of DnS-100K (s2vs_dns.pth) or VCDB (s2vs_vcdb.pth), without labels; "
+    "whitening: region vectors of VCDB; backbone: ImageNet-1k",
+)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A recognised network; tensors are float32 under the names of a bundle."""
+
+    name: str
+    source: _Source
+    settings: NetworkSettings
+    dim: int
+    tensors: dict[str, Tensor]
+
+
+def convert_published(file: Path, *, whitening_file: Path | None, backbone_file: Path | None) -> Bundle:
+    """The bundle of a published network.
+
+    Args:
+        file: `visil.pth`, `visil_symmetric.pth`, a state dict of the whole PyTorch module of ViSiL,
+            `dns_fg_att_student.pth`, `dns_fg_bin_student.pth`, `s2vs_dns.pth`, `s2vs_vcdb.pth`, or a checkpoint
+            of the same form.
+        whitening_file: the authors' `pca_resnet50_vcdb_1M.pth`; None for a whole module, which holds its own.
+        backbone_file: ResNet-50 weights named as in torchvision, `.safetensors` or a state dict of torch; None:
+            a whole module's own, else timm's download of torchvision's v1 weights.
+
+    Raises:
+        ModelError: a file that is not one of these, is damaged or unsafe; or weights that are missing.
+    """
+    checkpoint = _load(file)
+    tensors = checkpoint.tensors
+    own_backbone = _below(tensors, "cnn.cnn.")
+    if own_backbone:
+        _check_whole_module(file, tensors, whitening_file or backbone_file)
+        network = _recognise(file, _below(tensors, "visil_head."), checkpoint.options)
+        whitening = _whitening(file, _below(tensors, "cnn.pca."), network.dim)
+        backbone = _backbone(file, own_backbone)
+    else:
+        network = _recognise(file, tensors, checkpoint.options)
+        if whitening_file is None:
+            raise ModelError(
+                f"{file}: a network without its whitening; pass the authors' {WHITENING_FILE} beside it (--whitening)"
+            )
+        whitening = _whitening(whitening_file, _load(whitening_file).tensors, network.dim)
+        backbone = _read_backbone(backbone_file)
+    settings = BundleSettings(
+        name=network.name,
+        preprocessing=PRESETS[network.source.preset],
+        backbone=BACKBONE,
+        regions=RegionSettings(network.source.scheme),
+        network=network.settings,
+        licence=network.source.licence,
+        training_data=network.source.training_data,
+    )
+    bundle = Bundle(
+        settings,
+        {
+            **{f"backbone.{name}": tensor for name, tensor in backbone.items()},
+            "whitening.mean": whitening.mean,
+            "whitening.projection": whitening.projection,
+            **network.tensors,
+        },
+    )
+    check = Model(bundle, device="cpu").region_vectors(check_picture(settings.preprocessing)).clone()
+    if not check.isfinite().all():
+        raise ModelError(f"{file}: with this backbone and whitening a picture has no finite region vectors")
+    return replace(bundle, tensors={**bundle.tensors, "check.region_vectors": check})
+
+
+# --- recognising ---------------------------------------------------------------------------------------------------
+
+
+def _recognise(file: Path, tensors: Mapping[str, Tensor], options: frozenset[str]) -> _Network:
+    """Which network these tensors are; all of them, and no others, must be there."""
+    for start, what in NOT_FINE_GRAINED.items():
+        if _below(tensors, start):
+            raise ModelError(f"{file}: not a fine-grained network: {what} is not converted yet by this version")
+    if _below(tensors, "video_comperator."):
+        return _visil(file, tensors)
+    if not _below(tensors, "visil_head."):
+        raise ModelError(f"{file}: {_what_else(tensors)}")
+    name, source = ("s2vs", S2VS) if "similarity_network" in options else ("dns", DNS)
+    shapes: dict[str, tuple[int, ...]]
+    context: dict[str, tuple[int, ...]] = {"attention.context_vector.weight": (1, REDUCED_DIM)}
+    if "binarization.W" in tensors:
+        bits = _code_length(file, tensors["binarization.W"])
+        settings = NetworkSettings(bits=bits, comparator_padding="zeros")
+        name, shapes = f"{name}-binarization", {"binarization.W": (REDUCED_DIM, bits)}
+    elif "attention.transform.weight" in tensors:
+        settings = NetworkSettings(attention="sigmoid", comparator_padding="zeros")
+        transform = {
+            "attention.transform.weight": (REDUCED_DIM, REDUCED_DIM),
+            "attention.transform.bias": (REDUCED_DIM,),
+        }
+        name, shapes = f"{name}-attention", {**transform, **context}
+    else:
+        settings = NetworkSettings(attention="linear_normalised", comparator_padding="zeros")
+        name, source, shapes = "s2vs-attention-norm", S2VS, context  # only S2VS has this kind
+    found = _checked(file, tensors, {**shapes, **_comparator_shapes("visil_head.")})
+    return _Network(name, source, settings, REDUCED_DIM, _bundle_names(found, "visil_head."))
+
+
+def _visil(file: Path, tensors: Mapping[str, Tensor]) -> _Network:
+    """The head of the PyTorch release; the symmetric network is the one of 512 dimensions."""
+    context = tensors.get("attention.context_vector.weight")
+    given = context.shape[-1] if context is not None and context.ndim == 2 else FULL_DIM
+    if given == I3D_DIM:
+        raise ModelError(f"{file}: a network for I3D features. {OUT_OF_SCOPE}")
+    dim = REDUCED_DIM if given == REDUCED_DIM else FULL_DIM
+    symmetric = dim == REDUCED_DIM
+    found = _checked(
+        file,
+        tensors,
+        {"attention.context_vector.weight": (1, dim), **_comparator_shapes("video_comperator.")},
+    )
+    return _Network(
+        "visil-symmetric" if symmetric else "visil",
+        VISIL,
+        NetworkSettings(attention="linear", comparator_padding="replicate", symmetric=symmetric),
+        dim,
+        _bundle_names(found, "video_comperator."),
+    )
+
+
+def _code_length(file: Path, projection: Tensor) -> int:
+    bits = projection.shape[-1] if projection.ndim == 2 else 0
+    if not 8 <= bits <= REDUCED_DIM or bits % 8:
+        raise ModelError(
+            f"{file}: tensor 'binarization.W' has shape {[*projection.shape]}, expected [{REDUCED_DIM}, bits] "
+            f"with a multiple of 8 bits up to {REDUCED_DIM}"
+        )
+    return bits
+
+
+def _what_else(tensors: Mapping[str, Tensor]) -> str:
+    """What a file without a comparator is."""
+    if "mean" in tensors and ("V" in tensors or "DVt" in tensors):
+        return "a whitening, not a network; pass it beside one (--whitening)"
+    if "layer1.0.conv1.weight" in tensors:
+        return "a ResNet, not a similarity network; pass it beside one (--backbone)"
+    if "proj" in tensors:
+        return "the rotation that training of binarization starts from, not a network"
+    if any("i3d" in name.lower() or "conv3d" in name.lower() for name in tensors):
+        return f"an I3D network. {OUT_OF_SCOPE}"
+    first = f"its first tensor is {_shown(next(iter(tensors)))}" if tensors else "it holds no tensors"
+    return f"not a network of ViSiL, DnS or S2VS ({first})"
+
+
+def _check_whole_module(file: Path, tensors: Mapping[str, Tensor], given: Path | None) -> None:
+    if given is not None:
+        raise ModelError(f"{file}: holds its own backbone and whitening; leave out {given}")
+    parts = ("cnn.cnn.", "cnn.pca.", "cnn.normalizer.", "visil_head.")
+    for name in tensors:
+        if not name.startswith(parts):
+            raise ModelError(f"{file}: unexpected tensor {_shown(name)} in a whole ViSiL module")
+    normaliser = _checked(
+        file,
+        _below(tensors, "cnn.normalizer."),
+        {name: (len(values),) for name, values in NORMALISER.items()},
+    )
+    for name, values in NORMALISER.items():
+        if not torch.allclose(normaliser[name], torch.tensor(values), rtol=1e-5):
+            raise ModelError(
+                f"{file}: 'cnn.normalizer.{name}' is {normaliser[name].tolist()}, published networks have {[*values]}"
+            )
+
+
+def _comparator_shapes(prefix: str) -> dict[str, tuple[int, ...]]:
+    return {f"{prefix}{name}": shape for name, shape in COMPARATOR_SHAPES.items()}
+
+
+def _bundle_names(tensors: Mapping[str, Tensor], comparator: str) -> dict[str, Tensor]:
+    """Published names -> those of `SimilarityNetwork`."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        if name.startswith(comparator):
+            name = f"comparator.{name.removeprefix(comparator)}"
+        renamed["binarization.projection" if name == "binarization.W" else name] = tensor
+    return renamed
+
+
+# --- whitening and backbone ----------------------------------------------------------------------------------------
+
+
+def _whitening(file: Path, tensors: Mapping[str, Tensor], dim: int) -> Whitening:
+    """To `dim` dimensions: from eigenvectors `V` and eigenvalues `d`, or as a whole module stores it (`DVt`)."""
+    if "mean" not in tensors or not ({"d", "V"} <= tensors.keys() or "DVt" in tensors):
+        names = ", ".join(_shown(name) for name in list(tensors)[:3]) or "none"
+        raise ModelError(f"{file}: not a whitening: expected the tensors mean, d and V, got {names}")
+    mean_shape = (1, BACKBONE_DIM) if tensors["mean"].ndim == 2 else (BACKBONE_DIM,)
+    if "DVt" in tensors:
+        found = _checked(file, tensors, {"mean": mean_shape, "DVt": (BACKBONE_DIM, dim)})
+        return Whitening(found["mean"].flatten(), found["DVt"])
+    shapes = {"mean": mean_shape, "d": (BACKBONE_DIM,), "V": (BACKBONE_DIM, BACKBONE_DIM)}
+    found = _checked(file, tensors, shapes)
+    whitening = Whitening.from_eigen(found["mean"], found["d"], found["V"], dim)
+    if not whitening.projection.isfinite().all():
+        raise ModelError(f"{file}: not a whitening: of its {dim} largest eigenvalues some are negative")
+    return whitening
+
+
+def _read_backbone(file: Path | None) -> dict[str, Tensor]:
+    if file is None:
+        settings = replace(BACKBONE, name=PRETRAINED)
+        return _backbone(Path(PRETRAINED), build_network(settings, pretrained=True).state_dict())
+    if file.suffix != ".safetensors":
+        return _backbone(file, _load(file).tensors)
+    try:
+        if not file.is_file():
+            raise ModelError(f"{file}: no such file")
+        return _backbone(file, load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file}: not a readable safetensors file ({_first_line(error)})") from error
+
+
+def _backbone(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the four stages; the classifier and batch counters stay behind."""
+    network = build_network(BACKBONE).state_dict()
+    shapes = {n: tuple(t.shape) for n, t in network.items() if not n.endswith("num_batches_tracked")}
+    return _checked(file, {name: tensors[name] for name in shapes if name in tensors}, shapes)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _load(file: Path) -> _Checkpoint:
+    """What `torch.save` wrote into a file, without running code.
+
+    An archive is mapped, not read: what it declares beyond what it holds is then neither allocated nor read.
+    """
+    try:
+        _check_is_file(file)
+        is_archive = _check_container(file)
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # what torch doubts about a file ends in a refusal or does not matter
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_archive)
+            return _plain(file, content)
+    except ModelError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"{file}: refused: {_why_unsafe(error)}") from error
+    except zipfile.BadZipFile as error:
+        raise ModelError(f"{file}: damaged or cut short ({_first_line(error)}); get it again") from error
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror or _first_line(error)})") from error
+    except Exception as error:  # a damaged or hostile file drives torch's reader into nearly any of them
+        reason = _first_line(error)
+        raise ModelError(f"{file}: not a PyTorch weight file, or a damaged one ({reason}); get it again") from error
+
+
+def _plain(file: Path, content: Any) -> _Checkpoint:
+    """Tensors (a flat state dict, or one under `model`) and option names of a loaded file.
+
+    Unbound methods and exact types: a file may shadow the methods of the objects it describes.
+    """
+    if not isinstance(content, dict):
+        raise ModelError(f"{file}: holds no state dict, but {type(content).__name__}")
+    entries = dict(dict.items(content))
+    options = entries.get("args")
+    model = entries.get("model", content)
+    if not isinstance(model, dict):
+        raise ModelError(f"{file}: holds no state dict under 'model', but {type(model).__name__}")
+    tensors = dict(dict.items(model))
+    for name, value in tensors.items():
+        if type(name) is not str or type(value) not in (Tensor, nn.Parameter):
+            raise ModelError(f"{file}: not a state dict: {_shown(name)} is {type(value).__name__}, not a tensor")
+        if vars(value) or value.layout != torch.strided or value.is_nested or value.device.type != "cpu":
+            raise ModelError(f"{file}: {_shown(name)} is not a plain tensor")
+    return _Checkpoint(tensors, frozenset(vars(options)) if type(options) is argparse.Namespace else frozenset())
+
+
+def _check_is_file(file: Path) -> None:
+    if file.is_dir():
+        raise ModelError(f"{file}: a folder, not a weight file. {OUT_OF_SCOPE}")
+    if file.with_name(f"{file.name}.index").exists():
+        raise ModelError(f"{file}: a TensorFlow checkpoint. {OUT_OF_SCOPE}")
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file")
+
+
+def _check_container(file: Path) -> bool:
+    """Refuse what torch must not or cannot read; True for an archive, False for the format before torch 1.6."""
+    size = file.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ModelError(f"{file}: {size} bytes, more than any published weight file has ({MAX_FILE_BYTES})")
+    with file.open("rb") as opened:
+        start = opened.read(4)
+        opened.seek(max(0, size - 8))
+        end = opened.read(8)
+    is_archive = start == b"PK\x03\x04"
+    if end == TENSORFLOW_FOOTER or (not is_archive and TENSORFLOW_NAME.fullmatch(file.name)):
+        raise ModelError(f"{file}: part of a TensorFlow checkpoint. {OUT_OF_SCOPE}")
+    if not is_archive:
+        if not start.startswith(b"\x80"):  # a pickle of protocol 2 and later
+            raise ModelError(f"{file}: not a PyTorch weight file")
+        return False
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        names = [entry.filename for entry in entries]
+        if any(TENSORFLOW_NAME.fullmatch(name) for name in names):
+            raise ModelError(f"{file}: holds a TensorFlow checkpoint. {OUT_OF_SCOPE}")
+        if not any(name.endswith("/data.pkl") for name in names):
+            raise ModelError(f"{file}: a zip archive, but not a PyTorch weight file")
+        if any("/code/" in name for name in names):
+            raise ModelError(f"{file}: refused: a TorchScript archive, which holds code")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ModelError(f"{file}: refused: a compressed archive, which PyTorch does not write")
+        damaged = archive.testzip()  # torch itself does not look at the checksums
+    if damaged is not None:
+        raise ModelError(f"{file}: damaged: the checksum of {_shown(damaged)} is wrong; get it again")
+    return True
+
+
+def _why_unsafe(error: pickle.UnpicklingError) -> str:
+    forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if forbidden:
+        return f"opening it would use {_shown(forbidden[1])}, and a weight file holds tensors and options only"
+    reason = re.search(r"Unsupported \w+ \d+", str(error))
+    return f"not a weight file that can be read without running code ({reason[0] if reason else 'damaged'})"
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _checked(file: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Exactly these tensors, finite, as float32 copies. Shapes come first: nothing larger is ever copied."""
+    for name in shapes:
+        if name not in tensors:
+            raise ModelError(f"{file}: lacks the tensor {name!r}")
+    copies = {}
+    for name, tensor in tensors.items():
+        if name not in shapes:
+            raise ModelError(f"{file}: unexpected tensor {_shown(name)}")
+        if tuple(tensor.shape) != shapes[name]:
+            raise ModelError(f"{file}: tensor {name!r} has shape {[*tensor.shape]}, expected {[*shapes[name]]}")
+        if not tensor.is_floating_point():
+            raise ModelError(f"{file}: tensor {name!r} holds {tensor.dtype}, expected floating-point numbers")
+        copies[name] = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        if not copies[name].isfinite().all():
+            raise ModelError(f"{file}: tensor {name!r} holds NaN or infinite values")
+    return copies
+
+
+def _shown(name: object) -> str:
+    """A name from a stranger's file, as it can be printed."""
+    text = ascii(name) if isinstance(name, str) else type(name).__name__
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return ascii(lines[0][:120])[1:-1] if lines else type(error).__name__
