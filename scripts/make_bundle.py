@@ -1,8 +1,8 @@
 """Makes a bundle from backbone weights, a choice of stages and regions, and folders of frames or videos.
 
 The whitening is fitted on pictures (jpg, png, also inside uncompressed tar shards) and on the frames of videos in
-the given folders. Where a folder has a `split.csv` or `index.csv` with a column `split`, only its `train` rows are used,
-and of these only rows whose licence allows it (`train_licence_ok`); --ship takes `ship_ok` rows alone.
+the given folders. Where a folder has a `split.csv` or `index.csv` with a column `split`, only its `train` rows are
+used, and of these only rows whose licence allows it (`train_licence_ok`); --ship takes `ship_ok` rows alone.
 
     python scripts/make_bundle.py --name mobile --backbone mobilenetv1_100 --option pad_type=same --stages 4 \\
         --weights ../shared/weights/mobilenetv1_100_in1k.safetensors --mean 0.5 --std 0.5 --licence Apache-2.0 \\

@@ -13,15 +13,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from visil.errors import DataError, LibraryError, MediaError, ModelError, VisilError
-from visil.values import EncodedVideo, Frames, Match, RegionVectors, VideoInfo
 
 if TYPE_CHECKING:
     from visil.library.library import Library
     from visil.model.model import Model, load_model
+    from visil.values import Comparison, EncodedVideo, Frames, Match, RegionVectors, VideoInfo
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "DataError",
     "EncodedVideo",
     "Frames",
@@ -37,10 +38,15 @@ __all__ = [
     "load_model",
 ]
 
-_HEAVY = {"Library": "visil.library.library", "Model": "visil.model.model", "load_model": "visil.model.model"}
+_HOMES = {
+    "Library": "visil.library.library",
+    "Model": "visil.model.model",
+    "load_model": "visil.model.model",
+    **dict.fromkeys(("Comparison", "EncodedVideo", "Frames", "Match", "RegionVectors", "VideoInfo"), "visil.values"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HEAVY:
-        return getattr(import_module(_HEAVY[name]), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'visil' has no attribute {name!r}")

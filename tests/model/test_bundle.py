@@ -188,14 +188,14 @@ class TestHash:
 
 class TestRefusedFiles:
     def test_absent(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelError, match="none.safetensors: no such bundle"):
+        with pytest.raises(ModelError, match=r"none.safetensors: no such bundle"):
             load_bundle(tmp_path / "none.safetensors")
 
     @pytest.mark.parametrize("content", [b"", b"hello", b"\xff" * 100, struct.pack("<Q", 1 << 60), b"PK\x03\x04" * 9])
     def test_of_another_format(self, content: bytes, tmp_path: Path) -> None:
         path = tmp_path / "b.safetensors"
         path.write_bytes(content)
-        with pytest.raises(ModelError, match="b.safetensors: not a readable bundle"):
+        with pytest.raises(ModelError, match=r"b.safetensors: not a readable bundle"):
             load_bundle(path)
 
     def test_a_folder(self, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ class TestRefusedFiles:
     )
     def test_with_settings_that_do_not_exist(self, changes: dict[str, Any], tmp_path: Path) -> None:
         path = write(tmp_path / "b.safetensors", header(**changes))
-        with pytest.raises(ModelError, match="b.safetensors: the settings of the bundle are not valid"):
+        with pytest.raises(ModelError, match=r"b.safetensors: the settings of the bundle are not valid"):
             load_bundle(path)
 
     @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ class TestSave:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("visil.model.bundle.save_file", full_disk)
-        with pytest.raises(ModelError, match="b.safetensors: cannot be written"):
+        with pytest.raises(ModelError, match=r"b.safetensors: cannot be written"):
             Bundle(replace(SETTINGS, name="new"), BUNDLE.tensors).save(path)
         assert path.read_bytes() == before
         assert [entry.name for entry in tmp_path.iterdir()] == ["b.safetensors"]

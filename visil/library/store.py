@@ -93,7 +93,8 @@ class VectorPiece:
 
 def create_table(uri: Path, dim: int) -> None:
     """An empty table for descriptors of this many dimensions; any table there is replaced."""
-    lance.write_dataset(_schema(dim).empty_table(), str(uri), mode="overwrite")
+    mode = "overwrite" if uri.exists() else "create"  # overwriting nothing makes Lance write a warning
+    lance.write_dataset(_schema(dim).empty_table(), str(uri), mode=mode)
 
 
 def holds_videos(uri: Path) -> bool:

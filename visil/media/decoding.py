@@ -130,15 +130,20 @@ class _Worker:
         try:
             process = self._running()
             assert process.stdin is not None
+            image_shape: tuple[int, ...] | None = None
             process.stdin.write(request.encode() + b"\n")
             process.stdin.flush()
             while True:
                 header, pixels = self._read_message(process)
                 if header["kind"] == "end":
-                    yield DecodeEnd(header["error"])
+                    yield DecodeEnd(None if header["error"] is None else str(header["error"]))
                     return
-                yield _frames(header, pixels)
-        except (EOFError, OSError, ValueError, KeyError, TypeError):
+                frames = _frames(header, pixels, preprocessing)
+                if image_shape not in (None, frames.images.shape[1:]):
+                    raise ValueError("frames of several sizes")
+                image_shape = frames.images.shape[1:]
+                yield frames
+        except Exception:  # the worker died, or sent what no worker sends: both are the file's doing
             if self._stopped:
                 return
             self._end_process()
@@ -198,14 +203,34 @@ class _Worker:
         return block
 
 
-def _frames(header: dict[str, Any], pixels: bytes) -> Frames:
-    if prod(header["shape"]) != len(pixels):
-        raise ValueError("frames of another size than announced")
-    video: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["video"].items()}
+def _frames(header: dict[str, Any], pixels: bytes, preprocessing: Preprocessing) -> Frames:
+    """What a worker sent, believed only as far as it fits: its decoder may have been taken over by the file."""
+    length, height, width, channels = header["shape"]
+    smallest_side_px = preprocessing.crop_px or preprocessing.size_px
+    if (
+        prod(header["shape"]) != len(pixels)
+        or not 1 <= length <= CHUNK_SAMPLES
+        or min(height, width) < smallest_side_px
+    ):
+        raise ValueError("frames of another size than announced or asked for")
+    times_s = np.array(header["times_s"], dtype=np.float64)
+    numbers = [*times_s, header["duration_s"], header["video"]["start_offset_s"]]
+    if not np.isfinite(numbers).all() or (np.diff(times_s) < 0).any():
+        raise ValueError("times that are not finite or not in order")
     return Frames(
-        np.frombuffer(pixels, dtype=np.uint8).reshape(header["shape"]),
-        np.array(header["times_s"], dtype=np.float64),
-        VideoInfo(**video),
-        header["duration_s"],
-        header["warning"],
+        np.frombuffer(pixels, dtype=np.uint8).reshape(length, height, width, channels),
+        times_s,
+        _video_info(header["video"]),
+        float(header["duration_s"]),
+        str(header["warning"]),
+    )
+
+
+def _video_info(facts: dict[str, Any]) -> VideoInfo:
+    sizes = [tuple(facts[name]) for name in ("coded_size_px", "rotated_size_px", "square_pixel_size_px")]
+    if any(len(size) != 2 or not all(0 < side < 1 << 31 for side in size) for size in sizes):
+        raise ValueError("sizes that no picture has")
+    coded, rotated, square = ((int(width), int(height)) for width, height in sizes)
+    return VideoInfo(
+        coded, rotated, square, int(facts["rotation_deg"]) % 360, str(facts["codec"]), float(facts["start_offset_s"])
     )

@@ -65,11 +65,11 @@ class Preprocessing:
             raise ValueError(f"fps must lie between 0.01 and 240 samples a second, got {self.fps}")
         if not 1 <= self.min_samples <= 32:
             raise ValueError(f"min_samples must lie between 1 and 32, got {self.min_samples}")
-        if not 1 <= (self.crop_px or 1) <= self.size_px <= MAX_SIDE_PX:
+        if not 1 <= (self.size_px if self.crop_px is None else self.crop_px) <= self.size_px <= MAX_SIDE_PX:
             raise ValueError(
                 f"sizes must satisfy 1 <= crop <= size <= {MAX_SIDE_PX} px, got {self.crop_px}, {self.size_px}"
             )
-        if min(self.std) <= 0:
+        if not all(deviation > 0 for deviation in self.std):
             raise ValueError(f"std must be positive, got {self.std}")
 
 

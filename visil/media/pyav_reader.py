@@ -55,7 +55,7 @@ class PyAVReader:
             first = next(chunks, None)
             if first is None:
                 raise MediaError(f"{path}: too short for the `{preprocessing.sampling}` sampler: no frame is taken")
-            if len(first) >= preprocessing.min_samples:
+            if len(first) >= preprocessing.min_samples or preprocessing.sampling != "time":
                 yield first
                 yield from chunks
                 return
@@ -78,7 +78,7 @@ def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndar
     try:
         with av.open(f"file:{source}" if isinstance(source, Path) else source, mode="r") as container:
             picture = next(container.decode(video=0))
-    except (OSError, ValueError, IndexError, StopIteration) as error:
+    except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration) as error:
         raise MediaError(f"{source}: not a picture ({_reason(error)})") from error
     if picture.width * picture.height > MAX_PICTURE_PX:
         raise MediaError(
@@ -107,7 +107,7 @@ class _Decoding:
                     "protocol_whitelist": "file",
                 },
             )
-        except (OSError, ValueError) as error:  # av's errors are OSError or ValueError by kind
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{path}: {_open_failure(path, error)}") from error
         streams = [s for s in self.container.streams.video if not s.disposition & s.disposition.attached_pic]
         try:
@@ -186,7 +186,7 @@ class _Decoding:
                     self._refuse_huge(picture.width, picture.height)
                     self.decoded_any = True
                     yield picture
-        except (OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             if not self.decoded_any:
                 raise MediaError(f"{self.path}: cannot be decoded ({_reason(error)})") from error
             self.warning = f"decoding stopped early ({_reason(error)})"  # the frames before it count

@@ -69,7 +69,9 @@ def opencv_step(reported_fps: float | None, fps: float) -> int:
     if reported_fps is None or reported_fps > FASTEST_BELIEVED_FPS:
         reported_fps = FALLBACK_FPS
     if not reported_fps > 0:  # NaN too
-        raise ValueError(f"a reported rate of {reported_fps:g} frames a second: the `opencv` sampler has no step for it")
+        raise ValueError(
+            f"a reported rate of {reported_fps:g} frames a second: the `opencv` sampler has no step for it"
+        )
     step = round(reported_fps / fps)  # half to even
     if step == 0:
         raise ValueError(f"{reported_fps:g} frames a second are too few for the `opencv` sampler at {fps:g} fps")

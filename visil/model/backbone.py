@@ -62,7 +62,10 @@ class Backbone(nn.Module):
         self, settings: BackboneSettings, *, mean: tuple[float, float, float], std: tuple[float, float, float]
     ) -> None:
         super().__init__()
-        self.network = build_network(settings).to(memory_format=torch.channels_last)  # as pictures come
+        self.network = build_network(settings)
+        for parameter in self.network.parameters():  # convolutions in the layout that pictures come in
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
         stages: Any = self.network.feature_info
         self.strides: tuple[int, ...] = tuple(stages.reduction())
         self.dim = sum(stages.channels())
