@@ -117,6 +117,11 @@ class EncodedVideo:
         return len(self.region_vectors) > 0
 
 
+def shown_score(raw: float) -> float:
+    """A raw score in [-1, 1] as a person sees it: s/2 + 1/2, in [0, 1] whatever the rounding."""
+    return min(1.0, max(0.0, raw / 2 + 0.5))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A pair of videos, compared.

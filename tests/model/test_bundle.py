@@ -313,9 +313,6 @@ class TestSave:
             BUNDLE.save(tmp_path)
         assert list(tmp_path.parent.glob("*.partial")) == []
 
-    @pytest.mark.xfail(
-        strict=True, raises=OSError, reason="Bundle.save: removing the partial file raises another error"
-    )
     def test_where_a_file_is_in_the_way(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(ModelError, match="cannot be written"):

@@ -19,7 +19,7 @@ from visil.errors import DataError
 from visil.library.candidates import Candidates
 from visil.library.store import BLOCK_BYTES, Store, VideoRecord
 from visil.model.model import Model
-from visil.values import EncodedVideo, Match
+from visil.values import EncodedVideo, Match, shown_score
 
 DEFAULT_RERANK = 200
 DEFAULT_TOP = 20
@@ -149,7 +149,7 @@ def _rank(
                 query=query.name,
                 video=id,
                 path=file.path,
-                score=list(stages.values())[-1] / 2 + 0.5,
+                score=shown_score(fine.get(id, coarse[id])),
                 probability=None,
                 identical=query.sha256 is not None and file.sha256 == query.sha256,
                 stages=stages,

@@ -312,7 +312,7 @@ def _open_failure(path: Path, error: Exception) -> str:
         return "no such file"
     except (OSError, ValueError) as reason:  # not to be looked at, or no possible name
         return f"cannot be opened ({_reason(reason)})"
-    if isinstance(error, av.InvalidDataError):
+    if isinstance(error, av.InvalidDataError | av.ArgumentError):  # the latter: a format that is not on our list
         return "not a video, or its headers are damaged"
     return f"cannot be opened ({_reason(error)})"
 

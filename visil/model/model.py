@@ -27,7 +27,7 @@ from visil.model.descriptors import part_descriptors
 from visil.model.network import SimilarityNetwork
 from visil.model.regions import region_vectors
 from visil.model.whitening import Whitening
-from visil.values import Comparison, EncodedVideo, Frames, RegionVectors, VideoInfo
+from visil.values import Comparison, EncodedVideo, Frames, RegionVectors, VideoInfo, shown_score
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECK_TOLERANCE = 2e-3  # float16 storage and other convolution kernels; a wrong stride or padding differs by 0.1
@@ -135,8 +135,8 @@ class Model:
         similarity = self.frame_similarity(sides[0], sides[1])
         reverse = self.frame_similarity(sides[1], sides[0])
         return Comparison(
-            score=self.score_of_similarity(similarity) / 2 + 0.5,
-            reverse_score=self.score_of_similarity(reverse) / 2 + 0.5,
+            score=shown_score(self.score_of_similarity(similarity)),
+            reverse_score=shown_score(self.score_of_similarity(reverse)),
             similarity=similarity.cpu().numpy(),
         )
 
