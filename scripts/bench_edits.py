@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-import visil
+from visil.defaults import DEFAULT_BUNDLE
 from visil.evaluation.benchmark_data import EDIT_FAMILIES, BenchmarkData, edited_queries, prepare
-from visil.evaluation.benchmark_search import benchmark_library, library_folder, scores_of, searchable
+from visil.evaluation.benchmark_search import benchmark_library, library_folder, load_models, scores_of, searchable
 from visil.evaluation.metrics import (
     MicroAveragePrecision,
     RankedQuery,
@@ -31,7 +31,6 @@ from visil.evaluation.metrics import (
 from visil.evaluation.phash_voting import hash_videos, vote
 from visil.evaluation.real_videos import AMBIGUOUS, ND, PART, SI
 from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
-from visil.model.catalogue import DEFAULT_BUNDLE
 from visil.synth.truth import EditTruth
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,8 +53,7 @@ def main() -> None:
     )
     queries = edited_queries(data, per_family=options.queries, workers=options.workers)
     systems, coverage = {}, {}
-    for name in dict.fromkeys([DEFAULT_BUNDLE, *options.model]):
-        model = visil.load_model(name, device=options.device)
+    for model in load_models(dict.fromkeys([DEFAULT_BUNDLE, *options.model]), device=options.device):
         folder = library_folder(data.folder / "libraries", model)
         library = benchmark_library(folder, model, data.library_folders, workers=options.workers)
         scores = scores_of(library, queries, rerank=options.rerank)

@@ -16,13 +16,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import visil
+from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK
 from visil.evaluation.benchmark_data import BenchmarkData, MontageQuery, montage_queries, prepare
-from visil.evaluation.benchmark_search import benchmark_library, library_folder, scores_of
+from visil.evaluation.benchmark_search import benchmark_library, library_folder, load_models, scores_of
 from visil.evaluation.real_videos import AMBIGUOUS, ND, PART, SI
 from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
-from visil.library.search import DEFAULT_RERANK
-from visil.model.catalogue import DEFAULT_BUNDLE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,13 +42,13 @@ def main() -> None:
     )
     queries = montage_queries(data, num_montages=options.montages, montage_s=options.seconds, workers=options.workers)
     results = {}
-    for name in options.model or [DEFAULT_BUNDLE]:
-        model = visil.load_model(name, device=options.device)
+    for model in load_models(options.model or [DEFAULT_BUNDLE], device=options.device):
         without = library_folder(data.folder / "libraries", model)
         benchmark_library(without, model, data.library_folders, workers=options.workers)
         folder = library_folder(queries[0].montage.parents[1] / "libraries", model)
-        if not folder.exists():
-            shutil.copytree(without, folder)  # the montages must not lie in the library of bench_edits.py
+        if not folder.exists():  # the montages must not lie in the library of bench_edits.py
+            shutil.copytree(without, folder.with_suffix(".partial"), dirs_exist_ok=True)
+            folder.with_suffix(".partial").replace(folder)
         everything = [*data.library_folders, queries[0].montage.parent]
         library = benchmark_library(folder, model, everything, workers=options.workers)
         found = scores_of(library, [query.clip for query in queries], rerank=DEFAULT_RERANK, top=DEFAULT_RERANK)

@@ -21,12 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-import visil
-from visil.evaluation.benchmark_search import benchmark_library, library_folder, scores_of, searchable
+from visil.defaults import DEFAULT_BUNDLE
+from visil.evaluation.benchmark_search import benchmark_library, library_folder, load_models, scores_of, searchable
 from visil.evaluation.metrics import RankedQuery, average_precision, bootstrap_interval
 from visil.evaluation.real_videos import LEVELS, ND, REL, Pair, RealVideos, read_real_videos
 from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
-from visil.model.catalogue import DEFAULT_BUNDLE
 
 ROOT = Path(__file__).resolve().parents[1]
 POSITIVE: dict[str, Callable[[Pair], bool]] = {
@@ -46,8 +45,7 @@ def main() -> None:
     tests = {video.file for video in real.of_split("test")}
     place = options.work / f"real-{hashlib.sha256(' '.join(sorted(tests)).encode()).hexdigest()[:8]}"
     results = {}
-    for name in options.model or [DEFAULT_BUNDLE]:
-        model = visil.load_model(name, device=options.device)
+    for model in load_models(options.model or [DEFAULT_BUNDLE], device=options.device):
         library = benchmark_library(
             library_folder(place, model),
             model,

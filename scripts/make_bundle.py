@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,7 +30,7 @@ from visil.media.decoding import decode_files
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.pyav_reader import read_still
 from visil.model.backbone import BackboneSettings, build_network
-from visil.model.bundle import BundleSettings, RegionSettings
+from visil.model.bundle import Bundle, BundleSettings, RegionSettings
 from visil.model.making import make_bundle
 from visil.model.network import NetworkSettings
 from visil.values import Frames
@@ -48,20 +49,23 @@ def main() -> None:
         backbone=BackboneSettings(
             args.backbone,
             tuple(args.stages),
-            dict(o.split("=", 1) for o in args.option),
+            options(args.option),
             args.stride_in_first_conv,
         ),
         regions=RegionSettings(scheme, int(grid or 3)),
         network=NetworkSettings(),
         licence=args.licence,
-        training_data=f"weights: {args.weights.name if args.weights else 'timm'}; whitening: {args.pictures} pictures",
     )
     if args.weights is not None:
         weights = load_file(args.weights)
     else:
         weights = build_network(settings.backbone, pretrained=True).state_dict()
     batches = stacked(pictures(args.fit, preprocessing, args.pictures, args.seed, ship=args.ship), BATCH)
-    bundle = make_bundle(settings, weights, batches, dim=args.dim)
+    used = [0]
+    bundle = make_bundle(settings, weights, counted(batches, used), dim=args.dim)
+    weights_name = args.weights.name if args.weights else "timm"
+    training_data = f"weights: {weights_name}; whitening: {used[0]} pictures"
+    bundle = Bundle(replace(settings, training_data=training_data), bundle.tensors)
     bundle.save(args.output)
     print(f"{args.output}: {settings.name}, hash {bundle.hash[:12]}, {args.output.stat().st_size / 1e6:.1f} MB")
 
@@ -90,6 +94,15 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def options(given: list[str]) -> dict[str, object]:
+    """`pad_type=same`, `img_size=256`, `dynamic_img_size=true`: JSON where it is JSON, else text."""
+    parsed: dict[str, object] = {}
+    for option in given:
+        name, _, value = option.partition("=")
+        parsed[name] = json.loads(value) if value in ("true", "false") or value.isdecimal() else value
+    return parsed
+
+
 def triple(values: list[float]) -> tuple[float, float, float]:
     red, green, blue = values * 3 if len(values) == 1 else values
     return red, green, blue
@@ -98,7 +111,7 @@ def triple(values: list[float]) -> tuple[float, float, float]:
 def pictures(
     folders: list[Path], preprocessing: Preprocessing, count: int, seed: int, *, ship: bool
 ) -> Iterator[np.ndarray]:
-    """At most `count` frames [H, W, 3]: all those of the videos, the rest a seeded draw of the pictures."""
+    """At most `count` frames [H, W, 3]: those of the videos first, the rest a seeded draw of the pictures."""
     videos, stills = [], []
     for folder in folders:
         allowed = allowed_names(folder, ship=ship)
@@ -115,8 +128,9 @@ def pictures(
     taken = 0
     for _, event in decode_files(videos, preprocessing, workers=1):
         if isinstance(event, Frames):
-            taken += len(event)
-            yield from event.images
+            images = event.images[: max(0, count - taken)]
+            taken += len(images)
+            yield from images
         elif event.error:
             print(event.error)
     order = np.random.default_rng(seed).permutation(len(stills))[: max(0, count - taken)]
@@ -141,6 +155,12 @@ def member_bytes(shard: Path, member: tarfile.TarInfo) -> io.BytesIO:
     with shard.open("rb") as file:
         file.seek(member.offset_data)
         return io.BytesIO(file.read(member.size))
+
+
+def counted(batches: Iterator[np.ndarray], total: list[int]) -> Iterator[np.ndarray]:
+    for batch in batches:
+        total[0] += len(batch)
+        yield batch
 
 
 def stacked(images: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:

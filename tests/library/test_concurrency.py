@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 from visil.library.store import Store
 
-store = Store(Path(sys.argv[1]))
+store = Store(Path(sys.argv[1]), int(sys.argv[2]))
 while not select.select([sys.stdin], [], [], 0)[0]:
     store.refresh()
     ids = store.descriptors()[0]
@@ -70,7 +70,7 @@ def start() -> Iterator[Callable[[str, Path], Reader]]:
 
     def start_reader(script: str, path: Path) -> Reader:
         reader = subprocess.Popen(
-            [sys.executable, "-c", script, str(path)],
+            [sys.executable, "-c", script, str(path), str(DIM)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -82,7 +82,9 @@ def start() -> Iterator[Callable[[str, Path], Reader]]:
     yield start_reader
     for reader in readers:
         reader.kill()
-        reader.communicate()
+        reader.wait()
+        for pipe in (reader.stdin, reader.stdout, reader.stderr):
+            pipe.close()
 
 
 def of_round(number: int, round: int) -> StoredVideo:
@@ -99,7 +101,7 @@ def of_round(number: int, round: int) -> StoredVideo:
 def test_two_readers_of_a_table_see_whole_videos_while_a_writer_replaces_them(tmp_path, start, monkeypatch):
     monkeypatch.setattr(store_module, "STRETCH_FRAMES", STRETCH)
     create_table(tmp_path / "videos.lance", DIM)
-    store = Store(tmp_path / "videos.lance")
+    store = Store(tmp_path / "videos.lance", DIM)
     store.put([of_round(number, 0) for number in range(NUM_VIDEOS)])
     readers = [start(STORE_READER, tmp_path / "videos.lance") for _ in range(2)]
     readings: list[list[dict[str, Any]]] = [[json.loads(reader.stdout.readline())] for reader in readers]
@@ -110,9 +112,9 @@ def test_two_readers_of_a_table_see_whole_videos_while_a_writer_replaces_them(tm
             lines.append(json.loads(reader.stdout.readline()))
 
     for reader, lines in zip(readers, readings, strict=True):
-        rest, errors = reader.communicate()
-        assert (reader.returncode, errors) == (0, "")
-        lines += map(json.loads, rest.splitlines())
+        reader.stdin.close()  # tells it to stop
+        lines += map(json.loads, reader.stdout)
+        assert (reader.wait(), reader.stderr.read()) == (0, "")
         for line in lines:
             assert sorted(line["seen"]) == [f"v{number}" for number in range(NUM_VIDEOS)]
             for number in range(NUM_VIDEOS):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import visil.library.ingest as ingest_module
+from tests.media.processes import running_workers
 from visil.errors import DataError, VisilError
 from visil.library.ingest import Progress
 from visil.library.library import Library
@@ -142,9 +143,20 @@ class TestAdding:
         assert [record.status for record in library.list()] == ["no_content", "no_content"]
         assert library.verify() == []
 
-    def test_a_path_that_does_not_exist_is_an_error_before_anything_is_done(self, library, clips):
-        with pytest.raises(DataError, match="nowhere: no such file or folder"):
-            library.add([clips, clips / "nowhere"], workers=1)
+    def test_a_path_that_does_not_exist_is_a_failure_among_the_others(self, library, clips):
+        report = library.add([clips / "nowhere", clips / "clip_0.mp4"], workers=1)
+        assert report.failed == [(str(clips / "nowhere"), "no such file or folder")]
+        assert report.added == ["clip_0.mp4"]
+
+    def test_a_single_path_need_not_be_in_a_list(self, library, clips):
+        assert library.add(clips / "clip_0.mp4", workers=1).added == ["clip_0.mp4"]
+        assert library.add(str(clips / "clip_1.mp4"), workers=1).added == ["clip_1.mp4"]
+
+    def test_settings_that_cannot_work_are_an_error_before_anything_is_done(self, library, clips):
+        with pytest.raises(DataError, match="workers must be at least 1, got 0"):
+            library.add([clips], workers=0)
+        with pytest.raises(DataError, match=r"pattern '\*' must hold \{id\} once"):
+            library.add([clips], pattern="*")
         assert library.list() == ()
 
     def test_progress_counts_videos_up_to_the_total(self, library, clips):
@@ -420,18 +432,4 @@ class TestInterrupts:
 
         with pytest.raises(Interruption):
             library.add([clips], workers=3, progress=interrupt)
-        assert children_of(os.getpid()) == []
-
-
-def children_of(parent: int) -> list[str]:
-    """Command lines of the running decoding workers of a process."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-            command = (stat.parent / "cmdline").read_bytes()
-        except OSError:
-            continue  # it ended meanwhile
-        if int(fields[1]) == parent and b"visil.media.worker" in command:
-            found.append(command.decode())
-    return found
+        assert running_workers() == []

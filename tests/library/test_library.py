@@ -29,7 +29,7 @@ def library(tmp_path: Path, quick_model: Model) -> Library:
 def put(library: Library, id: str) -> None:
     """Store a made-up video through another handle, as another process would."""
     video = encoded_video(3, dim=library.model.dim, num_regions=9, seed=len(id))
-    Store(library.path / TABLE).put([StoredVideo(id, file_facts(f"/{id}"), video)])
+    Store(library.path / TABLE, library.model.dim).put([StoredVideo(id, file_facts(f"/{id}"), video)])
 
 
 class TestCreate:
@@ -86,7 +86,7 @@ class TestCreate:
         (library.path / SETTINGS).unlink()
         with pytest.raises(LibraryError, match=rf"holds videos, but no {SETTINGS}"):
             Library.create(library.path, quick_model)
-        assert len(Store(library.path / TABLE).records()) == 1
+        assert len(Store(library.path / TABLE, library.model.dim).records()) == 1
 
 
 class TestOpen:

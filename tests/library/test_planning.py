@@ -47,7 +47,7 @@ def plan_for(
     retry_failed: bool = False,
     hash_file: Callable[[Path], str] = content_hash,
 ) -> Plan:
-    return plan(find_files([root]), records, hash_file=hash_file, roots=[root], retry_failed=retry_failed)
+    return plan(find_files([root]).files, records, hash_file=hash_file, roots=[root], retry_failed=retry_failed)
 
 
 def jobs_of(made: Plan) -> dict[str, str | None]:
@@ -190,7 +190,7 @@ class TestMoves:
             return stat(path, *args, **kwargs)
 
         monkeypatch.setattr(os, "stat", denied)
-        made = plan(find_files([root / "b.mp4"]), [record], hash_file=content_hash, roots=[root])
+        made = plan(find_files([root / "b.mp4"]).files, [record], hash_file=content_hash, roots=[root])
         assert jobs_of(made) == {"b.mp4": "a.mp4"}
         assert not made.moved and not made.vanished
 
@@ -267,7 +267,7 @@ class TestIds:
     def test_two_roots_with_equal_names_inside_give_two_ids(self, tmp_path):
         for root in ("one", "two"):
             write(tmp_path / root / "a.mp4", root)
-        found = find_files([tmp_path / "one", tmp_path / "two"])
+        found = find_files([tmp_path / "one", tmp_path / "two"]).files
         made = plan(found, [], hash_file=content_hash, roots=[tmp_path])
         assert sorted(jobs_of(made)) == ["a.mp4", "two/a.mp4"]
 
@@ -275,7 +275,7 @@ class TestIds:
         write(root / "q1/video.mp4", "1")
         write(root / "deep/q2/video.webm", "2")
         write(root / "q1/other.mp4", "3")
-        found = find_files([root], pattern="{id}/video.*")
+        found = find_files([root], pattern="{id}/video.*").files
         assert [file.name for file in found] == ["deep/q2", "q1"]
 
 

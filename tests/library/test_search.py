@@ -41,7 +41,7 @@ def encoded(model: Model, num_frames: int, *, seed: int, num_parts: int = 1) -> 
 def fill(library: Library, videos: dict[str, EncodedVideo]) -> None:
     """Store encoded videos without any file behind them."""
     rows = [StoredVideo(id, file_facts(f"/videos/{id}"), video) for id, video in videos.items()]
-    Store(library.path / TABLE).put(rows)
+    Store(library.path / TABLE, library.model.dim).put(rows)
     library.refresh()
 
 
@@ -136,7 +136,7 @@ class TestRanking:
 
     def test_failed_and_blank_videos_are_never_found(self, library):
         fill(library, {"good": encoded(library.model, 3, seed=0), "blank": encoded_video(0, dim=library.model.dim)})
-        Store(library.path / TABLE).put([failed_video("failed")])
+        Store(library.path / TABLE, library.model.dim).put([failed_video("failed")])
         assert order(library.search(encoded(library.model, 3, seed=1))) == ["good"]
 
     def test_an_empty_library_has_no_match(self, library):
@@ -178,7 +178,7 @@ class TestEqualContent:
         fill_at_random(library, 5)
         unlike = encoded(library.model, 4, seed=9)
         twin = StoredVideo("twin", file_facts("/twin", sha256=content_hash(clips / "clip_0.mp4")), unlike)
-        Store(library.path / TABLE).put([twin])
+        Store(library.path / TABLE, library.model.dim).put([twin])
         for rerank in (0, 1, "all"):
             matches = library.search(clips / "clip_0.mp4", rerank=rerank, top=1)
             assert [(match.video, match.identical) for match in matches] == [("twin", True)]
@@ -190,7 +190,7 @@ class TestEqualContent:
             StoredVideo(id, file_facts(f"/{id}", sha256="equal"), encoded(library.model, 4, seed=9))
             for id in ("one", "two")
         ]
-        Store(library.path / TABLE).put(twins)
+        Store(library.path / TABLE, library.model.dim).put(twins)
         for rerank in (0, 3, "all"):
             matches = library.search("id:one", rerank=rerank)
             assert "one" not in order(matches)
@@ -248,7 +248,7 @@ class TestOnePass:
         results = list(library.search_many(["id:v00", "nowhere.mp4", "id:nobody", "id:v01"]))
         assert [bool(result.matches) for result in results] == [True, False, False, True]
         assert results[1].error.endswith("nowhere.mp4: no such file")
-        assert results[2].error == "id:nobody: no such video in the library; `visil list` names them"
+        assert results[2].error == "no video 'nobody' in the library; `visil list` names them"
 
 
 class TestQueries:
@@ -288,14 +288,20 @@ class TestQueries:
     def test_a_list_that_is_missing_or_empty_is_an_error(self, library, clips):
         (clips / "empty.txt").write_text("# nothing\n")
         with pytest.raises(DataError, match=r"nowhere\.txt: the list cannot be read"):
-            list(library.search_many([f"@{clips}/nowhere.txt"]))
+            library.search(f"@{clips}/nowhere.txt")
         with pytest.raises(DataError, match=r"empty\.txt: the list names no query"):
-            list(library.search_many([f"@{clips}/empty.txt"]))
+            library.search(f"@{clips}/empty.txt")
 
     def test_a_folder_without_a_video_is_an_error(self, library, tmp_path):
         (tmp_path / "empty").mkdir()
         with pytest.raises(DataError, match="empty: no video in this folder"):
-            list(library.search_many([tmp_path / "empty"]))
+            library.search(tmp_path / "empty")
+
+    def test_a_bad_list_does_not_keep_the_other_queries_from_their_results(self, library):
+        fill_at_random(library, 3)
+        bad, good = library.search_many(["@nowhere.txt", "id:v00"])
+        assert "the list cannot be read" in bad.error
+        assert good.error is None and len(good.matches) == 2
 
     def test_several_videos_at_once_are_for_search_many(self, library, clips):
         fill_at_random(library, 3)
@@ -330,7 +336,7 @@ class TestQueriesWithoutAScore:
             library.search(encoded_video(0, dim=library.model.dim))
 
     def test_a_failed_video_of_the_library(self, library):
-        Store(library.path / TABLE).put([failed_video("failed", "no video stream")])
+        Store(library.path / TABLE, library.model.dim).put([failed_video("failed", "no video stream")])
         with pytest.raises(DataError, match="'failed' could not be read when it was indexed: no video stream"):
             library.search("id:failed")
         with pytest.raises(LibraryError, match="'failed' could not be read when it was indexed: no video stream"):

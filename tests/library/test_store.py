@@ -32,7 +32,7 @@ def uri(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(uri: Path) -> Store:
-    return Store(uri)
+    return Store(uri, DIM)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ class TestReadingBack:
     def test_any_text_can_be_an_id(self, tmp_path_factory, id):
         uri = tmp_path_factory.mktemp("ids") / "videos.lance"
         create_table(uri, DIM)
-        store = Store(uri)
+        store = Store(uri, DIM)
         store.put([stored_video(id), stored_video(id + "'")])
         store.put([stored_video(id, seed=1)])
         assert_same_video(store.read(id), stored_video(id, seed=1))
@@ -120,7 +120,7 @@ class TestStretches:
     def test_a_shorter_video_leaves_no_stretch_of_the_longer_one_behind(self, uri, store, short_stretches):
         store.put([stored_video("a.mp4", 4 * STRETCH), stored_video("b.mp4", 2 * STRETCH)])
         store.put([stored_video("a.mp4", 2)])
-        assert sorted((row["id"], row["stretch"]) for row in Store(uri).rows()) == [
+        assert sorted((row["id"], row["stretch"]) for row in Store(uri, DIM).rows()) == [
             ("a.mp4", 0),
             ("b.mp4", 0),
             ("b.mp4", 1),
@@ -165,7 +165,7 @@ class TestChanges:
 
     def test_a_reader_keeps_its_version_until_it_refreshes(self, uri, store):
         store.put([stored_video("a", seed=0)])
-        reader = Store(uri)
+        reader = Store(uri, DIM)
         store.put([stored_video("a", seed=1), stored_video("b")])
         store.delete(["b"])
         assert_same_video(reader.read("a"), stored_video("a", seed=0))
@@ -206,7 +206,7 @@ class TestChanges:
     def test_after_any_changes_the_table_holds_what_a_dictionary_would(self, tmp_path_factory, steps):
         uri = tmp_path_factory.mktemp("steps") / "videos.lance"
         create_table(uri, DIM)
-        store = Store(uri)
+        store = Store(uri, DIM)
         expected: dict[str, StoredVideo] = {}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(store_module, "STRETCH_FRAMES", STRETCH)
@@ -224,7 +224,7 @@ class TestChanges:
                     moved = {id: replace(expected[id].file, path=f"/{number}/{id}") for id in ids if id in expected}
                     store.update_files(moved)
                     expected |= {id: replace(expected[id], file=file) for id, file in moved.items()}
-        for reader in (store, Store(uri)):
+        for reader in (store, Store(uri, DIM)):
             assert [record.id for record in reader.records()] == sorted(expected)
             for id, video in expected.items():
                 assert_same_video(reader.read(id), video)
@@ -241,14 +241,14 @@ class TestPlaces:
         (tmp_path / name).mkdir()
         uri = tmp_path / name / "videos.lance"
         create_table(uri, DIM)
-        Store(uri).put([stored_video("a")])
-        assert_same_video(Store(uri).read("a"), stored_video("a"))
+        Store(uri, DIM).put([stored_video("a")])
+        assert_same_video(Store(uri, DIM).read("a"), stored_video("a"))
         assert [path.name for path in tmp_path.iterdir()] == [name]
 
     def test_a_relative_place_stays_where_it_was_when_the_caller_goes_elsewhere(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         create_table(Path("videos.lance"), DIM)
-        store = Store(Path("videos.lance"))
+        store = Store(Path("videos.lance"), DIM)
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
         store.put([stored_video("a")])
@@ -266,7 +266,7 @@ class TestDamage:
             path.unlink()
         else:
             path.write_bytes(content[: len(content) // 2] if request.param == "cut in half" else bytes(len(content)))
-        return Store(uri)
+        return Store(uri, DIM)
 
     @pytest.mark.parametrize(
         "reading",
@@ -287,13 +287,17 @@ class TestDamage:
         store.put([stored_video("a", 2000)])
         store.read("a")
         shutil.rmtree(uri / "data")
-        fresh = Store(uri)
+        fresh = Store(uri, DIM)
         fresh._layout = store._layout  # the positions are known, the vectors are gone
         with pytest.raises(LibraryError, match=r"videos\.lance: the table is damaged"):
             fresh.read("a")
         with pytest.raises(LibraryError, match=r"videos\.lance: the table is damaged"):
             list(fresh.vectors(["a"]))
 
+    def test_a_table_for_other_vectors_is_a_clear_error(self, uri):
+        with pytest.raises(LibraryError, match=r"videos\.lance: .* for descriptors of 16 dimensions"):
+            Store(uri, 16)
+
     def test_no_table_is_a_clear_error(self, tmp_path):
         with pytest.raises(LibraryError, match=r"nothing\.lance: the table cannot be read"):
-            Store(tmp_path / "nothing.lance")
+            Store(tmp_path / "nothing.lance", DIM)

@@ -40,7 +40,7 @@ def stored(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Two videos: `long` in three stretches of 5, 5 and 2 frames, `short` in one of 3. Both files are there."""
     monkeypatch.setattr(store_module, "STRETCH_FRAMES", STRETCH)
     monkeypatch.setattr("visil.library.verify.STRETCH_FRAMES", STRETCH)
-    store = Store(library.path / TABLE)
+    store = Store(library.path / TABLE, library.model.dim)
     for number, (id, num_frames) in enumerate({"long": 12, "short": 3}.items()):
         path = tmp_path / id
         path.write_text("x" * 100 + id)
@@ -195,5 +195,5 @@ def test_bits_in_a_library_of_floats_are_damage(library):
     bits = np.zeros((2, REGIONS, 16), np.uint8)
     encoded = encoded_video(2, dim=library.model.dim)
     packed = EncodedVideo(RegionVectors(bits, np.arange(2.0)), encoded.descriptors, 2, 2.0, VIDEO)
-    Store(library.path / TABLE).put([StoredVideo("bits", file_facts("/bits"), packed)])
+    Store(library.path / TABLE, library.model.dim).put([StoredVideo("bits", file_facts("/bits"), packed)])
     assert any(finding.damage for finding in library.verify())

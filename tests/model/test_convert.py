@@ -297,7 +297,12 @@ class TestBackboneOfADownload:
         cached = tmp_path / "model.safetensors"
         save_file(resnet, cached)
         asked: list[tuple[Any, ...]] = []
-        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args, **_: asked.append(args) or str(cached))
+
+        def hub(*args: Any, **_: Any) -> str:
+            asked.append(args)
+            return str(cached)
+
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", hub)
         file = save(published("dns-attention"), tmp_path / "student.pth")
         pair = {"whitening_file": files / "pca.pth"}
         downloaded = convert_published(file, **pair, backbone_file=None)
@@ -430,7 +435,7 @@ class TestHostilePickles:
     def test_of_every_protocol_are_refused(self, protocol: int, tmp_path: Path) -> None:
         file = tmp_path / "visil.pth"
         file.write_bytes(pickle.dumps({"model": Evil(tmp_path / "it-ran")}, protocol=protocol))
-        refused(file, "visil.pth: (refused|not a PyTorch weight file)")
+        refused(file, r"visil\.pth: not a PyTorch weight file" if protocol < 2 else r"visil\.pth: refused: ")
         assert not (tmp_path / "it-ran").exists()
 
     def test_harmless_classes_are_refused_too(self, tmp_path: Path) -> None:
@@ -630,6 +635,11 @@ def write_flipped(path: Path) -> None:
     path.write_bytes(content)
 
 
+def write_sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 3 << 30)
+
+
 def write_overstated(path: Path) -> None:
     """A storage that declares a thousand million numbers and holds two."""
     torch.save({"a": torch.zeros(2)}, path)
@@ -671,7 +681,7 @@ FOREIGN: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "empty": ("visil.pth", lambda p: p.write_bytes(b""), "not a PyTorch weight file"),
     "noise": ("visil.pth", lambda p: p.write_bytes(b"\x80" + random.Random(0).randbytes(5000)), "visil.pth: "),
     "absent": ("visil.pth", lambda p: None, "no such file"),
-    "too large": ("visil.pth", lambda p: (p.touch(), os.truncate(p, 3 << 30)), "more than any published weight file"),
+    "too large": ("visil.pth", write_sparse, "more than any published weight file"),
     "a pipe": ("visil.pth", os.mkfifo, "no such file"),
 }
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from visil.cli.options import compute_options, format_option, quiet_option
-from visil.cli.output import chosen_format, notice, print_rows
+from visil.cli.output import chosen_format, print_rows, warn_if_untrained
+from visil.defaults import DEFAULT_BUNDLE
 
 
 @click.command("compare")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--model", metavar="NAME|FILE", help="Bundle to compare with.  [default: the built-in one]")
-@format_option()
+@format_option
 @compute_options
 @quiet_option
 def command(
@@ -28,16 +29,14 @@ def command(
 
     Exit status: 0 compared; 2 a file could not be read or shows nothing.
     """
-    from visil.model.catalogue import DEFAULT_BUNDLE, DEFAULT_NOTICE
     from visil.model.model import load_model
 
     loaded = load_model(model or DEFAULT_BUNDLE, device=device, precision=precision)
-    if loaded.settings.name == DEFAULT_BUNDLE:
-        notice(DEFAULT_NOTICE, quiet=quiet)
+    warn_if_untrained(loaded.settings.name, quiet=quiet)
     result = loaded.compare(a, b)
     rows = [
         {"query": a, "video": b, "score": result.score},
         {"query": b, "video": a, "score": result.reverse_score},
     ]
-    print_rows(rows, chosen_format(output_format))
+    print_rows(rows, chosen_format(output_format), ["query", "video", "score"])
     return 0

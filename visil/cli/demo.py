@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from visil.cli.options import quiet_option
-from visil.cli.output import notice, print_table
+from visil.cli.options import compute_options, quiet_option
+from visil.cli.output import notice, print_table, warn_if_untrained
 
 
 @click.command("demo")
@@ -18,8 +18,9 @@ from visil.cli.output import notice, print_table
     type=click.Path(path_type=Path),
     help="Leave videos and library in this new folder.",
 )
+@compute_options
 @quiet_option
-def command(seed: int, keep: Path | None, quiet: bool) -> int:
+def command(seed: int, keep: Path | None, device: str, precision: str, quiet: bool) -> int:
     """Make sample videos, edit some, index, search, and show what was found beside the truth.
 
     A dozen made-up scenes become a library, with look-alikes (other scenes in the same style) among them. Every query
@@ -35,12 +36,10 @@ def command(seed: int, keep: Path | None, quiet: bool) -> int:
     import tempfile
 
     from visil.demo import run_demo
-    from visil.model.catalogue import DEFAULT_BUNDLE, DEFAULT_NOTICE
     from visil.model.model import load_model
 
-    model = load_model()
-    if model.settings.name == DEFAULT_BUNDLE:
-        notice(DEFAULT_NOTICE, quiet=quiet)
+    model = load_model(device=device, precision=precision)
+    warn_if_untrained(model.settings.name, quiet=quiet)
     if keep is not None:
         if keep.exists():
             raise click.UsageError(f"{keep} exists; choose a new folder for --keep")

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from visil.cli.options import compute_options, library_option, quiet_option, workers_option
-from visil.cli.output import notice, progress
+from visil.cli.output import notice, progress, warn_if_untrained
+from visil.errors import DataError
 
 
 @click.command("index")
@@ -44,32 +45,25 @@ def command(
 
     Exit status: 0 all files indexed; 1 some failed (listed); 2 nothing could be indexed; 130 interrupted.
     """
-    from visil.library.files import find_files
-    from visil.library.library import SETTINGS, Library
-    from visil.model.catalogue import DEFAULT_BUNDLE, DEFAULT_NOTICE
-    from visil.model.model import load_model
+    from visil.library.files import is_there
+    from visil.library.library import Library
 
-    find_files(paths, pattern=pattern)  # a wrong path must not leave an empty library behind
-    if (library / SETTINGS).exists():
-        opened = Library.open(library, device=device, precision=precision)
-        wanted = load_model(model, device=device).bundle.hash if model is not None else None
-        if wanted not in (None, opened.model.bundle.hash):
-            raise click.UsageError(
-                f"library {library} was made with bundle {opened.model.settings.name!r}, not with {model}; "
-                "leave --model out, or choose another --library"
+    if not any(is_there(path) for path in paths):  # a mistyped path must not leave an empty library behind
+        raise DataError(f"{', '.join(paths)}: no such file or folder")
+    opened = Library.open_or_create(library, model, device=device, precision=precision)
+    warn_if_untrained(opened.model.settings.name, quiet=quiet)
+    try:
+        with progress("index", "videos", quiet=quiet) as report:
+            done = opened.add(
+                paths,
+                pattern=pattern,
+                workers=workers,
+                retry_failed=retry_failed,
+                progress=lambda p: report(p.done, p.total, f"{p.failures} failed" if p.failures else ""),
             )
-    else:
-        opened = Library.create(library, load_model(model or DEFAULT_BUNDLE, device=device, precision=precision))
-    if opened.model.settings.name == DEFAULT_BUNDLE:
-        notice(DEFAULT_NOTICE, quiet=quiet)
-    with progress("index", "videos", quiet=quiet) as report:
-        done = opened.add(
-            paths,
-            pattern=pattern,
-            workers=workers,
-            retry_failed=retry_failed,
-            progress=lambda p: report(p.done, p.total, f"{p.failures} failed" if p.failures else ""),
-        )
+    except KeyboardInterrupt:
+        notice("videos finished so far are kept; the same command goes on from there")
+        raise
     for old_path in done.vanished:
         notice(f"{old_path}: gone; still in the library, `visil remove` forgets it")
     for path, reason in done.warnings:
@@ -84,6 +78,7 @@ def command(
     )
     notice(summary, quiet=quiet)
     failures = len(done.failed) + len(done.failed_before)
-    if not done.num_inputs:
+    if not done.num_inputs and not done.vanished:
         notice("no video found below these paths")
+        return 2
     return 0 if not failures else 2 if failures == done.num_inputs else 1

@@ -15,7 +15,7 @@ from visil.cli.output import chosen_format, print_rows
 @click.command("info")
 @click.argument("id", required=False, metavar="[ID]")
 @library_option
-@format_option()
+@format_option
 def command(id: str | None, library: Path, output_format: str | None) -> int:
     """Say what a library holds, or what is known about one of its videos.
 
@@ -26,7 +26,6 @@ def command(id: str | None, library: Path, output_format: str | None) -> int:
 
     Exit status: 0; 2 there is no library or no such video.
     """
-    from visil.errors import LibraryError
     from visil.library.library import Library
 
     opened = Library.open(library, device="cpu")
@@ -48,13 +47,12 @@ def command(id: str | None, library: Path, output_format: str | None) -> int:
             "disk_bytes": sum(f.stat().st_size for f in library.rglob("*") if f.is_file()),
         }
     else:
-        found = [record for record in records if record.id == id]
-        if not found:
-            raise LibraryError(f"no video {id!r} in the library; `visil list` names them")
-        facts = _video_facts(found[0])
+        facts = _video_facts(opened.record(id))
     style = chosen_format(output_format)
-    rows = [{"fact": k, "value": str(v)} for k, v in facts.items()] if style == "table" else [facts]
-    print_rows(rows, style)
+    if style == "table":
+        print_rows([{"fact": k, "value": str(v)} for k, v in facts.items()], style, ["fact", "value"])
+    else:
+        print_rows([facts], style, list(facts))
     return 0
 
 

@@ -9,11 +9,13 @@ import click
 from visil.cli.options import format_option, library_option
 from visil.cli.output import chosen_format, print_rows
 
+COLUMNS = ["id", "status", "duration_s", "num_samples", "reason", "path"]
+
 
 @click.command("list")
 @library_option
 @click.option("--failed", is_flag=True, help="Only files that could not be read, with the reason.")
-@format_option()
+@format_option
 def command(library: Path, failed: bool, output_format: str | None) -> int:
     """List the videos of a library with their ids.
 
@@ -27,6 +29,7 @@ def command(library: Path, failed: bool, output_format: str | None) -> int:
     Exit status: 0; 2 there is no library.
     """
     from visil.library.library import Library
+    from visil.library.store import FAILED
 
     rows = [
         {
@@ -38,7 +41,7 @@ def command(library: Path, failed: bool, output_format: str | None) -> int:
             "path": record.file.path,
         }
         for record in Library.open(library, device="cpu").list()
-        if not failed or record.status == "failed"
+        if not failed or record.status == FAILED
     ]
-    print_rows(rows, chosen_format(output_format))
+    print_rows(rows, chosen_format(output_format), COLUMNS)
     return 0

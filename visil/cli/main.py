@@ -6,12 +6,15 @@ errors answer at once.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from importlib import import_module
 
 import click
 
 import visil
+from visil.cli.output import printable
 from visil.errors import VisilError
 
 COMMANDS = ("demo", "index", "search", "compare", "list", "info", "verify", "remove", "models")
@@ -51,27 +54,49 @@ def group(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line; every expected error is one line."""
-    debug = "--debug" in sys.argv[1:2]
+    for name in ("stdout", "stderr"):  # closed by the caller, or unable to show a file name
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115  open as long as the process
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status of `visil ARGUMENTS`.
+
+    Click's own handling of errors is left aside: it ends with 1 where we promise 2.
+    """
+    debug = arguments[:1] == ["--debug"]
     try:
-        status = group.main(prog_name="visil", standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
+        with group.make_context("visil", list(arguments)) as context:
+            status = group.invoke(context)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as done:  # help, version
+        return done.exit_code
+    except click.UsageError as error:
+        usage = f"{error.ctx.get_usage()}\n" if error.ctx is not None else ""
+        click.echo(f"{usage}Error: {printable(error.format_message())}", err=True)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted", 130)
     except VisilError as error:
         if debug:
             raise
-        _end(f"visil: {error}", 2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        _end("visil: interrupted; what was finished is kept, the same command goes on from there", 130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has left
-        sys.exit(0)
+        return _say(str(error), 2)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader of our output has left, `visil list | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(f"{where}{error.strerror or error}", 2)
 
 
-def _end(message: str, status: int) -> None:
-    print(" ".join(message.splitlines()), file=sys.stderr)
-    sys.exit(status)
+def _say(message: str, status: int) -> int:
+    print(f"visil: {printable(message)}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

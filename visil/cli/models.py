@@ -16,7 +16,7 @@ def command() -> None:
 
 
 @command.command("list")
-@format_option()
+@format_option
 def list_models(output_format: str | None) -> int:
     """List the bundles that can be named: those of the package and those in the cache folder.
 
@@ -24,21 +24,27 @@ def list_models(output_format: str | None) -> int:
     Example:
       visil models list
     """
-    from visil.model.bundle import load_bundle
+    from visil.errors import ModelError
+    from visil.model.bundle import read_settings
     from visil.model.catalogue import named_bundles
 
     rows = []
     for name, path in named_bundles().items():
-        settings = load_bundle(path).settings
-        rows.append({"name": name, "backbone": settings.backbone.name, "licence": settings.licence, "path": str(path)})
-    print_rows(rows, chosen_format(output_format))
+        try:
+            settings = read_settings(path)
+            rows.append(
+                {"name": name, "backbone": settings.backbone.name, "licence": settings.licence, "path": str(path)}
+            )
+        except ModelError as error:
+            notice(f"{error}; left out")
+    print_rows(rows, chosen_format(output_format), ["name", "backbone", "licence", "path"])
     return 0
 
 
 @command.command("show")
 @click.argument("name", metavar="NAME|FILE")
 @click.option("--check", is_flag=True, help="Encode the bundle's fixed picture here and compare.")
-@format_option()
+@format_option
 def show(name: str, check: bool, output_format: str | None) -> int:
     """Show the settings of a bundle.
 
@@ -56,8 +62,11 @@ def show(name: str, check: bool, output_format: str | None) -> int:
     model = load_model(name, device="cpu")
     facts = {"hash": model.bundle.hash, "dim": model.dim, **asdict(model.settings)}
     style = chosen_format(output_format)
-    flat = [{"setting": k, "value": v if isinstance(v, str) else json.dumps(v)} for k, v in facts.items()]
-    print_rows(flat if style in ("table", "csv") else [facts], style)
+    if style in ("table", "csv"):
+        flat = [{"setting": k, "value": v if isinstance(v, str) else json.dumps(v)} for k, v in facts.items()]
+        print_rows(flat, style, ["setting", "value"])
+    else:
+        print_rows([facts], style, list(facts))
     if check:
         difference = model.check()
         verdict = "the same" if difference <= CHECK_TOLERANCE else "NOT the same"

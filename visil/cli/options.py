@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from visil.defaults import PRECISIONS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -37,8 +39,8 @@ def compute_options(command: Command) -> Command:
     """--device and --precision."""
     command = click.option(
         "--precision",
-        type=click.Choice(["fp32", "bf16", "fp16"]),
-        default="fp32",
+        type=click.Choice(PRECISIONS),
+        default=PRECISIONS[0],
         show_default=True,
         help="Arithmetic of the networks; half precision is faster on some machines and less exact.",
     )(command)
@@ -51,16 +53,15 @@ def compute_options(command: Command) -> Command:
     )(command)
 
 
-def format_option(*, default: str | None = None) -> Callable[[Command], Command]:
+def format_option(command: Command) -> Command:
     """--format; without it a table on a terminal, else JSON lines."""
     return click.option(
         "--format",
         "output_format",
         type=click.Choice(["table", "json", "jsonl", "csv"]),
-        default=default,
         show_default="table on a terminal, else jsonl",
         help="How results are printed.",
-    )
+    )(command)
 
 
 def quiet_option(command: Command) -> Command:

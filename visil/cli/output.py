@@ -12,13 +12,25 @@ from typing import Any, Protocol
 
 import click
 
+from visil.defaults import DEFAULT_BUNDLE
+
 PLAIN_PROGRESS_SECONDS = 5.0
+UNTRAINED_NOTICE = (
+    "the untrained default bundle is in use: fine for a demo, weak on strong edits; for real work make a library with "
+    "`visil index --model BUNDLE` (the README says how to get one)"
+)
 
 
 def notice(text: str, *, quiet: bool = False) -> None:
     """A line on standard error."""
     if not quiet:
         click.echo(f"visil: {printable(text)}", err=True)
+
+
+def warn_if_untrained(bundle_name: str, *, quiet: bool) -> None:
+    """The untrained default bundle says so wherever it is used."""
+    if bundle_name == DEFAULT_BUNDLE:
+        notice(UNTRAINED_NOTICE, quiet=quiet)
 
 
 def printable(text: str) -> str:
@@ -31,23 +43,60 @@ def chosen_format(output_format: str | None) -> str:
     return output_format or ("table" if sys.stdout.isatty() else "jsonl")
 
 
-def print_rows(rows: Sequence[dict[str, Any]], output_format: str, *, header: dict[str, Any] | None = None) -> None:
-    """Rows of equal keys in one of the four formats.
+class Rows:
+    """Prints rows in one of the four formats: jsonl and csv as they come, tables and json when closed.
 
-    `header` (a manifest) is the first line of jsonl and stands beside the rows in json; tables and csv leave it out.
+    Args:
+        columns: names of the values of every row, in order; a csv without rows still has them as its first line.
+        header: a manifest: the first line of jsonl, beside `rows` in json; tables and csv leave it out.
     """
-    if output_format == "json":
-        click.echo(json.dumps({**(header or {}), "rows": rows}, indent=1))
-    elif output_format == "jsonl":
-        for row in ([header] if header else []) + list(rows):
+
+    def __init__(self, output_format: str, columns: Sequence[str], *, header: dict[str, Any] | None = None) -> None:
+        self._format = output_format
+        self._columns = columns
+        self._header = header or {}
+        self._rows: list[dict[str, Any]] = []
+        self._failed: list[dict[str, str]] = []
+        if output_format == "jsonl" and header:
+            click.echo(json.dumps(header))
+        elif output_format == "csv":
+            self._csv(columns)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """One row."""
+        if self._format == "jsonl":
             click.echo(json.dumps(row))
-    elif output_format == "csv":
-        if rows:
-            writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    elif rows:
-        print_table([list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows])
+        elif self._format == "csv":
+            self._csv([row[name] for name in self._columns])
+        else:
+            self._rows.append(row)
+
+    def add_failure(self, failure: dict[str, str]) -> None:
+        """An input that has no row: a line of its own in jsonl, an entry of `failed` in json."""
+        if self._format == "jsonl":
+            click.echo(json.dumps(failure))
+        else:
+            self._failed.append(failure)
+
+    def close(self) -> None:
+        """Print what had to wait."""
+        if self._format == "json":
+            failed = {"failed": self._failed} if self._failed else {}
+            click.echo(json.dumps({**self._header, "rows": self._rows, **failed}, indent=1))
+        elif self._format == "table" and self._rows:
+            print_table([self._columns] + [[_cell(row[name]) for name in self._columns] for row in self._rows])
+
+    @staticmethod
+    def _csv(values: Sequence[Any]) -> None:
+        csv.writer(sys.stdout, lineterminator="\n").writerow(values)
+
+
+def print_rows(rows: Sequence[dict[str, Any]], output_format: str, columns: Sequence[str]) -> None:
+    """Rows that are all there."""
+    out = Rows(output_format, columns)
+    for row in rows:
+        out.add(row)
+    out.close()
 
 
 def _cell(value: Any) -> str:

@@ -10,7 +10,16 @@ from typing import Any
 import click
 
 from visil.cli.options import compute_options, format_option, library_option, quiet_option
-from visil.cli.output import chosen_format, notice, print_rows
+from visil.cli.output import Rows, chosen_format, notice, progress, warn_if_untrained
+from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
+
+TEXT_COLUMNS = ("rank", "query", "video", "score", "identical", "coarse", "fine")
+COLUMNS = {
+    "table": TEXT_COLUMNS,
+    "csv": (*TEXT_COLUMNS[:3], "path", "score", "probability", *TEXT_COLUMNS[4:]),
+    "json": (),
+    "jsonl": (),
+}
 
 
 @click.command("search")
@@ -19,12 +28,14 @@ from visil.cli.output import chosen_format, notice, print_rows
 @click.option(
     "--rerank",
     metavar="N|P%|all",
-    default="200",
+    default=str(DEFAULT_RERANK),
     show_default=True,
     help="How many candidates the fine stage scores; more is slower and finds more. 0: coarse order only.",
 )
-@click.option("--top", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="Matches a query.")
-@format_option()
+@click.option(
+    "--top", metavar="N", type=click.IntRange(1), default=DEFAULT_TOP, show_default=True, help="Matches a query."
+)
+@format_option
 @compute_options
 @quiet_option
 def command(
@@ -39,12 +50,12 @@ def command(
 ) -> int:
     """Rank the videos of a library by similarity to each QUERY.
 
-    QUERY is a video file, a folder, a list (@list.txt, one query a line) or id:ID of a video already in the library.
-    A file or folder of that name wins over any other reading.
+    QUERY is a video file, a folder, a list (@list.txt, one query a line, paths from the current folder) or id:ID of a
+    video already in the library. A file or folder of that name wins over any other reading.
 
     score lies in [0, 1]: how well the frames of the query are found in the video. identical means that both files
     have equal content. jsonl and json carry a manifest (versions, bundle, command) so that two results can be
-    compared: the first line of jsonl, the entry `manifest` of json.
+    compared: the first line of jsonl, the entry `manifest` of json. A query that failed is a line with `error`.
 
     \b
     Examples:
@@ -55,31 +66,29 @@ def command(
     Exit status: 0 all queries searched; 1 some could not be read (listed on stderr); 2 none.
     """
     from visil.library.library import Library
-    from visil.model.catalogue import DEFAULT_BUNDLE, DEFAULT_NOTICE
+    from visil.library.search import rerank_count
 
     opened = Library.open(library, device=device, precision=precision)
-    if opened.model.settings.name == DEFAULT_BUNDLE:
-        notice(DEFAULT_NOTICE, quiet=quiet)
-    if rerank.isdigit() and 0 < int(rerank) < top:
-        notice(f"--rerank {rerank} raised to {top}, the number of matches asked for", quiet=quiet)
-    rows: list[dict[str, Any]] = []
-    num_queries = num_failed = num_fine = 0
-    for result in opened.search_many(queries, rerank=rerank, top=top):
-        num_queries += 1
-        num_fine += result.num_fine
-        if result.error is not None:
-            num_failed += 1
-            notice(f"{result.error}; skipped")
-        for rank, match in enumerate(result.matches, start=1):
-            rows.append({"rank": rank, **asdict(match)})
+    warn_if_untrained(opened.model.settings.name, quiet=quiet)
+    asked = rerank_count(rerank, opened.num_searchable)
+    if 0 < asked < min(top, opened.num_searchable):
+        notice(f"--rerank {rerank} ({asked} videos) raised to {top}, the number of matches asked for", quiet=quiet)
     style = chosen_format(output_format)
-    if style in ("table", "csv"):
-        for row in rows:
-            row |= row.pop("stages")
-    if style == "table":
-        rows = [{k: v for k, v in row.items() if k not in ("path", "probability")} for row in rows]
-    manifest = {"manifest": _manifest(opened, rerank, top, precision)}
-    print_rows(rows, style, header=manifest)
+    out = Rows(style, COLUMNS[style], header={"manifest": _manifest(opened, rerank, top, precision)})
+    num_queries = num_failed = num_fine = 0
+    with progress("search", "queries", quiet=quiet) as report:
+        for result in opened.search_many(queries, rerank=rerank, top=top):
+            num_queries += 1
+            num_fine += result.num_fine
+            if result.error is not None:
+                num_failed += 1
+                notice(f"{result.error}; skipped")
+                out.add_failure({"query": result.query, "error": result.error})
+            for rank, match in enumerate(result.matches, start=1):
+                row = {"rank": rank, **asdict(match)}
+                out.add(row if style in ("json", "jsonl") else {**row, "fine": None, **row["stages"]})
+            report(num_queries, max(num_queries, len(queries)))
+    out.close()
     notice(f"{num_queries - num_failed} of {num_queries} queries searched, {num_fine} fine scores", quiet=quiet)
     return 0 if not num_failed else 2 if num_failed == num_queries else 1
 

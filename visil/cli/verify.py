@@ -12,7 +12,7 @@ from visil.cli.output import chosen_format, notice, print_rows, progress
 
 @click.command("verify")
 @library_option
-@format_option()
+@format_option
 @quiet_option
 def command(library: Path, output_format: str | None, quiet: bool) -> int:
     """Check everything a library promises: its bundle, every row, every file it was made from.
@@ -27,11 +27,8 @@ def command(library: Path, output_format: str | None, quiet: bool) -> int:
     opened = Library.open(library, device="cpu")
     with progress("verify", "files", quiet=quiet) as report:
         findings = opened.verify(progress=report)
-    if findings:
-        print_rows(
-            [{"id": f.id, "problem": f.problem, "damage": f.damage} for f in findings],
-            chosen_format(output_format),
-        )
+    rows = [{"id": f.id, "problem": f.problem, "damage": f.damage} for f in findings]
+    print_rows(rows, chosen_format(output_format), ["id", "problem", "damage"])
     damaged = sum(f.damage for f in findings)
     notice(
         f"{len(opened.list())} videos checked: {damaged} damaged, {len(findings) - damaged} changed or gone",

@@ -7,18 +7,33 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from visil.errors import DataError
 from visil.library.ingest import Progress
-from visil.library.library import Library
+from visil.library.library import SETTINGS, Library
 from visil.library.store import OK
-from visil.model.model import Model
+from visil.model.model import Model, load_model
 
 PROGRESS_SECONDS = 20.0
 
 logger = logging.getLogger(__name__)
+
+
+def load_models(names: Iterable[str], *, device: str) -> Iterator[Model]:
+    """One model after the other; results are told apart by the bundles' names.
+
+    Raises:
+        DataError: two bundles have the same name.
+    """
+    seen: set[str] = set()
+    for name in names:
+        model = load_model(name, device=device)
+        if model.settings.name in seen:
+            raise DataError(f"{name}: another bundle is called {model.settings.name!r} too; give it a name of its own")
+        seen.add(model.settings.name)
+        yield model
 
 
 def library_folder(place: Path, model: Model) -> Path:
@@ -28,7 +43,10 @@ def library_folder(place: Path, model: Model) -> Path:
 
 def benchmark_library(folder: Path, model: Model, paths: Sequence[Path], *, workers: int) -> Library:
     """The library of these files and folders, made or brought up to date; failures are logged."""
-    library = Library.open(folder) if folder.exists() else Library.create(folder, model)
+    if (folder / SETTINGS).exists():
+        library = Library.open(folder, device=str(model.device), precision=model.precision)
+    else:
+        library = Library.create(folder, model)
     report = library.add(paths, workers=workers, progress=_Log())
     for path, reason in [*report.failed, *report.failed_before]:
         logger.warning("%s was not indexed: %s", path, reason)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
@@ -44,8 +44,16 @@ class FoundFile:
         return status.st_size, status.st_mtime_ns
 
 
-def find_files(paths: Sequence[str | Path], *, pattern: str | None = None) -> list[FoundFile]:
-    """The videos below these paths, sorted by path, each once.
+@dataclass(frozen=True)
+class Found:
+    """The videos below some paths, sorted by path, each once; and the paths that could not be looked at, with why."""
+
+    files: tuple[FoundFile, ...]
+    unreadable: tuple[tuple[str, str], ...]
+
+
+def find_files(paths: Sequence[str | Path], *, pattern: str | None = None) -> Found:
+    """Look for videos.
 
     Args:
         paths: files (taken as they are) and folders (searched for VIDEO_SUFFIXES; hidden names are passed over).
@@ -53,23 +61,30 @@ def find_files(paths: Sequence[str | Path], *, pattern: str | None = None) -> li
             within one name, `**` across folders.
 
     Raises:
-        DataError: a path does not exist, or the pattern has no `{id}`.
+        DataError: the pattern has no `{id}`.
     """
     matcher = _pattern_matcher(pattern) if pattern is not None else None
     found: dict[Path, FoundFile] = {}
+    unreadable: list[tuple[str, str]] = []
+
+    def skip(error: OSError) -> None:
+        unreadable.append((str(error.filename), f"cannot be entered ({error.strerror})"))
+
     for given in paths:
         path = Path(os.path.abspath(given))
         if not is_there(path):
-            raise DataError(f"{given}: no such file or folder")
-        if path.is_dir():
-            for below in _walk(path):
+            unreadable.append((str(given), "no such file or folder"))
+        elif path.is_dir():
+            for below in _walk(path, skip):
                 relative = PurePosixPath(below.relative_to(path).as_posix())
                 name = _name(relative, below, matcher)
                 if name is not None:
                     found.setdefault(below, FoundFile(below, path, name))
-        else:
+        elif path.is_file():
             found.setdefault(path, FoundFile(path, path.parent, path.name))
-    return [found[path] for path in sorted(found)]
+        else:
+            unreadable.append((str(given), "not a regular file"))
+    return Found(tuple(found[path] for path in sorted(found)), tuple(unreadable))
 
 
 def is_there(path: str | Path) -> bool:
@@ -87,10 +102,10 @@ def _name(relative: PurePosixPath, path: Path, matcher: re.Pattern[str] | None) 
     return match["id"] if match else None
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, skip: Callable[[OSError], None]) -> Iterator[Path]:
     """Files below a folder; links to folders are followed, each folder is entered once."""
     entered: set[tuple[int, int]] = set()
-    for directory, folders, names in os.walk(folder, followlinks=True):
+    for directory, folders, names in os.walk(folder, onerror=skip, followlinks=True):
         status = Path(directory).stat()
         if (status.st_dev, status.st_ino) in entered:
             folders.clear()
@@ -107,7 +122,7 @@ def _pattern_matcher(pattern: str) -> re.Pattern[str]:
     if pattern.count("{id}") != 1:
         raise DataError(f"pattern {pattern!r} must hold {{id}} once, as in '{{id}}/video.*'")
     tokens = {"{id}": "(?P<id>.+)", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\{id\}|\*\*|\*|\?)", pattern)
+    pieces = re.split(r"(\{id\}|\*\*|\*|\?)", re.sub(r"\*{3,}", "**", pattern))
     return re.compile("".join(tokens.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
 
 

@@ -74,22 +74,23 @@ def add_files(
     """See `Library.add`; the caller holds the writer lock."""
     found = find_files(paths, pattern=pattern)
     todo = plan(
-        found,
+        found.files,
         store.records(),
         hash_file=content_hash,
         roots=[Path(os.path.abspath(path)) for path in paths],
         retry_failed=retry_failed,
     )
-    report = _report(todo)
+    report = _report(todo, found.unreadable)
     store.update_files(todo.new_files)
     commits = _Commits(store, report)
-    before = Store(store.uri)  # copies read what was stored before this call, whatever is replaced meanwhile
+    before = Store(store.uri, model.dim)  # copies read what was stored before this call, whatever is replaced meanwhile
     total = sum(len(job.targets) for job in todo.jobs)
+    num_unreadable = len(report.failed)
 
     def tell() -> None:
         if progress is not None:
             done = len(report.added) + len(report.replaced) + len(report.failed)
-            progress(Progress(done, total + len(todo.unreadable), report.num_samples, len(report.failed)))
+            progress(Progress(done, total + num_unreadable, report.num_samples, len(report.failed)))
 
     tell()
     try:
@@ -106,6 +107,7 @@ def add_files(
                 if isinstance(event, Frames):
                     encoders.setdefault(index, VideoEncoder(model)).add(event)
                     report.num_samples += len(event)
+                    commits.flush_if_due()  # a long video must not keep finished ones waiting
                 else:
                     job, encoder = to_encode[index], encoders.pop(index, None)
                     if reason := _changed(job):  # nothing is stored, so that the next run tries again
@@ -118,12 +120,12 @@ def add_files(
     return report
 
 
-def _report(todo: Plan) -> IngestReport:
+def _report(todo: Plan, unreadable: Sequence[tuple[str, str]]) -> IngestReport:
     return IngestReport(
         moved=todo.moved,
         vanished=[record.file.path for record in todo.vanished],
         unchanged=len(todo.unchanged),
-        failed=list(todo.unreadable),
+        failed=[*unreadable, *todo.unreadable],
         failed_before=[(record.file.path, record.reason) for record in todo.failed_before],
     )
 
@@ -171,7 +173,11 @@ class _Commits:
             (self._report.added if target.is_new else self._report.replaced).append(target.id)
             if reason:
                 self._report.warnings.append((target.file.path, reason))
-        if (
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Write what is waiting if it is many, large or old."""
+        if self._waiting and (
             len(self._waiting) >= COMMIT_VIDEOS
             or sum(video.num_bytes for video in self._waiting) >= COMMIT_BYTES
             or time.monotonic() - self._first_at_s >= COMMIT_SECONDS

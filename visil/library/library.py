@@ -21,21 +21,23 @@ from pathlib import Path
 import filelock
 import numpy as np
 
+from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError, LibraryError, ModelError, VisilError
 from visil.library.candidates import Candidates
 from visil.library.files import content_hash, is_there
 from visil.library.ingest import IngestReport, Progress, add_files
-from visil.library.queries import expand_queries
-from visil.library.search import DEFAULT_RERANK, DEFAULT_TOP, Query, SearchResult, rerank_count, search
+from visil.library.queries import expand_query
+from visil.library.search import Query, SearchResult, rerank_count, search
 from visil.library.store import Store, VideoRecord, create_table, holds_videos
 from visil.library.verify import Finding, check_library
 from visil.model.bundle import load_bundle
-from visil.model.model import Model
+from visil.model.catalogue import find_bundle
+from visil.model.model import Model, load_model
 from visil.values import EncodedVideo, Match
 
 FORMAT_VERSION = 1
 SETTINGS, BUNDLE, TABLE, LOCK = "library.toml", "model.safetensors", "videos.lance", "writer.lock"
-QUERY_BYTES = 256 << 20  # region vectors of queries that share a pass
+QUERY_BYTES, QUERY_COUNT = 256 << 20, 32  # region vectors and number of queries that share a pass
 
 
 class Library:
@@ -51,7 +53,7 @@ class Library:
     def __init__(self, path: Path, model: Model) -> None:
         self.path = Path(os.path.abspath(path))  # the caller may change its folder later
         self.model = model
-        self._store = Store(self.path / TABLE)
+        self._store = Store(self.path / TABLE, model.dim)
         self._cached_version = self._store.version
 
     # --- opening -------------------------------------------------------------------------------------------------
@@ -63,7 +65,7 @@ class Library:
         Raises:
             LibraryError: the folder holds a library, or anything else, or cannot be written.
         """
-        path = Path(path)
+        path = _text_path(path)
         already_there = LibraryError(f"{path}: there is a library already; open it, or choose another folder")
         try:
             if (path / SETTINGS).exists():
@@ -93,7 +95,7 @@ class Library:
         Raises:
             LibraryError: no library, one of another format, or a damaged one.
         """
-        path = Path(path)
+        path = _text_path(path)
         settings = _read_settings(path)
         try:
             bundle = load_bundle(path / BUNDLE)
@@ -102,6 +104,28 @@ class Library:
         if bundle.hash != settings["bundle"]["hash"]:
             raise LibraryError(f"library {path}: {BUNDLE} is not the bundle its videos were encoded with")
         return cls(path, Model(bundle, device=device, precision=precision))
+
+    @classmethod
+    def open_or_create(
+        cls, path: str | Path, bundle: str | Path | None = None, *, device: str = "auto", precision: str = "fp32"
+    ) -> Library:
+        """The library at `path`, made if there is none.
+
+        Args:
+            bundle: name or file; None: that of the library, or the default for a new one.
+
+        Raises:
+            LibraryError: see `open` and `create`; also a library made with another bundle than the one asked for.
+        """
+        if not (Path(path) / SETTINGS).exists():
+            return cls.create(path, load_model(bundle or DEFAULT_BUNDLE, device=device, precision=precision))
+        library = cls.open(path, device=device, precision=precision)
+        if bundle is not None and load_bundle(find_bundle(bundle)).hash != library.model.bundle.hash:
+            raise LibraryError(
+                f"library {path}: made with bundle {library.model.settings.name!r}, not with {bundle}; "
+                "go on with its own, or choose another folder"
+            )
+        return library
 
     def __repr__(self) -> str:
         return f"Library({str(self.path)!r}, bundle {self.model.settings.name!r}, version {self.version})"
@@ -125,13 +149,28 @@ class Library:
         """All videos, by id, those that failed included."""
         return tuple(self._records.values())
 
+    def record(self, id: str) -> VideoRecord:
+        """What is known about a video.
+
+        Raises:
+            LibraryError: no such video.
+        """
+        if id not in self._records:
+            raise LibraryError(f"no video {id!r} in the library; `visil list` names them")
+        return self._records[id]
+
+    @property
+    def num_searchable(self) -> int:
+        """Videos that have a score."""
+        return len(self._candidates.ids)
+
     def encoded(self, id: str) -> EncodedVideo:
         """A stored video.
 
         Raises:
             LibraryError: no such video, or one that failed.
         """
-        stored = self._store.read(id)
+        stored = self._store.read(self.record(id).id)
         if stored.encoded is None:
             raise LibraryError(f"video {id!r} could not be read when it was indexed: {stored.reason}")
         return stored.encoded
@@ -188,27 +227,36 @@ class Library:
         A query that cannot be read gives a result with its error; the others go on.
 
         Raises:
-            DataError: `rerank` or `top` is not valid, or a folder or list is empty or missing.
+            DataError: `rerank` or `top` is not valid.
         """
         self._check_options(rerank, top)
         self.refresh()
         waiting: list[Query | SearchResult] = []
-        for name in expand_queries(queries):
-            try:
-                waiting.append(self._query(name))
-            except (VisilError, OSError) as error:
-                waiting.append(SearchResult(name, error=str(error)))
-            if sum(q.encoded.region_vectors.vectors.nbytes for q in waiting if isinstance(q, Query)) > QUERY_BYTES:
+        for item in self._encoded_queries(queries):
+            waiting.append(item)
+            num_bytes = sum(q.encoded.region_vectors.vectors.nbytes for q in waiting if isinstance(q, Query))
+            if num_bytes > QUERY_BYTES or len(waiting) == QUERY_COUNT:
                 yield from self._answer(waiting, rerank, top)
                 waiting = []
         yield from self._answer(waiting, rerank, top)
 
+    def _encoded_queries(self, queries: Iterable[str | Path]) -> Iterator[Query | SearchResult]:
+        for given in queries:
+            try:
+                names = expand_query(given)
+            except VisilError as error:
+                yield SearchResult(str(given), error=str(error))
+                continue
+            for name in names:
+                try:
+                    yield self._query(name)
+                except (VisilError, OSError) as error:
+                    yield SearchResult(name, error=str(error))
+
     def _query(self, name: str) -> Query:
         if name.startswith("id:") and not is_there(name):
             id = name.removeprefix("id:")
-            if id not in self._records:
-                raise DataError(f"{name}: no such video in the library; `visil list` names them")
-            query = Query(name, self.encoded(id), self._records[id].file.sha256, exclude=id)
+            query = Query(name, self.encoded(id), self.record(id).file.sha256, exclude=id)
         else:
             query = Query(name, self.model.encode(name), content_hash(Path(name)))
         return self._scorable(query)
@@ -246,7 +294,7 @@ class Library:
 
     def add(
         self,
-        paths: Sequence[str | Path],
+        paths: str | Path | Sequence[str | Path],
         *,
         pattern: str | None = None,
         workers: int | None = None,
@@ -263,13 +311,15 @@ class Library:
 
         Raises:
             LibraryError: another process is writing.
-            DataError: a path does not exist.
+            DataError: the pattern or the number of workers is not valid. Files that fail are in the report.
         """
+        if workers is not None and workers < 1:
+            raise DataError(f"workers must be at least 1, got {workers}")
         with self._writing():
             return add_files(
                 self._store,
                 self.model,
-                paths,
+                [paths] if isinstance(paths, str | Path) else paths,
                 pattern=pattern,
                 workers=workers or os.cpu_count() or 1,
                 retry_failed=retry_failed,
@@ -284,10 +334,7 @@ class Library:
         """
         with self._writing():
             self.refresh()
-            unknown = [id for id in ids if id not in self._records]
-            if unknown:
-                raise LibraryError(f"no video {unknown[0]!r} in the library; `visil list` names them")
-            self._store.delete(ids)
+            self._store.delete([self.record(id).id for id in ids])
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -300,6 +347,15 @@ class Library:
                     self.refresh()
         except OSError as error:
             raise LibraryError(f"library {self.path}: cannot be written ({error.strerror or error})") from error
+
+
+def _text_path(path: str | Path) -> Path:
+    """The store takes folders whose names are text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise LibraryError(f"{str(path)!a}: the name of a library's folder must be valid UTF-8") from None
+    return Path(path)
 
 
 @contextmanager
@@ -319,14 +375,18 @@ def _left_by_an_interrupted_create(name: str) -> bool:
 
 
 def _settings_text(model: Model) -> str:
-    """TOML of the library; JSON strings are TOML strings."""
+    """TOML of the library."""
     preprocessing = model.settings.preprocessing
     return (
         f"format_version = {FORMAT_VERSION}\n\n"
-        f"[bundle]\nname = {json.dumps(model.settings.name)}\nhash = {json.dumps(model.bundle.hash)}\n\n"
-        f"[sampling]\nmode = {json.dumps(preprocessing.sampling)}\nfps = {float(preprocessing.fps)}\n"
+        f"[bundle]\nname = {_toml_text(model.settings.name)}\nhash = {_toml_text(model.bundle.hash)}\n\n"
+        f"[sampling]\nmode = {_toml_text(preprocessing.sampling)}\nfps = {float(preprocessing.fps)}\n"
         f"min_samples = {preprocessing.min_samples}\n"
     )
+
+
+def _toml_text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _read_settings(path: Path) -> dict[str, dict[str, str]]:
@@ -335,7 +395,7 @@ def _read_settings(path: Path) -> dict[str, dict[str, str]]:
         version, _ = settings["format_version"], settings["bundle"]["hash"]
     except FileNotFoundError:
         raise LibraryError(f"{path}: no library here; `visil index FOLDER --library {path}` makes one") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LibraryError(f"{path / SETTINGS}: cannot be read ({error})") from error
     if version != FORMAT_VERSION:
         raise LibraryError(f"{path}: library format {version}, this visil reads format {FORMAT_VERSION}; update one")

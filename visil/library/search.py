@@ -15,14 +15,12 @@ from math import ceil
 import numpy as np
 import torch
 
+from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError
 from visil.library.candidates import Candidates
 from visil.library.store import BLOCK_BYTES, Store, VideoRecord
 from visil.model.model import Model
 from visil.values import EncodedVideo, Match, shown_score
-
-DEFAULT_RERANK = 200
-DEFAULT_TOP = 20
 
 
 @dataclass(frozen=True)

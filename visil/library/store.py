@@ -94,7 +94,7 @@ class VectorPiece:
 def create_table(uri: Path, dim: int) -> None:
     """An empty table for descriptors of this many dimensions; any table there is replaced."""
     mode = "overwrite" if uri.exists() else "create"  # overwriting nothing makes Lance write a warning
-    lance.write_dataset(_schema(dim).empty_table(), str(uri), mode=mode)
+    lance.write_dataset(_schema(dim).empty_table(), os.path.abspath(uri), mode=mode)  # `s3:x` is a folder here
 
 
 def holds_videos(uri: Path) -> bool:
@@ -108,11 +108,14 @@ def holds_videos(uri: Path) -> bool:
 class Store:
     """One version of the table, and the changes that lead to the next."""
 
-    def __init__(self, uri: Path) -> None:
+    def __init__(self, uri: Path, dim: int) -> None:
         try:
             self._dataset = lance.dataset(os.path.abspath(uri))  # the caller may change its folder later
         except (ValueError, OSError) as error:
             raise LibraryError(f"{uri}: the table cannot be read ({_first_line(error)})") from error
+        if self._dataset.schema.remove_metadata() != _schema(dim):
+            raise LibraryError(f"{uri}: the table is not one of this format for descriptors of {dim} dimensions")
+        self._dim = dim
         self._layout: dict[str, list[tuple[int, int]]] | None = None
 
     @property
@@ -182,8 +185,7 @@ class Store:
             np.concatenate([_vectors(row["vectors"], row) for row in rows]),
             np.array([t for row in rows for t in row["times_s"]], dtype=np.float64),
         )
-        dim = self._dataset.schema.field("descriptors").type.value_type.list_size
-        descriptors = np.array(rows[0]["descriptors"], dtype=np.float32).reshape(-1, dim)
+        descriptors = np.array(rows[0]["descriptors"], dtype=np.float32).reshape(-1, self._dim)
         encoded = EncodedVideo(vectors, descriptors, record.num_samples, record.duration_s, record.video, record.reason)
         return StoredVideo(id, record.file, encoded, record.reason)
 
@@ -388,9 +390,13 @@ def _record(row: dict[str, Any]) -> VideoRecord:
 def _vectors(buffer: Any, row: dict[str, Any]) -> np.ndarray:
     """[T, R, D] float16, or [T, R, D/8] uint8, as the row says."""
     dtype = np.uint8 if row["packed"] else np.float16
-    flat = np.frombuffer(buffer, dtype=dtype)
     frames, regions = row["num_frames"], row["num_regions"]
-    return flat.reshape(frames, regions, -1) if flat.size else np.zeros((0, max(1, regions), 1), dtype)
+    if not frames:
+        return np.zeros((0, max(1, regions or 1), 1), dtype)
+    try:
+        return np.frombuffer(buffer, dtype=dtype).reshape(frames, regions, -1)
+    except (TypeError, ValueError) as error:
+        raise LibraryError(f"video {row['id']!r}: its vectors are damaged ({error}); remove and index it") from error
 
 
 def _id_filter(ids: Sequence[str]) -> str:

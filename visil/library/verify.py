@@ -42,10 +42,10 @@ def check_library(
     findings: list[Finding] = []
     rows_of: dict[str, list[dict[str, Any]]] = {}
     for row in store.rows():
-        findings += [Finding(row["id"], problem, True) for problem in _row_problems(row, model)]
+        findings += [Finding(row["id"], problem, True) for problem in _problems(_row_problems, row, model)]
         rows_of.setdefault(row["id"], []).append(_without_bulk(row))
     for id, rows in rows_of.items():
-        findings += [Finding(id, problem, True) for problem in _video_problems(rows, model)]
+        findings += [Finding(id, problem, True) for problem in _problems(_video_problems, rows, model)]
     by_path: dict[str, str] = {}
     for record in records.values():
         other = by_path.setdefault(record.file.path, record.id)
@@ -68,6 +68,14 @@ def _without_bulk(row: dict[str, Any]) -> dict[str, Any]:
         "descriptors": np.array(row["descriptors"], dtype=np.float32),
     }
     return row | bulky
+
+
+def _problems(check: Callable[[Any, Model], list[str]], stored: Any, model: Model) -> list[str]:
+    """What a check finds; values that it cannot even work with are a finding too."""
+    try:
+        return check(stored, model)
+    except (TypeError, ValueError) as error:
+        return [f"values that cannot be read ({error})"]
 
 
 def _row_problems(row: dict[str, Any], model: Model) -> list[str]:
@@ -97,7 +105,7 @@ def _row_problems(row: dict[str, Any], model: Model) -> list[str]:
 
 def _video_problems(rows: list[dict[str, Any]], model: Model) -> list[str]:
     first = rows[0]
-    if sorted(row["stretch"] for row in rows) != list(range(first["num_stretches"])):
+    if first["num_stretches"] != len(rows) or sorted(row["stretch"] for row in rows) != list(range(len(rows))):
         return [f"stretches {sorted(row['stretch'] for row in rows)} of {first['num_stretches']}"]
     own = {"stretch", "num_frames", "vector_bytes", "descriptors", "times_s"}
     problems = [
@@ -131,4 +139,6 @@ def _file_problem(record: VideoRecord) -> str | None:
         return f"its file is gone: {path}"
     except OSError as error:
         return f"its file cannot be read: {path} ({error.strerror or error})"
+    if path.stat().st_size == record.file.size_bytes and path.stat().st_mtime_ns == record.file.mtime_ns:
+        return f"its file has other content but the same size and time: {path}; remove the video, then index it again"
     return f"its file has changed since it was indexed: {path}; index it again"

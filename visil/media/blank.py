@@ -13,8 +13,10 @@ import numpy as np
 
 FLAT_LEVELS = 10  # grey levels between the 0.5 % and 99.5 % quantiles of every channel: black with codec noise
 EDGE_LEVELS = 12  # a step of as many grey levels between neighbours is an edge
-MIN_BARS = 5  # fewer vertical stripes are a scene, not a test pattern
-BAR_BANDS = 4  # SMPTE bars have three bands of stripes, hence at most two horizontal borders (each two rows wide)
+BARS = range(5, 17)  # fewer vertical stripes are a flag, more are a fence
+MOST_BANDS = 3  # SMPTE bars have three bands of stripes
+BLUR_PX = 4  # small pictures are scaled up: an edge of theirs is spread over as many pixels on either side
+QUIET = 0.002  # share of edge pixels away from the borders; none of 13,000 photographs passes
 
 
 def has_content(images: np.ndarray) -> np.ndarray:
@@ -37,17 +39,29 @@ def _is_flat(image: np.ndarray) -> bool:
 
 
 def _is_colour_bars(image: np.ndarray) -> bool:
-    """Rows equal to the row above nearly everywhere, and a few sharp vertical borders."""
-    height, width = image.shape[:2]
-    if height < 16 or width < 16:
+    """A few straight vertical borders, at most two horizontal ones, and nothing between them."""
+    if min(image.shape[:2]) < 16:
         return False
     pixels = image.astype(np.int16)
-    row_steps = np.abs(np.diff(pixels, axis=0)).max(axis=2)  # [H-1, W]
-    changed_rows = (row_steps > EDGE_LEVELS).mean(axis=1) > 0.02
-    if changed_rows.sum() > 2 * BAR_BANDS or (row_steps[~changed_rows] > EDGE_LEVELS).mean() > 0.002:
+    row_steps = np.abs(np.diff(pixels, axis=0)).max(axis=2) > EDGE_LEVELS  # [H-1, W]
+    horizontal = row_steps.mean(axis=1) > 0.1  # the border of two bands crosses much of the picture
+    between_rows = ~_widened(horizontal)
+    if _num_runs(horizontal) >= MOST_BANDS or not _is_quiet(row_steps[between_rows]):
         return False
-    column_steps = np.abs(np.diff(pixels, axis=1)).max(axis=2)  # [H, W-1]
-    borders = (column_steps > EDGE_LEVELS).mean(axis=0) > 0.3  # a border runs along most of a band
-    stripes = 1 + int((borders[1:] & ~borders[:-1]).sum()) + int(borders[0])
-    between = (column_steps[:, ~borders] > EDGE_LEVELS).mean() if (~borders).any() else 1.0
-    return stripes >= MIN_BARS and borders.mean() < 0.25 and between < 0.05
+    column_steps = np.abs(np.diff(pixels, axis=1)).max(axis=2) > EDGE_LEVELS  # [H, W-1]
+    vertical = column_steps.mean(axis=0) > 0.2  # a border runs along most of a band
+    return _num_runs(vertical) + 1 in BARS and _is_quiet(column_steps[:, ~_widened(vertical)])
+
+
+def _num_runs(flags: np.ndarray) -> int:
+    """Runs of True; gaps that blur can leave inside a border do not count."""
+    places = np.flatnonzero(flags)
+    return int((np.diff(places) > BLUR_PX).sum()) + min(1, len(places))
+
+
+def _widened(flags: np.ndarray) -> np.ndarray:
+    return np.convolve(flags, np.ones(2 * BLUR_PX + 1), mode="same") > 0
+
+
+def _is_quiet(steps: np.ndarray) -> bool:
+    return bool(steps.size and steps.mean() < QUIET)

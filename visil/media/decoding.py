@@ -126,28 +126,42 @@ class _Worker:
         self._lock = threading.Lock()
 
     def decode(self, path: Path, preprocessing: Preprocessing) -> Iterator[Frames | DecodeEnd]:
-        request = json.dumps({"path": os.path.abspath(path), "preprocessing": asdict(preprocessing)})
+        """Events of one file, its end included.
+
+        A used worker that fails before its first answer may have been damaged by the file before: a new one tries.
+        """
+        used, answered = self._process is not None, False
         try:
-            process = self._running()
-            assert process.stdin is not None
-            image_shape: tuple[int, ...] | None = None
-            process.stdin.write(request.encode() + b"\n")
-            process.stdin.flush()
-            while True:
-                header, pixels = self._read_message(process)
-                if header["kind"] == "end":
-                    yield DecodeEnd(None if header["error"] is None else str(header["error"]))
-                    return
-                frames = _frames(header, pixels, preprocessing)
-                if image_shape not in (None, frames.images.shape[1:]):
-                    raise ValueError("frames of several sizes")
-                image_shape = frames.images.shape[1:]
-                yield frames
-        except Exception:  # the worker died, or sent what no worker sends: both are the file's doing
+            for event in self._ask(path, preprocessing):
+                answered = True
+                yield event
+            return
+        except Exception:  # the worker died, or sent what no worker sends
             if self._stopped:
                 return
             self._end_process()
-            yield DecodeEnd(f"{path}: the decoder crashed on this file")
+            if answered or not used:
+                yield DecodeEnd(f"{path}: the decoder crashed on this file")
+                return
+        yield from self.decode(path, preprocessing)
+
+    def _ask(self, path: Path, preprocessing: Preprocessing) -> Iterator[Frames | DecodeEnd]:
+        request = json.dumps({"path": os.path.abspath(path), "preprocessing": asdict(preprocessing)})
+        process = self._running()
+        assert process.stdin is not None
+        process.stdin.write(request.encode() + b"\n")
+        process.stdin.flush()
+        image_shape: tuple[int, ...] | None = None
+        while True:
+            header, pixels = self._read_message(process)
+            if header["kind"] == "end":
+                yield DecodeEnd(None if header["error"] is None else str(header["error"]))
+                return
+            frames = _frames(header, pixels, preprocessing)
+            if image_shape not in (None, frames.images.shape[1:]):
+                raise ValueError("frames of several sizes")
+            image_shape = frames.images.shape[1:]
+            yield frames
 
     def stop(self) -> None:
         self._stopped = True

@@ -21,6 +21,7 @@ CUBIC_A = -0.75  # OpenCV's INTER_CUBIC coefficient
 SAMPLINGS = ("time", "opencv", "ffmpeg")
 SIZE_RULES = ("stretch", "short-side", "short-side-even")
 INTERPOLATIONS = ("bicubic", "opencv-cubic")
+MIN_STD = 1e-3
 MAX_SIDE_PX = 2048  # no backbone sees more; bounds what a stranger's bundle can ask for
 
 
@@ -69,8 +70,10 @@ class Preprocessing:
             raise ValueError(
                 f"sizes must satisfy 1 <= crop <= size <= {MAX_SIDE_PX} px, got {self.crop_px}, {self.size_px}"
             )
-        if not all(deviation > 0 for deviation in self.std):
-            raise ValueError(f"std must be positive, got {self.std}")
+        if self.interpolation == "opencv-cubic" and self.size_rule != "short-side":
+            raise ValueError("interpolation opencv-cubic goes with size_rule short-side only")
+        if not all(deviation >= MIN_STD for deviation in self.std):
+            raise ValueError(f"std must be at least {MIN_STD}, got {self.std}")
 
 
 PRESETS: dict[str, Preprocessing] = {

@@ -8,6 +8,7 @@ Only local files of the listed containers are opened: no network protocol, no pl
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
@@ -32,7 +33,8 @@ from visil.media.sampling import (
 from visil.values import Frames, VideoInfo
 
 MAX_PICTURE_PX = 8192 * 8192  # 8K panoramas pass, decompression bombs do not
-MAX_SAMPLES = 500_000  # 139 h at 1 fps: beyond it the timestamps are broken, not the video long
+MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video long
+MAX_SAMPLES = 200_000
 SWSCALE_BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 CONTAINERS = (
@@ -98,6 +100,8 @@ class _Decoding:
         self.first_s = Fraction(0)
         self.end_s = Fraction(0)
         self.warning = ""
+        if _is_special(path):
+            raise MediaError(f"{path}: not a regular file")  # a pipe or device would never end
         try:
             self.container = av.open(
                 f"file:{path}",
@@ -161,11 +165,19 @@ class _Decoding:
                 time_s = stamped if stamped is not None else shown[0] + shown[1]
                 if time_s <= shown[0]:
                     continue
+                self._refuse_endless(time_s)
                 yield self._shown(shown, until_s=time_s)
             shown = (time_s, nominal_s, frame)
         if shown is None:
             raise MediaError(f"{self.path}: no frame could be decoded")
+        self._refuse_endless(shown[0] + shown[1])
         yield self._shown(shown, until_s=shown[0] + shown[1])
+
+    def _refuse_endless(self, until_s: Fraction) -> None:
+        if until_s - self.first_s > MAX_SPAN_S:
+            raise MediaError(
+                f"{self.path}: its timestamps span more than {MAX_SPAN_S // 3600} hours; cut it, or repair them"
+            )
 
     def _shown(
         self, frame: tuple[Fraction, Fraction, av.VideoFrame], *, until_s: Fraction
@@ -300,6 +312,15 @@ def _rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
     return frame.reformat(
         width=width, height=height, format="rgb24", interpolation=SWSCALE_BICUBIC, threads=1
     ).to_ndarray()
+
+
+def _is_special(path: Path) -> bool:
+    """A pipe, a device or a socket."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False  # opening it will tell
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _open_failure(path: Path, error: Exception) -> str:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from visil.errors import MediaError
 from visil.media.preprocessing import Preprocessing
+from visil.media.reader import FrameReader
 from visil.values import Frames
 
 LENGTHS = struct.Struct("<II")  # bytes of the JSON header, bytes of the pixels
@@ -25,13 +26,14 @@ LENGTHS = struct.Struct("<II")  # bytes of the JSON header, bytes of the pixels
 def main() -> None:
     from visil.media.pyav_reader import PyAVReader
 
+    reader: FrameReader = PyAVReader()
     # The pipe gets a descriptor of its own; anything a library prints goes to standard error.
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         for line in sys.stdin.buffer:
             request = json.loads(line)
             try:
-                for frames in PyAVReader().read(Path(request["path"]), Preprocessing(**request["preprocessing"])):
+                for frames in reader.read(Path(request["path"]), Preprocessing(**request["preprocessing"])):
                     write_message(answers, {"kind": "frames", **_header(frames)}, frames.images)
             except MediaError as error:
                 write_message(answers, {"kind": "end", "error": str(error)})

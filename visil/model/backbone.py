@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from visil.errors import ModelError
+from visil.media.preprocessing import MAX_SIDE_PX
 
 # What a bundle may pass to timm: names that change the architecture, none that loads a file or a web page.
 ALLOWED_OPTIONS = frozenset({"pad_type", "output_stride", "img_size", "dynamic_img_size", "patch_size"})
@@ -43,8 +44,12 @@ class BackboneSettings:
         unknown = set(self.options) - ALLOWED_OPTIONS
         if unknown:
             raise ModelError(f"backbone option {sorted(unknown)[0]!r} is not allowed; known: {sorted(ALLOWED_OPTIONS)}")
-        if not self.stages:
-            raise ModelError("a backbone needs at least one stage")
+        for option, value in self.options.items():
+            kinds = (str,) if option == "pad_type" else (bool,) if option == "dynamic_img_size" else (int,)
+            if type(value) not in kinds or (kinds == (int,) and not 1 <= value <= MAX_SIDE_PX):
+                raise ModelError(f"backbone option {option} cannot be {value!r}")
+        if not self.stages or list(self.stages) != sorted(set(self.stages)) or self.stages[0] < 0:
+            raise ModelError(f"stages must be ascending indices, at least one; got {list(self.stages)}")
 
 
 class Backbone(nn.Module):

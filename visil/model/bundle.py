@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -29,9 +31,13 @@ from visil.errors import ModelError
 from visil.media.preprocessing import Preprocessing
 from visil.model.backbone import BackboneSettings
 from visil.model.network import NetworkSettings
+from visil.model.regions import SCHEMES
 
 FORMAT_VERSION = 1
+PARTS = ("backbone", "whitening", "attention", "binarization", "comparator", "check")
 PART_SAMPLES = 30  # samples a descriptor stands for
+MAX_PART_SAMPLES = 100_000
+MAX_GRID = 16  # regions a side of the `adaptive` scheme
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,12 @@ class RegionSettings:
 
     scheme: str = "adaptive"
     grid: int = 3
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise ValueError(f"region scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}")
+        if not 1 <= self.grid <= MAX_GRID:
+            raise ValueError(f"grid must lie between 1 and {MAX_GRID} regions a side, got {self.grid}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,10 @@ class BundleSettings:
     part_samples: int | None = PART_SAMPLES
     licence: str = ""
     training_data: str = ""
+
+    def __post_init__(self) -> None:
+        if self.part_samples is not None and not 1 <= self.part_samples <= MAX_PART_SAMPLES:
+            raise ValueError(f"part_samples must lie between 1 and {MAX_PART_SAMPLES}, got {self.part_samples}")
 
 
 @dataclass(frozen=True)
@@ -104,22 +120,45 @@ def load_bundle(path: Path) -> Bundle:
     Raises:
         ModelError: no such file, not a bundle, made by a newer visil, or damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["visil"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such bundle") from error
-    except KeyError as error:
-        raise ModelError(
-            f"{path}: a safetensors file, but not a bundle of visil; `scripts/make_bundle.py` makes one"
-        ) from error
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ModelError(f"{path}: not a readable bundle ({error})") from error
+    with _opened(path) as file:
+        header = _header(path, file)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
     bundle = Bundle(_settings(path, header), tensors)
     if bundle.hash != header.get("hash"):
         raise ModelError(f"{path}: the bundle is damaged: its content does not match its hash; get it again")
+    for name, tensor in tensors.items():
+        if name.split(".")[0] not in PARTS:
+            raise ModelError(f"{path}: unknown tensor {name!r}; known parts: {', '.join(PARTS)}")
+        if not (tensor.is_floating_point() and tensor.isfinite().all()):
+            raise ModelError(f"{path}: tensor {name!r} holds NaN, infinite or whole numbers; get the bundle again")
     return bundle
+
+
+def read_settings(path: Path) -> BundleSettings:
+    """The settings of a bundle, without reading its tensors; raises as `load_bundle`, but for damaged tensors."""
+    with _opened(path) as file:
+        return _settings(path, _header(path, file))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such bundle") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelError(f"{path}: not a readable bundle ({error})") from error
+
+
+def _header(path: Path, file: Any) -> Any:
+    text = (file.metadata() or {}).get("visil")
+    if text is None:
+        raise ModelError(f"{path}: a safetensors file, but not a bundle of visil; `scripts/make_bundle.py` makes one")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ModelError(f"{path}: the settings of the bundle are not valid (nested too deeply)") from error
 
 
 def _settings(path: Path, header: Any) -> BundleSettings:
@@ -127,18 +166,36 @@ def _settings(path: Path, header: Any) -> BundleSettings:
         version = header["format_version"]
         if version != FORMAT_VERSION:
             raise ModelError(f"{path}: bundle format {version}, this visil reads format {FORMAT_VERSION}; update one")
-        given = {k: v for k, v in header.items() if k not in ("format_version", "hash")}
-        parts = {
-            "preprocessing": Preprocessing,
-            "backbone": BackboneSettings,
-            "regions": RegionSettings,
-            "network": NetworkSettings,
-        }
-        for name, kind in parts.items():
-            given[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given[name].items()})
-        return BundleSettings(**given)
+        given = {name: value for name, value in header.items() if name not in ("format_version", "hash")}
+        settings: BundleSettings = _typed(BundleSettings, given)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ModelError(f"{path}: the settings of the bundle are not valid ({error})") from error
+    return settings
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """A value of JSON as the annotation says, or TypeError; lists become tuples, objects dataclasses."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        kinds = get_type_hints(kind)
+        if not isinstance(value, dict) or set(value) - set(kinds):
+            raise TypeError(f"{cast(Any, kind).__name__} does not know {sorted(set(value) - set(kinds))}")
+        return cast(Any, kind)(**{name: _typed(kinds[name], entry) for name, entry in value.items()})
+    if origin in (Union, UnionType):
+        return None if value is None else _typed(next(a for a in arguments if a is not NoneType), value)
+    if origin is tuple:
+        many = arguments[1:] == (Ellipsis,)
+        if not isinstance(value, list) or not (many or len(value) == len(arguments)):
+            raise TypeError(f"{value!r} is no list of {'numbers' if many else len(arguments)}")
+        return tuple(_typed(arguments[0], entry) for entry in value)
+    plain = origin or kind
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
+        raise TypeError(f"{value!r} is no {plain.__name__}")
+    if isinstance(value, float) and not isfinite(value):
+        raise TypeError(f"{value!r} is not finite")
+    return value
 
 
 def check_picture(preprocessing: Preprocessing) -> np.ndarray:

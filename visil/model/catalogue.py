@@ -8,11 +8,6 @@ import platformdirs
 
 from visil.errors import ModelError
 
-DEFAULT_BUNDLE = "untrained"
-DEFAULT_NOTICE = (
-    "using the untrained default bundle: fine for a demo, weak on strong edits; "
-    "pass --model BUNDLE for real work (scripts/make_bundle.py makes one)"
-)
 SUFFIX = ".safetensors"
 
 

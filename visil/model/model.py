@@ -16,20 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
 from visil.errors import DataError, MediaError, ModelError
 from visil.media.blank import has_content
 from visil.media.decoding import read_frames
 from visil.model.backbone import Backbone
 from visil.model.binarization import pack_signs
 from visil.model.bundle import Bundle, check_picture, load_bundle
-from visil.model.catalogue import DEFAULT_BUNDLE, find_bundle
+from visil.model.catalogue import find_bundle
 from visil.model.descriptors import part_descriptors
 from visil.model.network import SimilarityNetwork
 from visil.model.regions import region_vectors
 from visil.model.whitening import Whitening
 from visil.values import Comparison, EncodedVideo, Frames, RegionVectors, VideoInfo, shown_score
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 CHECK_TOLERANCE = 2e-3  # float16 storage and other convolution kernels; a wrong stride or padding differs by 0.1
 
 
@@ -54,6 +55,11 @@ class Model:
             raise ModelError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         self.bundle = bundle
         self.settings = bundle.settings
+        check, bits = bundle.tensors.get("check.region_vectors"), bundle.settings.network.bits
+        if check is None or check.ndim != 3 or len(check) != 1:
+            raise ModelError(f"bundle {self.settings.name!r}: no region vectors of the check picture; get it again")
+        if bits is not None and bits % 8:
+            raise ModelError(f"bundle {self.settings.name!r}: {bits} bits are no whole number of bytes")
         self.device = _device(device)
         self.precision = precision
         self.whitening = _whitening(bundle)
@@ -78,6 +84,11 @@ class Model:
         preprocessing = self.settings.preprocessing
         backbone = Backbone(self.settings.backbone, mean=preprocessing.mean, std=preprocessing.std)
         load_strictly(backbone.network, self.bundle.part("backbone"), f"bundle {self.settings.name!r}")
+        expected = self.dim if self.whitening is None else len(self.whitening.mean)
+        if backbone.dim != expected:
+            raise ModelError(
+                f"bundle {self.settings.name!r}: {backbone.dim} channels of its backbone, {expected} expected after it"
+            )
         return backbone.to(self.device)
 
     @property
@@ -95,7 +106,7 @@ class Model:
         """Half-precision compute where it was asked for."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision])
+        return torch.autocast(self.device.type, dtype=AUTOCAST_TYPES[self.precision])
 
     @torch.inference_mode()
     def region_vectors(self, images: np.ndarray) -> Tensor:
@@ -155,7 +166,11 @@ class Model:
     def on_device(self, vectors: np.ndarray) -> Tensor:
         """Stored vectors as the network takes them: float32, or packed signs as they are."""
         tensor = torch.as_tensor(vectors).to(self.device)
-        return tensor if tensor.dtype == torch.uint8 else tensor.float()
+        if tensor.dtype == torch.uint8:
+            return tensor
+        if self.settings.network.attention is not None:
+            return tensor.float()
+        return torch.nn.functional.normalize(tensor.float(), dim=-1)  # half precision leaves norms off by 3e-5
 
     def check(self) -> float:
         """Largest difference between the fixed picture's region vectors here and those in the bundle."""
@@ -165,7 +180,7 @@ class Model:
     def _vector_dim(self) -> int:
         if self.whitening is not None:
             return self.whitening.projection.shape[1]
-        return self.bundle.tensors["check.region_vectors"].shape[-1]
+        return len(self.bundle.tensors["check.region_vectors"][0, 0])
 
 
 class VideoEncoder:
@@ -180,6 +195,8 @@ class VideoEncoder:
         self._duration_s = 0.0
         self._video: VideoInfo | None = None
         self._warning = ""
+        self._last_image: np.ndarray | None = None
+        self._last_vectors: Tensor | None = None  # [1, R, D]
 
     @torch.inference_mode()
     def add(self, frames: Frames) -> None:
@@ -193,12 +210,25 @@ class VideoEncoder:
             images, times_s = images[kept], times_s[kept]
         if len(images) == 0:
             return
-        vectors = model.region_vectors(images)  # [T, R, D]
+        vectors = self._vectors_of(images)  # [T, R, D]
         indexed = model.network.index(vectors)
         packed = model.settings.network.bits is not None
         self._vectors.append(pack_signs(indexed).cpu().numpy() if packed else indexed.half().cpu().numpy())
         self._frame_means.append(vectors.mean(dim=1).cpu().numpy())
         self._times_s.append(times_s)
+
+    def _vectors_of(self, images: np.ndarray) -> Tensor:
+        """Region vectors [T, R, D]; a picture equal to the one before is not encoded again (slides, slow videos)."""
+        before = [self._last_image, *images[:-1]]
+        is_new = np.array([a is None or not np.array_equal(a, b) for a, b in zip(before, images, strict=True)])
+        self._last_image = images[-1].copy()
+        known = [] if self._last_vectors is None else [self._last_vectors]
+        if is_new.any():
+            known.append(self._model.region_vectors(images[is_new]))
+        source = np.cumsum(is_new) - int(self._last_vectors is None)
+        vectors = torch.cat(known)[torch.as_tensor(source, device=self._model.device)]
+        self._last_vectors = vectors[-1:]
+        return vectors
 
     def finish(self) -> EncodedVideo:
         """The encoded video.

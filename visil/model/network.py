@@ -29,6 +29,8 @@ from visil.model.binarization import Binarization
 from visil.model.comparator import Comparator
 from visil.model.similarity import chamfer_similarity, frame_similarity, symmetric_chamfer_similarity
 
+MAX_BITS = 8192  # bounds what a stranger's bundle can ask for
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -56,8 +58,8 @@ class NetworkSettings:
             raise ValueError(f"attention and bits exclude each other, got {self.attention!r} and {self.bits}")
         if self.attention not in (None, *attention.KINDS):
             raise ValueError(f"attention must be one of {', '.join(attention.KINDS)}, got {self.attention!r}")
-        if self.bits is not None and self.bits < 1:
-            raise ValueError(f"bits must be positive, got {self.bits}")
+        if self.bits is not None and not 1 <= self.bits <= MAX_BITS:
+            raise ValueError(f"bits must lie between 1 and {MAX_BITS}, got {self.bits}")
         if self.comparator_padding not in (None, *comparator.PADDINGS):
             raise ValueError(
                 f"padding must be one of {', '.join(comparator.PADDINGS)}, got {self.comparator_padding!r}"

@@ -1,0 +1,471 @@
+"""The commands as a user meets them: what they print where, and how they end."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import visil
+from visil.cli.main import COMMANDS, main
+from visil.library.library import Library
+from visil.model.model import Model
+from visil.synth.video_file import write_video
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of a jsonl answer."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run `visil ...` in this process, with a home and a terminal that nobody else uses."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("VISIL_LIBRARY", raising=False)
+
+    def run_command(*arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["visil", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run_command
+
+
+def run_fresh(*arguments: str | Path, **options: Any) -> Ended:
+    """Run `visil ...` in a fresh interpreter."""
+    command = [sys.executable, "-m", "visil.cli.main", *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def loaded_by(*arguments: str | Path, home: Path) -> set[str]:
+    """Packages that a command imports, in a fresh interpreter, and it must end well."""
+    program = (
+        "import json, sys\n"
+        "from visil.cli.main import main\n"
+        f"sys.argv = {['visil', *map(str, arguments)]!r}\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as ended:\n"
+        "    print(json.dumps([ended.code, sorted({name.split('.')[0] for name in sys.modules})]))\n"
+    )
+    environment = {**os.environ, "XDG_DATA_HOME": str(home)}
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    status, packages = json.loads(ended.stdout.splitlines()[-1])
+    assert not status, ended.stderr
+    return set(packages)
+
+
+@pytest.fixture(scope="session")
+def bundle_file(quick_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "quick.safetensors"
+    quick_model.bundle.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def indexed(quick_model: Model, made_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library of the six clips, which nobody changes."""
+    path = tmp_path_factory.mktemp("cli") / "library"
+    Library.create(path, quick_model).add([made_clips], workers=2)
+    return path
+
+
+@pytest.fixture
+def library(indexed: Path, tmp_path: Path) -> Path:
+    """A copy of that library that a test may change."""
+    return Path(shutil.copytree(indexed, tmp_path / "library"))
+
+
+def assert_one_line_error(ended: Ended, message: str) -> None:
+    """Status 2, nothing on standard output, one line on standard error that says this."""
+    assert (ended.status, ended.out) == (2, "")
+    lines = [line for line in ended.err.splitlines() if line]
+    assert len(lines) == 1, ended.err
+    assert lines[0].startswith("visil: ")
+    assert re.search(message, lines[0]), lines[0]
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_of_every_command_says_what_it_does_shows_an_example_and_names_its_exit_status(self, run, command):
+        ended = run(command, "--help")
+        assert (ended.status, ended.err) == (0, "")
+        assert f"visil {command} [OPTIONS]" in ended.out
+        if command != "models":  # a group of commands, each with its own help
+            assert re.search(rf"Examples?:\n\s+visil {command}", ended.out)
+            assert "Exit status: 0" in ended.out.replace("\n  ", " ") or "Exit status:" in ended.out
+
+    @pytest.mark.parametrize("command", ["list", "show", "convert"])
+    def test_of_the_models_commands_shows_an_example(self, run, command):
+        assert re.search(rf"Examples?:\n\s+visil models {command}", run("models", command, "--help").out)
+
+    @pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
+    def test_of_visil_names_every_command(self, run, arguments):
+        ended = run(*arguments)
+        assert ended.status == 0
+        for command in COMMANDS:
+            assert re.search(rf"^  {command}  ", ended.out, re.MULTILINE)
+
+    def test_the_version_is_printed(self, run):
+        ended = run("--version")
+        assert (ended.status, ended.out.strip()) == (0, f"visil, version {visil.__version__}")
+
+    @pytest.mark.parametrize(
+        "arguments", [["serach"], ["search"], ["list", "--fromat", "csv"], ["index", "a", "--workers", "0"]]
+    )
+    def test_a_wrong_call_ends_with_2_and_no_traceback(self, run, arguments):
+        ended = run(*arguments)
+        assert (ended.status, ended.out) == (2, "")
+        assert "Error: " in ended.err and "Traceback" not in ended.err
+
+
+class TestImports:
+    HEAVY = frozenset({"torch", "timm", "torchvision", "lance", "pyarrow", "av", "faiss", "rich", "numpy", "filelock"})
+
+    @pytest.mark.parametrize("arguments", [["--help"], ["search", "--help"], ["index", "--help"], ["--version"]])
+    def test_help_loads_nothing_heavy(self, arguments, tmp_path):
+        assert loaded_by(*arguments, home=tmp_path).isdisjoint(self.HEAVY)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["search", "id:clip_0.mp4"], ["list"], ["info"], ["info", "clip_0.mp4"], ["verify"]],
+        ids=" ".join,
+    )
+    def test_what_encodes_no_picture_loads_no_timm(self, arguments, indexed, tmp_path):
+        assert loaded_by(*arguments, "--library", indexed, home=tmp_path).isdisjoint({"timm", "torchvision"})
+
+
+class TestIndex:
+    def test_makes_a_library_and_says_what_it_did(self, run, clips, tmp_path, bundle_file):
+        ended = run("index", clips, "--library", tmp_path / "library", "--model", bundle_file, "--workers", 2)
+        assert (ended.status, ended.out) == (0, "")
+        assert "6 added, 0 replaced, 0 moved, 0 unchanged, 0 vanished, 0 failed" in ended.err
+        again = run("index", clips, "--library", tmp_path / "library")
+        assert (again.status, again.out) == (0, "")
+        assert "0 added, 0 replaced, 0 moved, 6 unchanged" in again.err
+
+    def test_uses_the_users_own_library_unless_told_otherwise(self, run, clips, tmp_path, bundle_file, monkeypatch):
+        assert run("index", clips / "clip_0.mp4", "--model", bundle_file).status == 0
+        assert [row["id"] for row in run("list").rows()] == ["clip_0.mp4"]
+        assert list((tmp_path / "home").rglob("library.toml"))
+        monkeypatch.setenv("VISIL_LIBRARY", str(tmp_path / "other"))
+        assert run("index", clips / "clip_1.mp4", "--model", bundle_file).status == 0
+        assert [row["id"] for row in run("list").rows()] == ["clip_1.mp4"]
+
+    def test_some_failures_are_listed_and_end_with_1(self, run, library, tmp_path, made_clips):
+        (tmp_path / "broken.mp4").write_text("no video")
+        ended = run("index", made_clips, tmp_path / "broken.mp4", "--library", library)
+        assert (ended.status, ended.out) == (1, "")
+        assert f"visil: {tmp_path / 'broken.mp4'}: not a video, or its headers are damaged\n" in ended.err
+        again = run("index", tmp_path / "broken.mp4", "--library", library)
+        assert again.status == 2
+        assert "1 file(s) failed before and were not tried again; --retry-failed tries them" in again.err
+        assert (
+            "headers are damaged" in run("index", tmp_path / "broken.mp4", "--library", library, "--retry-failed").err
+        )
+
+    def test_nothing_but_failures_ends_with_2(self, run, library, tmp_path):
+        (tmp_path / "broken.mp4").write_text("no video")
+        assert run("index", tmp_path / "broken.mp4", "--library", library).status == 2
+
+    def test_vanished_and_moved_files_are_named(self, run, clips, tmp_path, bundle_file):
+        run("index", clips, "--library", tmp_path / "library", "--model", bundle_file)
+        (clips / "clip_0.mp4").unlink()
+        (clips / "clip_1.mp4").rename(clips / "moved.mp4")
+        ended = run("index", clips, "--library", tmp_path / "library")
+        assert ended.status == 0
+        assert f"{clips / 'clip_0.mp4'}: gone; still in the library, `visil remove` forgets it" in ended.err
+        assert "0 added, 0 replaced, 1 moved, 5 unchanged, 1 vanished" in ended.err
+
+    def test_a_wrong_path_is_an_error_and_leaves_no_library_behind(self, run, tmp_path):
+        ended = run("index", tmp_path / "nowhere", "--library", tmp_path / "library")
+        assert_one_line_error(ended, "nowhere: no such file or folder$")
+        assert not (tmp_path / "library").exists()
+
+    def test_a_pattern_names_the_ids(self, run, clips, library):
+        for i in range(2):
+            (clips / f"q{i}").mkdir()
+            (clips / f"clip_{i}.mp4").rename(clips / f"q{i}/video.mp4")
+        assert run("index", clips, "--pattern", "{id}/video.*", "--library", library).status == 0
+        assert {"q0", "q1"} <= {row["id"] for row in run("list", "--library", library).rows()}
+        assert_one_line_error(
+            run("index", clips, "--pattern", "*/video.*", "--library", library), r"pattern .* must hold \{id\} once"
+        )
+
+    def test_another_model_than_that_of_the_library_is_refused(self, run, clips, library):
+        ended = run("index", clips, "--library", library, "--model", "untrained")
+        assert (ended.status, ended.out) == (2, "")
+        assert "was made with bundle 'quick', not with untrained" in ended.err
+
+    def test_an_unknown_model_is_an_error_that_names_the_known_ones(self, run, clips, tmp_path):
+        ended = run("index", clips, "--library", tmp_path / "library", "--model", "nobody")
+        assert_one_line_error(ended, r"nobody: neither a bundle file nor a known name \(known: .*untrained")
+
+    def test_the_untrained_default_says_so_unless_quiet(self, run, clips, tmp_path):
+        clip = clips / "clip_0.mp4"
+        assert "untrained default bundle" in run("index", clip, "--library", tmp_path / "a").err
+        assert "untrained default bundle" in run("search", "id:clip_0.mp4", "--library", tmp_path / "a").err
+        assert run("search", "id:clip_0.mp4", "--library", tmp_path / "a", "--quiet").err == ""
+
+    def test_an_interrupt_ends_with_130_and_keeps_what_was_finished(self, run, clips, library, monkeypatch):
+        def interrupted(*args: object, **options: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Library, "add", interrupted)
+        ended = run("index", clips, "--library", library)
+        assert (ended.status, ended.out) == (130, "")
+        assert "Traceback" not in ended.err
+        assert len(run("list", "--library", library).rows()) == 6
+
+
+class TestSearch:
+    def matches(self, ended: Ended) -> list[dict[str, Any]]:
+        return [row for row in ended.rows() if "manifest" not in row and "error" not in row]
+
+    def test_ranks_the_videos_and_names_units_and_stages(self, run, indexed, made_clips):
+        ended = run("search", made_clips / "clip_2.mp4", "--library", indexed)
+        rows = self.matches(ended)
+        assert ended.status == 0
+        assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]
+        best = rows[0]
+        assert (best["video"], best["identical"], best["probability"]) == ("clip_2.mp4", True, None)
+        assert best["query"] == str(made_clips / "clip_2.mp4")
+        assert best["path"] == str(made_clips / "clip_2.mp4")
+        assert best["score"] == pytest.approx(best["stages"]["fine"] / 2 + 0.5)
+        assert 0 <= rows[-1]["score"] <= best["score"] <= 1
+
+    def test_a_manifest_says_what_two_results_must_share(self, run, indexed):
+        manifest = run("search", "id:clip_0.mp4", "--library", indexed, "--top", 2).rows()[0]["manifest"]
+        assert manifest["visil"] == visil.__version__
+        assert manifest["bundle"] == {"name": "quick", "hash": Library.open(indexed, device="cpu").model.bundle.hash}
+        assert manifest["preprocessing"]["size_px"] == 64
+        assert manifest["library"]["version"] == Library.open(indexed, device="cpu").version
+        assert (manifest["rerank"], manifest["top"], manifest["precision"]) == ("200", 2, "fp32")
+        assert manifest["command"][:2] == ["search", "id:clip_0.mp4"]
+
+    def test_every_format_holds_the_same_matches(self, run, indexed):
+        asked = ["search", "id:clip_0.mp4", "--library", indexed, "--format"]
+        expected = [row["video"] for row in self.matches(run(*asked, "jsonl"))]
+        assert len(expected) == 5
+        answer = json.loads(run(*asked, "json").out)
+        assert [row["video"] for row in answer["rows"]] == expected
+        assert answer["manifest"]["visil"] == visil.__version__
+        assert [row["video"] for row in csv.DictReader(io.StringIO(run(*asked, "csv").out))] == expected
+        heading, *lines = run(*asked, "table").out.splitlines()
+        assert {"rank", "video", "score"} <= set(heading.split())
+        assert [next(word for word in line.split() if word in expected) for line in lines] == expected
+
+    def test_a_result_goes_to_standard_output_and_everything_else_to_standard_error(self, run, indexed):
+        ended = run("search", "id:clip_0.mp4", "--library", indexed)
+        assert all(line.startswith("{") for line in ended.out.splitlines())
+        assert "1 of 1 queries searched, 5 fine scores" in ended.err
+
+    def test_some_bad_queries_end_with_1_and_are_named(self, run, indexed, tmp_path):
+        ended = run("search", tmp_path / "nowhere.mp4", "id:clip_0.mp4", "--library", indexed)
+        assert ended.status == 1
+        assert len(self.matches(ended)) == 5
+        assert "nowhere.mp4: no such file" in ended.err and "1 of 2 queries searched" in ended.err
+
+    def test_nothing_but_bad_queries_ends_with_2(self, run, indexed):
+        ended = run("search", "id:nobody", "--library", indexed)
+        assert ended.status == 2
+        assert "id:nobody: no such video in the library; `visil list` names them" in ended.err
+
+    def test_no_match_is_no_failure(self, run, tmp_path, quick_model, made_clips):
+        Library.create(tmp_path / "library", quick_model)
+        ended = run("search", made_clips / "clip_0.mp4", "--library", tmp_path / "library")
+        assert (ended.status, self.matches(ended)) == (0, [])
+
+    def test_a_list_of_queries_and_the_number_of_matches(self, run, indexed, tmp_path):
+        (tmp_path / "list.txt").write_text("id:clip_0.mp4\nid:clip_1.mp4\n")
+        ended = run("search", f"@{tmp_path / 'list.txt'}", "--top", 2, "--library", indexed)
+        assert [(row["query"], row["rank"]) for row in self.matches(ended)] == [
+            ("id:clip_0.mp4", 1),
+            ("id:clip_0.mp4", 2),
+            ("id:clip_1.mp4", 1),
+            ("id:clip_1.mp4", 2),
+        ]
+
+    def test_rerank_below_top_is_raised_with_a_notice(self, run, indexed):
+        ended = run("search", "id:clip_0.mp4", "--rerank", 1, "--top", 3, "--library", indexed)
+        assert "raised to 3" in ended.err and "3 fine scores" in ended.err
+        assert "0 fine scores" in run("search", "id:clip_0.mp4", "--rerank", 0, "--library", indexed).err
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["id:clip_0.mp4", "--rerank", "most"], "rerank must be a number, a share such as 5%, or all; got 'most'"),
+            (["@nowhere.txt"], r"@nowhere\.txt: the list cannot be read"),
+            (["id:clip_0.mp4", "--device", "abacus"], "device must be auto, cpu, cuda or cuda:N, got 'abacus'"),
+        ],
+    )
+    def test_what_cannot_run_is_one_line_and_ends_with_2(self, run, indexed, arguments, message):
+        assert_one_line_error(run("search", *arguments, "--library", indexed, "--quiet"), message)
+
+    @pytest.mark.parametrize("command", [["search", "a.mp4"], ["list"], ["info"], ["verify"], ["remove", "a"]])
+    def test_no_library_is_one_line_and_ends_with_2(self, run, tmp_path, command):
+        assert_one_line_error(run(*command, "--library", tmp_path / "none"), "no library here; `visil index")
+
+    @pytest.mark.parametrize("name", ["x" * 300, "@" + "y" * 300])
+    def test_a_name_that_no_file_can_have_is_no_traceback(self, run, indexed, name):
+        ended = run("search", name, "--library", indexed)
+        assert ended.status == 2
+        assert "Traceback" not in ended.err
+
+
+class TestTheOtherCommands:
+    def test_list_names_every_video_with_units(self, run, indexed):
+        rows = run("list", "--library", indexed).rows()
+        assert [row["id"] for row in rows] == [f"clip_{i}.mp4" for i in range(6)]
+        assert rows[0]["status"] == "ok"
+        assert rows[0]["duration_s"] == pytest.approx(3)
+        assert rows[0]["num_samples"] == 3
+
+    def test_list_can_be_asked_for_failures_alone(self, run, library, tmp_path):
+        (tmp_path / "broken.mp4").write_text("no video")
+        run("index", tmp_path / "broken.mp4", "--library", library)
+        (row,) = run("list", "--failed", "--library", library).rows()
+        assert (row["id"], row["reason"]) == ("broken.mp4", "not a video, or its headers are damaged")
+
+    @pytest.mark.parametrize("command", [["list"], ["info"], ["info", "clip_0.mp4"], ["models", "list"]])
+    def test_every_format_parses(self, run, indexed, command):
+        library = [] if command[0] == "models" else ["--library", indexed]
+        for style in ("table", "json", "jsonl", "csv"):
+            ended = run(*command, *library, "--format", style)
+            assert (ended.status, ended.err) == (0, "")
+            if style == "json":
+                assert json.loads(ended.out)["rows"]
+            elif style == "jsonl":
+                assert ended.rows()
+            elif style == "csv":
+                rows = list(csv.reader(io.StringIO(ended.out)))
+                assert len(rows) > 1 and len({len(row) for row in rows}) == 1
+            else:
+                assert len(ended.out.splitlines()) > 1
+
+    def test_fields_carry_their_units(self, run, indexed):
+        (whole,) = run("info", "--library", indexed).rows()
+        (one,) = run("info", "clip_0.mp4", "--library", indexed).rows()
+        assert {"duration_s", "disk_bytes", "fps", "bundle_hash", "videos"} <= set(whole)
+        assert {"duration_s", "size_bytes", "coded_size_px", "rotation_deg", "start_offset_s"} <= set(one)
+        assert (whole["videos"], whole["num_samples"], one["coded_size_px"]) == (6, 18, "96x64")
+
+    def test_info_of_an_unknown_video_is_an_error(self, run, indexed):
+        assert_one_line_error(run("info", "nobody", "--library", indexed), "no video 'nobody' in the library")
+
+    def test_verify_ends_with_0_1_or_2(self, run, clips, tmp_path, bundle_file):
+        library = tmp_path / "library"
+        run("index", clips, "--library", library, "--model", bundle_file)
+        clean = run("verify", "--library", library)
+        assert (clean.status, clean.out) == (0, "")
+        assert "6 videos checked: 0 damaged, 0 changed or gone" in clean.err
+        (clips / "clip_0.mp4").unlink()
+        changed = run("verify", "--library", library)
+        assert changed.status == 1
+        assert [(row["id"], row["damage"]) for row in changed.rows()] == [("clip_0.mp4", False)]
+        shutil.rmtree(library / "videos.lance/data")
+        assert_one_line_error(run("verify", "--library", library, "--quiet"), "the table is damaged")
+
+    def test_remove_forgets_videos(self, run, library):
+        ended = run("remove", "clip_0.mp4", "clip_1.mp4", "--library", library)
+        assert (ended.status, ended.out) == (0, "")
+        assert "2 removed; 4 videos" in ended.err
+        assert_one_line_error(run("remove", "clip_2.mp4", "clip_0.mp4", "--library", library), "no video 'clip_0.mp4'")
+        assert len(run("list", "--library", library).rows()) == 4
+
+    def test_compare_prints_both_directions(self, run, made_clips, bundle_file):
+        a, b = made_clips / "clip_0.mp4", made_clips / "clip_1.mp4"
+        ended = run("compare", a, b, "--model", bundle_file)
+        assert ended.status == 0
+        assert [(row["query"], row["video"]) for row in ended.rows()] == [(str(a), str(b)), (str(b), str(a))]
+        assert all(0 <= row["score"] <= 1 for row in ended.rows())
+        same = run("compare", a, a, "--model", bundle_file).rows()[0]
+        assert same["score"] == pytest.approx(1, abs=1e-3)
+
+    def test_compare_of_what_shows_nothing_is_an_error(self, run, made_clips, bundle_file, tmp_path):
+        black = tmp_path / "black.mp4"
+        write_video(black, [np.zeros((48, 64, 3), np.uint8)] * 8, 8)
+        ended = run("compare", made_clips / "clip_0.mp4", black, "--model", bundle_file)
+        assert_one_line_error(ended, r"black\.mp4: every frame is blank, so it has no score")
+        missing = run("compare", made_clips / "clip_0.mp4", tmp_path / "none.mp4", "--model", bundle_file)
+        assert_one_line_error(missing, r"none\.mp4: no such file")
+
+    def test_models_show_checks_the_default_bundle(self, run):
+        ended = run("models", "show", "untrained", "--check", "--format", "json")
+        assert ended.status == 0
+        assert "fixed picture: the same vectors" in ended.err
+
+
+class TestTerminals:
+    NASTY = "\x1b[31mred\x1b[0m\x07\u202e.mp4"
+
+    @pytest.fixture
+    def nasty(self, run: Run, library: Path, clips: Path, tmp_path: Path) -> Path:
+        """A library with a video whose name would paint the terminal, and a broken file of such a name."""
+        folder = tmp_path / "nasty"
+        folder.mkdir()
+        shutil.copy(clips / "clip_0.mp4", folder / self.NASTY)
+        (folder / f"broken {self.NASTY}").write_text("no video")
+        assert run("index", folder, "--library", library).status == 1
+        return library
+
+    def test_control_characters_of_file_names_are_not_printed_raw(self, run, nasty):
+        for command in (["list"], ["info", self.NASTY], ["search", "id:clip_1.mp4"], ["verify"]):
+            for style in ("table", "json", "jsonl"):
+                ended = run(*command, "--library", nasty, "--format", style)
+                assert not {"\x1b", "\x07", "\u202e"} & set(ended.out + ended.err), (command, style)
+        for command in (["search", f"id:no{self.NASTY}"], ["info", f"no{self.NASTY}"], ["remove", f"no{self.NASTY}"]):
+            ended = run(*command, "--library", nasty)
+            assert ended.status == 2
+            assert not {"\x1b", "\x07", "\u202e"} & set(ended.out + ended.err), command
+
+    def test_a_failure_of_such_a_file_is_still_one_line(self, run, library, tmp_path):
+        broken = tmp_path / "line\nbreak.mp4"
+        broken.write_text("no video")
+        ended = run("index", broken, "--library", library)
+        assert [line for line in ended.err.splitlines() if "not a video" in line] == [
+            f"visil: {tmp_path}/line\\nbreak.mp4: not a video, or its headers are damaged"
+        ]
+
+    def test_a_reader_that_leaves_early_is_no_error(self, indexed):
+        command = f"{sys.executable} -m visil.cli.main list --library {indexed} | head -n 1"
+        ended = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout.count("\n") == 1
+
+    def test_a_fresh_process_ends_as_one_in_a_test_does(self, indexed, made_clips):
+        ended = run_fresh("search", made_clips / "clip_2.mp4", "id:nobody", "--library", indexed, "--format", "csv")
+        assert ended.status == 1
+        (best, *_) = csv.DictReader(io.StringIO(ended.out))
+        assert (best["rank"], best["video"]) == ("1", "clip_2.mp4")
+        assert "Traceback" not in ended.err and "id:nobody: no such video" in ended.err

@@ -1,0 +1,159 @@
+"""Which pictures show something: the rule is narrow, because a false alarm loses a frame of somebody's video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.media.made_files import read, write_frames
+from visil.media.blank import has_content
+from visil.media.preprocessing import Preprocessing
+from visil.synth.lettering import lettering
+from visil.synth.scenes import distinct_scenes, scene_pictures
+
+SIZE = 224
+WHITE, YELLOW, CYAN, GREEN, MAGENTA, RED, BLUE, BLACK = (
+    (191, 191, 191), (191, 191, 0), (0, 191, 191), (0, 191, 0), (191, 0, 191), (191, 0, 0), (0, 0, 191), (19, 19, 19)
+)  # fmt: skip
+
+
+def one(image: np.ndarray) -> bool:
+    """Whether a single picture shows something."""
+    (shows,) = has_content(image[None])
+    return bool(shows)
+
+
+def flat(colour: tuple[int, int, int] | int, size: int = SIZE) -> np.ndarray:
+    return np.full((size, size, 3), colour, np.uint8)
+
+
+def band(colours: list[tuple[int, int, int]], height: int) -> np.ndarray:
+    """Vertical stripes of equal width, as wide as a picture."""
+    edges = np.linspace(0, SIZE, len(colours) + 1).round().astype(int)
+    row = np.concatenate(
+        [np.tile(colour, (b - a, 1)) for colour, a, b in zip(colours, edges[:-1], edges[1:], strict=True)]
+    )
+    return np.repeat(row[None], height, axis=0).astype(np.uint8)
+
+
+def smpte_bars() -> np.ndarray:
+    """Seven bars, the narrow castellations below them, and the row of the black levels."""
+    bars = band([WHITE, YELLOW, CYAN, GREEN, MAGENTA, RED, BLUE], 150)
+    castellations = band([BLUE, BLACK, MAGENTA, BLACK, CYAN, BLACK, WHITE], 18)
+    levels = band([(0, 33, 76), (255, 255, 255), (50, 0, 106), BLACK, (9, 9, 9), (29, 29, 29), BLACK], 56)
+    return np.concatenate([bars, castellations, levels])
+
+
+def with_text(ground: np.ndarray, lines: list[str], colour: int, height_px: int) -> np.ndarray:
+    picture = ground.copy()
+    for number, line in enumerate(lines):
+        mask = lettering(line, height_px)[:, : SIZE - 20]
+        top = 30 + number * (height_px + 10)
+        picture[top : top + mask.shape[0], 10 : 10 + mask.shape[1]][mask] = colour
+    return picture
+
+
+def filmed(tmp_path: Path, picture: np.ndarray) -> np.ndarray:
+    """A picture as it looks after a strong H.264 compression and the resizing of the reader, uint8 [224, 224, 3]."""
+    noise = np.random.default_rng(0).normal(0, 1.5, (3, 144, 176, 3))
+    rows = np.linspace(0, SIZE - 1, 144).astype(int)
+    columns = np.linspace(0, SIZE - 1, 176).astype(int)
+    small = picture[rows][:, columns]
+    pictures = [np.clip(small + n, 0, 255).round().astype(np.uint8) for n in noise]
+    path = write_frames(tmp_path / "filmed.avi", pictures, fps=1, codec="mpeg4")
+    return read(path, Preprocessing(size_px=SIZE, min_samples=1))[-1].images[-1]
+
+
+class TestBlank:
+    @pytest.mark.parametrize("colour", [0, 16, 128, 235, 255, (255, 0, 0), (0, 43, 127)])
+    def test_one_colour_is_blank(self, colour):
+        assert not one(flat(colour))
+
+    @given(seed=st.integers(0, 2**32 - 1), grey=st.integers(0, 255))
+    def test_one_colour_with_codec_noise_is_blank(self, seed, grey):
+        noise = np.random.default_rng(seed).normal(0, 1.2, (SIZE, SIZE, 3))
+        assert not one(np.clip(grey + noise, 0, 255).round().astype(np.uint8))
+
+    def test_colour_bars_are_blank(self):
+        assert not one(smpte_bars())
+        assert not one(band([WHITE, YELLOW, CYAN, GREEN, MAGENTA, RED, BLUE, BLACK], SIZE))
+
+    @pytest.mark.parametrize(
+        "picture", [flat(0), flat(16), flat((0, 0, 191)), smpte_bars()], ids=["black", "video black", "blue", "bars"]
+    )
+    def test_what_is_blank_stays_blank_when_it_is_filmed(self, tmp_path, picture):
+        assert not one(filmed(tmp_path, picture))
+
+    def test_a_few_stuck_pixels_show_nothing(self):
+        picture = flat(0)
+        picture[::40, ::40] = 255
+        assert not one(picture)
+
+    def test_every_picture_is_judged_for_itself(self):
+        pictures = np.stack([flat(0), with_text(flat(0), ["THE END"], 255, 28), flat(255)])
+        assert has_content(pictures).tolist() == [False, True, False]
+
+    def test_no_picture_gives_no_answer(self):
+        assert has_content(np.zeros((0, SIZE, SIZE, 3), np.uint8)).shape == (0,)
+
+
+def night_with_lights() -> np.ndarray:
+    rng = np.random.default_rng(1)
+    picture = flat(3)
+    for y, x in rng.integers(5, SIZE - 5, (40, 2)):
+        picture[y - 2 : y + 3, x - 2 : x + 3] = rng.integers(90, 255, 3)
+    return picture
+
+
+def gradient(levels: int) -> np.ndarray:
+    row = np.linspace(100, 100 + levels, SIZE).round().astype(np.uint8)
+    return np.repeat(np.repeat(row[None, :, None], SIZE, axis=0), 3, axis=2)
+
+
+def letterboxed_scene() -> np.ndarray:
+    picture = flat(0)
+    picture[84:140] = gradient(120)[84:140]
+    return picture
+
+
+def scene(number: int) -> np.ndarray:
+    pictures = scene_pictures(
+        distinct_scenes(np.random.default_rng(5), 8)[number], duration_s=2, fps=1, size_px=(SIZE, SIZE)
+    )
+    return next(iter(pictures))
+
+
+CONTENT = {
+    "night scene with small lights": night_with_lights(),
+    "slide with text": with_text(flat(250), ["QUARTERLY RESULTS", "UP AND DOWN", "NEXT STEPS"], 20, 14),
+    "title card": with_text(flat(0), ["THE END"], 255, 28),
+    "faint title card": with_text(flat(60), ["CHAPTER ONE"], 90, 21),
+    "gradient": gradient(80),
+    "grey gradient of a clear sky": gradient(25),
+    "scene between black bars": letterboxed_scene(),
+    "flag of three stripes": band([BLUE, WHITE, RED], SIZE),
+    "fence": np.repeat(np.tile(np.repeat([40, 200], 4), 28)[None, :, None], SIZE, 0).repeat(3, 2).astype(np.uint8),
+    "horizon": np.concatenate([flat((90, 140, 220))[:120], flat((60, 110, 50))[:104]]),
+    **{f"scene {number}": scene(number) for number in range(8)},
+}
+
+
+class TestContent:
+    @pytest.mark.parametrize("name", CONTENT)
+    def test_is_content(self, name):
+        assert one(CONTENT[name])
+
+    @pytest.mark.parametrize("name", CONTENT)
+    def test_is_content_when_it_is_filmed(self, tmp_path, name):
+        assert one(filmed(tmp_path, CONTENT[name]))
+
+    @pytest.mark.parametrize("size", [1, 2, 15, 16])
+    def test_tiny_pictures_are_judged_too(self, size):
+        assert not one(flat(7, size))
+        picture = flat(7, size)
+        picture[: size // 2] = 200
+        assert one(picture) == (size > 2)

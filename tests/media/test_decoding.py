@@ -1,0 +1,315 @@
+"""Decoding in worker processes: the same frames for any number of them, and no file can do more than fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import visil.media.decoding as decoding_module
+from tests.media.made_files import SMALL, read, shown_frames, write_grey
+from tests.media.processes import running_workers
+from visil.errors import MediaError
+from visil.media.decoding import DecodeEnd, decode_files, read_frames
+from visil.media.preprocessing import Preprocessing
+from visil.media.reader import CHUNK_SAMPLES
+from visil.media.worker import LENGTHS
+from visil.values import Frames
+
+CRASHED = "the decoder crashed on this file"
+
+Outcome = tuple[list[Frames], str | None]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Short and long videos, one broken file, one missing."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "broken.mp4").write_text("no video")
+    return [
+        write_grey(folder / "long.mkv", 70, fps=1),
+        write_grey(folder / "short.mkv", 3, fps=1),
+        folder / "broken.mp4",
+        write_grey(folder / "one.mkv", 1, fps=1),
+        folder / "missing.mp4",
+        write_grey(folder / "another.mkv", 40, fps=1),
+    ]
+
+
+def outcomes(paths: list[Path], *, workers: int, preprocessing: Preprocessing = SMALL) -> dict[int, Outcome]:
+    """Chunks and error of every file; no event may follow the end of a file."""
+    found: dict[int, tuple[list[Frames], list[str | None]]] = {k: ([], []) for k in range(len(paths))}
+    for index, event in decode_files(paths, preprocessing, workers=workers):
+        chunks, ends = found[index]
+        assert not ends, "an event after the end of its file"
+        ends.append(event.error) if isinstance(event, DecodeEnd) else chunks.append(event)
+    assert all(len(ends) == 1 for _, ends in found.values()), "every file ends once"
+    return {k: (chunks, ends[0]) for k, (chunks, ends) in found.items()}
+
+
+def assert_same_frames(ours: list[Frames], theirs: list[Frames]) -> None:
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one.images, other.images)
+        np.testing.assert_array_equal(one.times_s, other.times_s)
+        assert (one.video, one.duration_s, one.warning) == (other.video, other.duration_s, other.warning)
+
+
+@pytest.fixture
+def replace_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Run another program in place of the worker; it finds our worker under its name."""
+    start = subprocess.Popen
+
+    def replace(program: str) -> None:
+        def started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+            assert command[-2:] == ["-m", "visil.media.worker"]
+            return start([*command[:-2], "-c", program], **options)
+
+        monkeypatch.setattr(decoding_module.subprocess, "Popen", started)
+
+    return replace
+
+
+class TestEvents:
+    def test_do_not_depend_on_the_number_of_workers(self, files):
+        one, three = outcomes(files, workers=1), outcomes(files, workers=3)
+        for index in range(len(files)):
+            assert_same_frames(one[index][0], three[index][0])
+            assert one[index][1] == three[index][1]
+
+    def test_are_those_of_the_reader(self, files):
+        found = outcomes(files, workers=2)
+        for index, path in enumerate(files):
+            if found[index][1] is None:
+                assert_same_frames(found[index][0], read(path))
+        assert found[2][1] == f"{files[2]}: not a video, or its headers are damaged"
+        assert found[4][1] == f"{files[4]}: no such file"
+
+    def test_come_in_chunks_of_bounded_size(self, files):
+        assert [len(chunk) for chunk in outcomes(files[:1], workers=1)[0][0]] == [CHUNK_SAMPLES, CHUNK_SAMPLES, 6]
+
+    def test_of_no_file_are_none_and_start_no_process(self):
+        assert list(decode_files([], SMALL, workers=3)) == []
+
+    def test_name_files_by_their_full_path_wherever_the_caller_is(self, files, monkeypatch):
+        monkeypatch.chdir(files[0].parent)
+        assert outcomes([Path("short.mkv")], workers=1)[0][1] is None
+
+    def test_an_error_in_the_list_of_files_reaches_the_caller(self, files):
+        def listed() -> Iterator[Path]:
+            yield files[1]
+            raise RuntimeError("the list broke")
+
+        with pytest.raises(RuntimeError, match="the list broke"):
+            list(decode_files(listed(), SMALL, workers=2))
+        assert running_workers() == []
+
+
+class TestReadFrames:
+    def test_yields_the_chunks_of_one_file(self, files):
+        assert_same_frames(list(read_frames(files[0], SMALL)), read(files[0]))
+
+    def test_raises_what_is_wrong_with_it(self, files):
+        with pytest.raises(MediaError, match=r"broken\.mp4: not a video"):
+            list(read_frames(files[2], SMALL))
+
+
+class TestProcesses:
+    def test_all_end_with_the_last_file(self, files):
+        outcomes(files, workers=3)
+        assert running_workers() == []
+
+    def test_all_end_when_the_caller_stops_early(self, files):
+        events = decode_files(files * 5, SMALL, workers=3)
+        next(events)
+        assert running_workers() != []
+        events.close()
+        assert running_workers() == []
+
+    def test_all_end_when_the_caller_fails(self, files):
+        with pytest.raises(RuntimeError, match="enough"), closing(decode_files(files, SMALL, workers=2)) as events:
+            for _ in events:
+                raise RuntimeError("enough")
+        assert running_workers() == []
+
+    def test_a_killed_worker_costs_one_file_and_the_others_are_read(self, files, replace_worker, tmp_path):
+        replace_worker(
+            "import os, signal\n"
+            "import visil.media.pyav_reader as reader, visil.media.worker as worker\n"
+            "read = reader.PyAVReader.read\n"
+            "def deadly(self, path, preprocessing):\n"
+            "    for number, chunk in enumerate(read(self, path, preprocessing)):\n"
+            "        yield chunk\n"
+            "        if path.name == 'long.mkv':\n"
+            "            os.kill(os.getpid(), signal.SIGKILL)\n"
+            "reader.PyAVReader.read = deadly\n"
+            "worker.main()\n"
+        )
+        for workers in (1, 3):
+            found = outcomes(files, workers=workers)
+            assert found[0][1] == f"{files[0]}: {CRASHED}"
+            assert [found[k][1] for k in (1, 3, 5)] == [None] * 3
+            assert shown_frames(found[5][0]) == list(range(40))
+
+    def test_a_worker_killed_from_outside_is_replaced(self, files):
+        events = decode_files([files[0], *files[3:4] * 3], SMALL, workers=1)
+        next(events)
+        (worker,) = running_workers()
+        os.kill(worker, 9)
+        rest = list(events)
+        ends = {index: event.error for index, event in rest if isinstance(event, DecodeEnd)}
+        assert [ends[k] for k in (1, 2, 3)] == [None] * 3
+        assert ends[0] in (None, f"{files[0]}: {CRASHED}")  # None if all had been sent before
+
+    def test_a_worker_that_never_starts_costs_each_file_and_ends(self, files, replace_worker):
+        replace_worker("raise SystemExit(1)")
+        found = outcomes(files[:2], workers=2)
+        assert [error for _, error in found.values()] == [f"{path}: {CRASHED}" for path in files[:2]]
+
+    def test_import_neither_torch_nor_anything_else_that_is_heavy(self, files):
+        request = json.dumps({"path": str(files[1]), "preprocessing": {"min_samples": 1}})
+        ended = subprocess.run(
+            [sys.executable, "-P", "-X", "importtime", "-m", "visil.media.worker"],
+            input=request.encode(),
+            capture_output=True,
+            check=True,
+        )
+        imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in ended.stderr.decode().splitlines()}
+        assert {"av", "numpy", "visil"} <= imported
+        assert imported.isdisjoint({"torch", "timm", "torchvision", "lance", "pyarrow", "faiss", "click", "rich"})
+
+    def test_import_nothing_from_the_folder_the_caller_is_in(self, files, tmp_path, monkeypatch):
+        for name in ("numpy", "av", "json", "visil", "struct"):
+            (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\nraise SystemExit(1)\n")
+        monkeypatch.chdir(tmp_path)
+        assert outcomes(files[1:2], workers=1)[0][1] is None
+        assert not (tmp_path / "run").exists()
+
+
+HEADER = {
+    "kind": "frames",
+    "shape": [1, 16, 16, 3],
+    "times_s": [0.0],
+    "duration_s": 1.0,
+    "warning": "",
+    "video": {
+        "coded_size_px": [64, 48],
+        "rotated_size_px": [64, 48],
+        "square_pixel_size_px": [64, 48],
+        "rotation_deg": 0,
+        "codec": "h264",
+        "start_offset_s": 0.0,
+    },
+}
+PIXELS = bytes(16 * 16 * 3)
+
+
+def message(header: object, pixels: bytes = PIXELS) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return LENGTHS.pack(len(text), len(pixels)) + text + pixels
+
+
+def frames_with(pixels: bytes = PIXELS, **changes: object) -> bytes:
+    return message({**HEADER, **changes}, pixels)
+
+
+ANSWER = frames_with() + message({"kind": "end", "error": None}, b"")
+
+
+def video_with(**changes: object) -> bytes:
+    return frames_with(video={**HEADER["video"], **changes})
+
+
+class Payload:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+class TestAWorkerThatWasTakenOver:
+    """Whatever it sends, the file fails, the next one is read, and nothing that came from it is run."""
+
+    def run(self, replace_worker: Callable[[str], None], sent: bytes) -> list[Outcome]:
+        """What becomes of `bad`, for which the worker sends this and ends, and of `good` after it."""
+        replace_worker(
+            "import json, os, sys\n"
+            "for line in sys.stdin:\n"
+            "    is_bad = json.loads(line)['path'].endswith('bad')\n"
+            f"    sys.stdout.buffer.write({sent!r} if is_bad else {ANSWER!r})\n"
+            "    sys.stdout.buffer.flush()\n"
+            "    if is_bad:\n"
+            "        os._exit(0)\n"
+        )
+        found = outcomes([Path("bad"), Path("good")], workers=1)
+        assert found[1][1] is None, "the next file"
+        return [found[0], found[1]]
+
+    def test_a_well_formed_answer_is_believed(self, replace_worker):
+        (chunk,) = self.run(replace_worker, ANSWER)[0][0]
+        assert chunk.images.shape == (1, 16, 16, 3)
+
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            b"\x80\x04garbage" * 100,
+            LENGTHS.pack(2**32 - 1, 0),
+            LENGTHS.pack(10, 2**32 - 1),
+            LENGTHS.pack(100, 0) + b"too short",
+            message(b"not json"),
+            message(b"[" * 100_000),
+            message([]),
+            message("text"),
+            message({}),
+            message({"kind": "frames"}),
+            message({"kind": "news"}),
+            frames_with(shape=[1, 16, 16]),
+            frames_with(shape=[16, 16, 3]),
+            frames_with(shape=[1, 16, 16, 4]),
+            frames_with(shape=[2, 16, 16, 3]),
+            frames_with(shape=[-1, -16, 16, 3]),
+            frames_with(shape=["1", "16", "16", "3"]),
+            frames_with(shape=[0, 16, 16, 3], pixels=b"", times_s=[]),
+            frames_with(shape=[1, 8, 8, 3], pixels=bytes(8 * 8 * 3)),
+            frames_with(shape=[33, 16, 16, 3], pixels=PIXELS * 33, times_s=[0.0] * 33),
+            frames_with(times_s=[]),
+            frames_with(times_s=[0.0, 1.0]),
+            frames_with(times_s=["soon"]),
+            frames_with(times_s=[float("nan")]),
+            frames_with(shape=[2, 16, 16, 3], pixels=PIXELS * 2, times_s=[1.0, 0.0]),
+            frames_with(duration_s=None),
+            frames_with(duration_s=float("inf")),
+            frames_with(video=None),
+            frames_with(video=[]),
+            video_with(coded_size_px=[64]),
+            video_with(coded_size_px="64x48"),
+            video_with(rotated_size_px=[2**40, 1]),
+            video_with(square_pixel_size_px=[0, 48]),
+            video_with(rotation_deg="left"),
+            video_with(start_offset_s=float("nan")),
+            frames_with() + frames_with(shape=[1, 32, 32, 3], pixels=bytes(32 * 32 * 3)),
+            frames_with() + b"\0",
+        ],
+    )
+    def test_anything_else_is_one_clear_error(self, replace_worker, sent):
+        assert self.run(replace_worker, sent)[0][1] == f"bad: {CRASHED}"
+
+    def test_a_pickle_is_never_opened(self, replace_worker, tmp_path):
+        payload = pickle.dumps(Payload(tmp_path / "run"))
+        for sent in (payload, message(payload), message({"kind": "frames"}, payload)):
+            assert self.run(replace_worker, sent)[0][1] == f"bad: {CRASHED}"
+        assert not (tmp_path / "run").exists()
+        pickle.loads(payload).close()
+        assert (tmp_path / "run").exists(), "the payload works"

@@ -1,0 +1,84 @@
+"""The package as a whole: what an import costs, what it leaves alone, what it offers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import visil
+
+
+def modules_after(statement: str) -> set[str]:
+    """Names of all modules that a fresh interpreter has loaded after a statement, run outside the checkout."""
+    program = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True, cwd="/")
+    return set(json.loads(ended.stdout.splitlines()[-1]))
+
+
+def packages(modules: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in modules}
+
+
+HEAVY = {"torch", "timm", "torchvision", "lance", "pyarrow", "av", "faiss", "einops", "safetensors"}
+
+
+class TestImports:
+    def test_the_command_line_loads_no_other_room_and_nothing_heavy(self):
+        loaded = modules_after("import visil.cli.main")
+        assert not {
+            name for name in loaded if name.startswith(("visil.s2vs", "visil.dns", "visil.library", "visil.model"))
+        }
+        assert packages(loaded).isdisjoint(HEAVY)
+
+    def test_the_package_alone_loads_nothing_heavy(self):
+        assert packages(modules_after("import visil")).isdisjoint(HEAVY)
+
+    def test_a_model_is_loaded_without_timm(self):
+        loaded = packages(modules_after("import visil\nvisil.load_model('untrained', device='cpu')"))
+        assert "torch" in loaded
+        assert loaded.isdisjoint({"timm", "torchvision", "lance", "av"})
+
+    def test_a_library_never_loads_the_training_rooms(self):
+        loaded = modules_after("import visil.library.library, visil.evaluation.metrics, visil.synth.scenes")
+        assert not {name for name in loaded if name.startswith(("visil.s2vs", "visil.dns"))}
+        assert "timm" not in packages(loaded)
+
+    def test_our_dns_and_dnspython_live_side_by_side(self):
+        loaded = modules_after("import dns.resolver\nimport visil.s2vs.losses, visil.dns\nassert dns.resolver.Resolver")
+        assert {"dns.resolver", "visil.s2vs.losses", "visil.dns"} <= loaded
+        assert "s2vs" not in packages(loaded)
+
+    def test_neither_linked_room_is_importable_as_itself(self):
+        for name in ("s2vs", "dns"):
+            program = f"import {name}, sys\nassert not any('visil' in p for p in list({name}.__path__))"
+            ended = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, cwd="/")
+            assert ended.returncode == 0 or "ModuleNotFoundError" in ended.stderr
+
+
+class TestSurface:
+    def test_every_public_name_resolves(self):
+        for name in visil.__all__:
+            assert getattr(visil, name).__module__.startswith("visil.")
+
+    def test_an_unknown_name_is_an_attribute_error(self):
+        with pytest.raises(AttributeError, match="module 'visil' has no attribute 'serach'"):
+            visil.serach  # noqa: B018
+
+    def test_every_error_is_a_visil_error(self):
+        for name in ("MediaError", "ModelError", "LibraryError", "DataError"):
+            assert issubclass(getattr(visil, name), visil.VisilError)
+
+    def test_the_version_is_that_of_the_distribution(self):
+        assert metadata.version("visil") == visil.__version__
+
+    def test_types_are_shipped(self):
+        assert (Path(visil.__file__).parent / "py.typed").is_file()
+
+    def test_the_console_command_is_ours(self):
+        (entry,) = (e for e in metadata.distribution("visil").entry_points if e.group == "console_scripts")
+        assert (entry.name, entry.value) == ("visil", "visil.cli.main:main")

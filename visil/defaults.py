@@ -1,0 +1,8 @@
+"""Defaults that the command line and the library share; imports nothing, so that help answers at once."""
+
+from __future__ import annotations
+
+DEFAULT_BUNDLE = "untrained"
+DEFAULT_RERANK = 200  # candidates that get the fine score
+DEFAULT_TOP = 20  # matches a query
+PRECISIONS = ("fp32", "bf16", "fp16")
