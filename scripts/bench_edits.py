@@ -8,7 +8,8 @@ Measured: recall@1, mAP and micro-AP, by family and pooled, of the untrained def
 of best-match voting of pHash on the same samples; and pooled micro-AP minus that of the untrained default
 with its 95 % interval (paired bootstrap over components). Equal scores count as one group.
     python scripts/bench_edits.py --model BUNDLE.safetensors --json edits.json
-Made files and libraries are kept in --work; the first run takes about SETUP minutes on 4 cores.
+Made files and libraries are kept in --work; the first run takes about 15 minutes on 4 busy cores with
+the untrained default alone (3 of them to make the files), more with larger backbones.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Measured: mAP over queries, and over groups (the mean of the groups' means), eac
 apart, against the other ND pairs. Coverage: how many queries and positives could be read; an unreadable
 query is left out, an unreadable positive counts as missed.
     python scripts/bench_real.py --videos ../shared/data/videos --model BUNDLE.safetensors --json real.json
-About SETUP minutes a bundle on 4 cores for 108 files.
+About 40 to 90 seconds on 4 cores for 108 files and the untrained default.
 """
 
 from __future__ import annotations

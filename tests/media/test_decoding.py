@@ -18,7 +18,7 @@ import pytest
 import visil.media.decoding as decoding_module
 from tests.media.made_files import SMALL, read, shown_frames, write_grey
 from tests.media.processes import running_workers
-from visil.errors import MediaError
+from visil.errors import MediaError, VisilError
 from visil.media.decoding import DecodeEnd, decode_files, read_frames
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import CHUNK_SAMPLES
@@ -174,6 +174,11 @@ class TestProcesses:
         replace_worker("raise SystemExit(1)")
         found = outcomes(files[:2], workers=2)
         assert [error for _, error in found.values()] == [f"{path}: {CRASHED}" for path in files[:2]]
+
+    def test_that_cannot_be_started_are_not_blamed_on_the_files(self, files, monkeypatch):
+        monkeypatch.setattr(decoding_module.sys, "executable", "/nowhere/python")
+        with pytest.raises(VisilError, match="no decoding worker can be started with /nowhere/python"):
+            list(decode_files(files, SMALL, workers=2))
 
     def test_import_neither_torch_nor_anything_else_that_is_heavy(self, files):
         request = json.dumps({"path": str(files[1]), "preprocessing": {"min_samples": 1}})

@@ -119,8 +119,8 @@ class TestSettings:
             ({"crop_px": 225}, "sizes must satisfy 1 <= crop <= size <= 2048 px"),
             ({"crop_px": -1}, "sizes must satisfy 1 <= crop <= size <= 2048 px"),
             ({"crop_px": 0}, "sizes must satisfy 1 <= crop <= size <= 2048 px"),
-            ({"std": (0.2, 0.0, 0.2)}, "std must be positive"),
-            ({"std": (0.2, float("nan"), 0.2)}, "std must be positive"),
+            ({"std": (0.2, 0.0, 0.2)}, "std must be at least"),
+            ({"std": (0.2, float("nan"), 0.2)}, "std must be at least"),
         ],
     )
     def test_what_cannot_work_is_refused_with_the_value(self, change, message):

@@ -155,7 +155,7 @@ class TestErrors:
         [
             ({"attention": "linear", "bits": 8}, "attention and bits exclude each other"),
             ({"attention": "softmax"}, "attention must be one of linear, .*, got 'softmax'"),
-            ({"bits": 0}, "bits must be positive, got 0"),
+            ({"bits": 0}, "bits must lie between 1 and 8192, got 0"),
             ({"comparator_padding": "zero"}, "padding must be one of replicate, zeros, got 'zero'"),
         ],
     )

@@ -22,6 +22,8 @@ from visil.library.store import BLOCK_BYTES, Store, VideoRecord
 from visil.model.model import Model
 from visil.values import EncodedVideo, Match, shown_score
 
+SCORE_DECIMALS = 5  # scores that agree in them are a tie: what is beyond depends on which videos share a block
+
 
 @dataclass(frozen=True)
 class Query:
@@ -98,7 +100,8 @@ def _choose(
     query: Query, scores: np.ndarray, count: int, candidates: Candidates, records: dict[str, VideoRecord]
 ) -> set[str]:
     """Ids of the best `count` videos and of those with equal content; ties by id."""
-    order = sorted(range(len(scores)), key=lambda i: (-scores[i], candidates.ids[i]))
+    ranks = (-scores).round(SCORE_DECIMALS)
+    order = sorted(range(len(scores)), key=lambda i: (ranks[i], candidates.ids[i]))
     ids = [candidates.ids[i] for i in order if candidates.ids[i] != query.exclude]
     identical = [id for id in ids if query.sha256 is not None and records[id].file.sha256 == query.sha256]
     return set(ids[:count]) | (set(identical) if count else set())
@@ -153,5 +156,5 @@ def _rank(
                 stages=stages,
             )
         )
-    matches.sort(key=lambda match: (not match.identical, -match.score, match.video))
+    matches.sort(key=lambda match: (not match.identical, -round(match.score, SCORE_DECIMALS), match.video))
     return SearchResult(query.name, matches[:top], len(fine))

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from visil.errors import MediaError
+from visil.errors import MediaError, VisilError
 from visil.media.preprocessing import MAX_SIDE_PX, Preprocessing
 from visil.media.reader import CHUNK_SAMPLES
 from visil.media.worker import LENGTHS
@@ -136,6 +136,8 @@ class _Worker:
                 answered = True
                 yield event
             return
+        except VisilError:  # no worker can be started: not the file's doing
+            raise
         except Exception:  # the worker died, or sent what no worker sends
             if self._stopped:
                 return
@@ -172,20 +174,7 @@ class _Worker:
             if self._stopped:
                 raise EOFError
             if self._process is None:
-                package_root = str(Path(__file__).resolve().parents[2])
-                inherited = os.environ.get("PYTHONPATH")
-                self._process = subprocess.Popen(
-                    # -P: a file called numpy.py in the folder of somebody's videos must not be imported.
-                    [sys.executable, "-P", "-m", "visil.media.worker"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    env={
-                        **os.environ,
-                        "PYTHONPATH": os.pathsep.join(filter(None, [package_root, inherited])),
-                    },
-                    start_new_session=True,  # Ctrl-C is the parent's to handle
-                )
+                self._process = _start_worker()
             return self._process
 
     def _end_process(self) -> None:
@@ -215,6 +204,23 @@ class _Worker:
         if len(block) < count:
             raise EOFError
         return block
+
+
+def _start_worker() -> subprocess.Popen[bytes]:
+    package_root = str(Path(__file__).resolve().parents[2])
+    search_path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    try:
+        return subprocess.Popen(
+            # -P: a file called numpy.py in the folder of somebody's videos must not be imported.
+            [sys.executable, "-P", "-m", "visil.media.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": search_path},
+            start_new_session=True,  # Ctrl-C is the parent's to handle
+        )
+    except OSError as error:
+        raise VisilError(f"no decoding worker can be started with {sys.executable} ({error.strerror})") from error
 
 
 def _frames(header: dict[str, Any], pixels: bytes, preprocessing: Preprocessing) -> Frames:

@@ -126,6 +126,11 @@ def load_bundle(path: Path) -> Bundle:
     bundle = Bundle(_settings(path, header), tensors)
     if bundle.hash != header.get("hash"):
         raise ModelError(f"{path}: the bundle is damaged: its content does not match its hash; get it again")
+    check, bits = tensors.get("check.region_vectors"), bundle.settings.network.bits
+    if check is None or check.ndim != 3 or len(check) != 1:
+        raise ModelError(f"{path}: it lacks the region vectors of the check picture; get the bundle again")
+    if bits is not None and bits % 8:
+        raise ModelError(f"{path}: {bits} bits are no whole number of bytes")
     for name, tensor in tensors.items():
         if name.split(".")[0] not in PARTS:
             raise ModelError(f"{path}: unknown tensor {name!r}; known parts: {', '.join(PARTS)}")

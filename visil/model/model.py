@@ -55,11 +55,6 @@ class Model:
             raise ModelError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         self.bundle = bundle
         self.settings = bundle.settings
-        check, bits = bundle.tensors.get("check.region_vectors"), bundle.settings.network.bits
-        if check is None or check.ndim != 3 or len(check) != 1:
-            raise ModelError(f"bundle {self.settings.name!r}: no region vectors of the check picture; get it again")
-        if bits is not None and bits % 8:
-            raise ModelError(f"bundle {self.settings.name!r}: {bits} bits are no whole number of bytes")
         self.device = _device(device)
         self.precision = precision
         self.whitening = _whitening(bundle)
