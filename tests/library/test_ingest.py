@@ -302,7 +302,9 @@ class TestMovesAndVanishings:
         around = clips / ".." / clips.name
         assert library.add([around], workers=1).vanished == [str(clips / "clip_0.mp4")]
 
-    def test_swapped_files_swap_their_vectors(self, library, clips):
+    @pytest.mark.parametrize("commit_videos", [1, 64])
+    def test_swapped_files_swap_their_vectors(self, library, clips, monkeypatch, commit_videos):
+        monkeypatch.setattr(ingest_module, "COMMIT_VIDEOS", commit_videos)
         library.add([clips / "clip_0.mp4", clips / "clip_1.mp4"], workers=1)
         before = contents(library)
         (clips / "clip_0.mp4").rename(clips / "hold")

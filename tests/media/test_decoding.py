@@ -227,7 +227,8 @@ def frames_with(pixels: bytes = PIXELS, **changes: object) -> bytes:
     return message({**HEADER, **changes}, pixels)
 
 
-ANSWER = frames_with() + message({"kind": "end", "error": None}, b"")
+FRAMES = frames_with()
+END = message({"kind": "end", "error": None}, b"")
 
 
 def video_with(**changes: object) -> bytes:
@@ -248,12 +249,12 @@ class TestAWorkerThatWasTakenOver:
     """Whatever it sends, the file fails, the next one is read, and nothing that came from it is run."""
 
     def run(self, replace_worker: Callable[[str], None], sent: bytes) -> list[Outcome]:
-        """What becomes of `bad`, for which the worker sends this and ends, and of `good` after it."""
+        """What becomes of `bad`, for which the worker sends this, says that all went well and ends; and of `good`."""
         replace_worker(
             "import json, os, sys\n"
             "for line in sys.stdin:\n"
             "    is_bad = json.loads(line)['path'].endswith('bad')\n"
-            f"    sys.stdout.buffer.write({sent!r} if is_bad else {ANSWER!r})\n"
+            f"    sys.stdout.buffer.write({sent + END!r} if is_bad else {FRAMES + END!r})\n"
             "    sys.stdout.buffer.flush()\n"
             "    if is_bad:\n"
             "        os._exit(0)\n"
@@ -263,7 +264,7 @@ class TestAWorkerThatWasTakenOver:
         return [found[0], found[1]]
 
     def test_a_well_formed_answer_is_believed(self, replace_worker):
-        (chunk,) = self.run(replace_worker, ANSWER)[0][0]
+        (chunk,) = self.run(replace_worker, FRAMES)[0][0]
         assert chunk.images.shape == (1, 16, 16, 3)
 
     @pytest.mark.parametrize(

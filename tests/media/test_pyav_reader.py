@@ -77,6 +77,19 @@ class TestTimes:
         assert times_of(chunks) == [0, 1, 2]
         assert chunks[0].video.start_offset_s == pytest.approx(100, abs=0.2)
 
+    def test_a_frame_that_is_not_later_than_the_one_before_is_dropped(self, tmp_path, monkeypatch):
+        stamps = iter([0, 1, 1, Fraction(1, 2), 2, 3])
+        monkeypatch.setattr(reader_module._Decoding, "_timestamp_s", lambda self, frame: Fraction(next(stamps)))
+        chunks = read(write_grey(tmp_path / "a.mkv", 6, fps=1))
+        assert (shown_frames(chunks), times_of(chunks)) == ([0, 1, 4, 5], [0, 1, 2, 3])
+
+    def test_a_frame_without_a_timestamp_follows_one_frame_later(self, tmp_path, monkeypatch):
+        stamps = iter([0, None, None, 5, None])
+        monkeypatch.setattr(reader_module._Decoding, "_timestamp_s", lambda self, frame: next(stamps))
+        chunks = read(write_grey(tmp_path / "a.mkv", 5, fps=Fraction(1, 2)))
+        assert shown_frames(chunks) == [0, 0, 1, 1, 2, 3, 3, 4, 4]  # frame 2 begins at 4 s, is over at 5 s
+        assert chunks[-1].duration_s == 9
+
     def test_a_gif_is_a_video(self, tmp_path):
         chunks = read(write_grey(tmp_path / "a.gif", 25, fps=10, codec="gif"))
         assert shown_frames(chunks) == [0, 10, 20]

@@ -89,9 +89,7 @@ class TestRoundTrip:
         fps=st.floats(0.01, 240),
         min_samples=st.integers(1, 32),
         part_samples=st.one_of(st.none(), st.integers(1, 10**5)),
-        options=st.fixed_dictionaries(
-            {}, optional={"pad_type": st.text(max_size=5), "img_size": st.integers(1, 2048)}
-        ),
+        options=st.fixed_dictionaries({}, optional={"pad_type": st.text(max_size=5), "img_size": st.integers(1, 2048)}),
         shape=st.lists(st.integers(0, 4), max_size=4),
     )
     def test_of_any_settings_and_shapes(

@@ -20,6 +20,10 @@ def command(library: Path, output_format: str | None, quiet: bool) -> int:
     Every file is read once, to compare its content with what was indexed. Files that are gone or have changed are
     listed too; `visil index` and `visil remove` deal with them.
 
+    \b
+    Example:
+      visil verify --library news
+
     Exit status: 0 all holds; 1 files are gone or have changed; 2 the library is damaged.
     """
     from visil.library.library import Library

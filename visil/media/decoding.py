@@ -117,6 +117,10 @@ def decode_files(
             thread.join()
 
 
+class _NoWorkerError(VisilError):
+    """This machine cannot start a decoding process."""
+
+
 class _Worker:
     """A decoding process that is started when first needed and again after a crash."""
 
@@ -136,7 +140,7 @@ class _Worker:
                 answered = True
                 yield event
             return
-        except VisilError:  # no worker can be started: not the file's doing
+        except _NoWorkerError:  # not the file's doing
             raise
         except Exception:  # the worker died, or sent what no worker sends
             if self._stopped:
@@ -220,7 +224,7 @@ def _start_worker() -> subprocess.Popen[bytes]:
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
     except OSError as error:
-        raise VisilError(f"no decoding worker can be started with {sys.executable} ({error.strerror})") from error
+        raise _NoWorkerError(f"no decoding worker can be started with {sys.executable} ({error.strerror})") from error
 
 
 def _frames(header: dict[str, Any], pixels: bytes, preprocessing: Preprocessing) -> Frames:
