@@ -394,6 +394,16 @@ class TestTheSameLibrary:
         }
 
 
+def test_a_folder_of_awkward_files_becomes_a_library_that_verifies(library, shared_data):
+    report = library.add([shared_data / "hard_media"], workers=3)
+    assert len(report.added) > 50
+    assert all("\n" not in reason and "crashed" not in reason for _, reason in report.failed)
+    assert list(library.verify()) == []
+    unchanged = library.add([shared_data / "hard_media"], workers=3)
+    assert (unchanged.unchanged, unchanged.added) == (len(report.added), [])
+    assert len(unchanged.failed_before) == len(report.failed)
+
+
 class Interruption(BaseException):
     """Stands for Ctrl-C."""
 
