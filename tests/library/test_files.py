@@ -1,0 +1,131 @@
+"""Which files are found below the paths that a user names, and under which names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from visil.errors import DataError
+from visil.library.files import content_hash, find_files
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    return folder
+
+
+def touch(path: Path, content: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def names(*paths: Path, pattern: str | None = None) -> list[str]:
+    return [file.name for file in find_files(paths, pattern=pattern).files]
+
+
+class TestFolders:
+    def test_are_searched_for_names_that_videos_usually_have(self, root):
+        for name in ("b.mp4", "a/c.MKV", "a/b/d.WebM", "notes.txt", "song.mp3", "no_suffix", "e.gif", "cover.jpg"):
+            touch(root / name)
+        assert names(root) == ["a/b/d.WebM", "a/c.MKV", "b.mp4", "e.gif"]
+
+    def test_hidden_files_and_folders_are_passed_over(self, root):
+        touch(root / ".hidden.mp4")
+        touch(root / ".trash/a.mp4")
+        touch(root / "b.mp4")
+        assert names(root) == ["b.mp4"]
+
+    def test_a_hidden_folder_that_is_named_itself_is_searched(self, root):
+        touch(root / ".hidden/a.mp4")
+        assert names(root / ".hidden") == ["a.mp4"]
+
+    def test_links_are_followed_and_loops_end(self, root, tmp_path):
+        touch(tmp_path / "elsewhere/a.mp4")
+        (root / "link").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere/back").symlink_to(root)
+        assert names(root) == ["link/a.mp4"]
+
+    def test_a_dangling_link_and_a_pipe_are_passed_over(self, root):
+        (root / "dangling.mp4").symlink_to(root / "nowhere.mp4")
+        os.mkfifo(root / "pipe.mp4")
+        touch(root / "a.mp4")
+        assert names(root) == ["a.mp4"]
+
+    def test_the_order_is_that_of_the_paths_whatever_the_disk_says(self, root, monkeypatch):
+        for name in ("b.mp4", "a.mp4", "c/a.mp4"):
+            touch(root / name)
+        found = find_files([root])
+        walk = os.walk
+        backwards = lambda *args, **options: (  # noqa: E731
+            (folder, folders, names[::-1]) for folder, folders, names in walk(*args, **options)
+        )
+        monkeypatch.setattr(os, "walk", backwards)
+        assert find_files([root]) == found
+
+
+class TestPaths:
+    def test_a_file_that_is_named_is_taken_whatever_it_is_called(self, root):
+        assert names(touch(root / "strange.name"), touch(root / ".hidden")) == [".hidden", "strange.name"]
+
+    def test_a_file_found_twice_counts_once_under_the_first_root(self, root):
+        path = touch(root / "a/b.mp4")
+        for paths in ([root, path, root / "a"], [root, root]):
+            (file,) = find_files(paths).files
+            assert (file.path, file.root, file.name) == (path, root, "a/b.mp4")
+
+    def test_relative_paths_and_dots_become_absolute_and_links_stay(self, root, monkeypatch):
+        touch(root / "a/b.mp4")
+        (root / "link").symlink_to(root / "a")
+        monkeypatch.chdir(root / "a")
+        (file,) = find_files([Path("../a")]).files
+        assert file.path == root / "a/b.mp4"
+        (linked,) = find_files([Path("../link")]).files
+        assert linked.path == root / "link/b.mp4"
+
+    def test_what_cannot_be_looked_at_is_named_and_the_rest_is_found(self, root):
+        touch(root / "a.mp4")
+        os.mkfifo(root / "pipe")
+        found = find_files([root / "nowhere", root, root / "pipe", "x" * 300])
+        assert [file.name for file in found.files] == ["a.mp4"]
+        assert found.unreadable == (
+            (str(root / "nowhere"), "no such file or folder"),
+            (str(root / "pipe"), "not a regular file"),
+            ("x" * 300, "no such file or folder"),
+        )
+
+
+class TestPatterns:
+    @pytest.mark.parametrize(
+        ("pattern", "expected"),
+        [
+            ("{id}/video.*", ["a", "b/c"]),
+            ("{id}.mp4", ["a/video", "other"]),
+            ("*/{id}.mp4", ["video"]),
+            ("**/{id}.*", ["video", "video"]),
+            ("a/{id}.m?4", ["video"]),
+            ("{id}", ["a/video.mp4", "b/c/video.webm", "other.mp4"]),
+            ("[a]/{id}", []),
+        ],
+    )
+    def test_name_the_part_that_is_the_id(self, root, pattern, expected):
+        for name in ("a/video.mp4", "b/c/video.webm", "other.mp4"):
+            touch(root / name)
+        assert names(root, pattern=pattern) == expected
+
+    def test_take_files_of_any_suffix(self, root):
+        touch(root / "q1/video.bin")
+        assert names(root, pattern="{id}/video.*") == ["q1"]
+
+    @pytest.mark.parametrize("pattern", ["*/video.mp4", "", "{id}/{id}", "{ID}/a"])
+    def test_without_exactly_one_id_are_an_error(self, root, pattern):
+        with pytest.raises(DataError, match=r"must hold \{id\} once, as in '\{id\}/video"):
+            find_files([root], pattern=pattern)
+
+
+def test_the_hash_is_the_sha256_of_the_whole_file(root):
+    assert content_hash(touch(root / "a", "abc")).startswith("ba7816bf8f01cfea414140de5dae2223b00361a396177a9c")
