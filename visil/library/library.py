@@ -326,7 +326,7 @@ class Library:
                 progress=progress,
             )
 
-    def remove(self, ids: Sequence[str]) -> None:
+    def remove(self, ids: str | Sequence[str]) -> None:
         """Forget videos; their files stay.
 
         Raises:
@@ -334,7 +334,7 @@ class Library:
         """
         with self._writing():
             self.refresh()
-            self._store.delete([self.record(id).id for id in ids])
+            self._store.delete([self.record(id).id for id in ([ids] if isinstance(ids, str) else ids)])
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
