@@ -1,0 +1,44 @@
+"""One decoded picture -> the input of a backbone, for every reader.
+
+    decoded pictures ─► sampling ─► [turn, resize, crop] ─► Frames
+                                    this module puts preprocessing.py behind libswscale
+
+Readers that hand out RGB arrays wrap them in a PyAV frame first: one resampler, whoever decoded.
+"""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from visil.media.preprocessing import Preprocessing, centre_crop, output_size, resize_cubic_opencv
+from visil.values import VideoInfo
+
+SWSCALE_BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+
+
+def input_picture(frame: av.VideoFrame, preprocessing: Preprocessing, video: VideoInfo) -> np.ndarray:
+    """One decoded frame, turned for display and brought to the input size, uint8 RGB [H, W, 3].
+
+    The size comes from the first frame, so that a stream that changes its size gives frames of one size. The
+    published modes do not know the sample aspect ratio.
+    """
+    by_time = preprocessing.sampling == "time"
+    width, height = output_size(*(video.square_pixel_size_px if by_time else video.rotated_size_px), preprocessing)
+    quarter_turns = round(frame.rotation / 90) % 4
+    if preprocessing.interpolation == "opencv-cubic":
+        image = np.rot90(_rgb(frame, frame.width, frame.height), quarter_turns)
+        image = resize_cubic_opencv(image, preprocessing.size_px / min(image.shape[:2]))
+    else:
+        size = (height, width) if quarter_turns % 2 else (width, height)
+        image = np.rot90(_rgb(frame, *size), quarter_turns)
+    if preprocessing.crop_px is not None:
+        image = centre_crop(image, preprocessing.crop_px)
+    return image
+
+
+def _rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+    return frame.reformat(
+        width=width, height=height, format="rgb24", interpolation=SWSCALE_BICUBIC, threads=1
+    ).to_ndarray()
