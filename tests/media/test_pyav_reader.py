@@ -179,8 +179,8 @@ class TestChunks:
     def test_a_chunk_is_there_before_the_rest_of_the_file_is_decoded(self, tmp_path, monkeypatch):
         path = write_grey(tmp_path / "a.mkv", 100, fps=1)
         decoded = []
-        picture = reader_module._picture
-        monkeypatch.setattr(reader_module, "_picture", lambda *args: decoded.append(0) or picture(*args))
+        picture = reader_module.input_picture
+        monkeypatch.setattr(reader_module, "input_picture", lambda *args: decoded.append(0) or picture(*args))
         chunks = PyAVReader().read(path, SMALL)
         next(chunks)
         assert len(decoded) <= CHUNK_SAMPLES + 1

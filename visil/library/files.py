@@ -155,4 +155,4 @@ def content_hash(path: Path) -> str:
 
 def file_facts(file: FoundFile, size_bytes: int, mtime_ns: int, sha256: str) -> FileFacts:
     """What the table keeps of a file."""
-    return FileFacts(str(file.path), size_bytes, mtime_ns, sha256)
+    return FileFacts(str(file.path), size_bytes, mtime_ns, sha256, str(file.root))

@@ -113,7 +113,7 @@ def add_files(
                     if reason := _changed(job):  # nothing is stored, so that the next run tries again
                         report.failed += [(target.file.path, reason) for target in job.targets]
                     else:
-                        commits.finish(job, *_finished(job, encoder, event.error))
+                        commits.finish(job, *_finished(encoder, event.error))
                     tell()
     finally:
         commits.flush()
@@ -141,14 +141,14 @@ def _changed(job: Job) -> str:
     return "" if unchanged else "changed while it was read; index it again"
 
 
-def _finished(job: Job, encoder: VideoEncoder | None, error: str | None) -> tuple[EncodedVideo | None, str | None]:
+def _finished(encoder: VideoEncoder | None, error: MediaError | None) -> tuple[EncodedVideo | None, MediaError | None]:
     """The encoded video, or why there is none."""
     if error is not None or encoder is None:
-        return None, (error or "no frame was decoded").removeprefix(f"{job.path}: ")
+        return None, error or MediaError("no frame was decoded", "no_frames")
     try:
         return encoder.finish(), None
     except MediaError as failure:
-        return None, str(failure)
+        return None, failure
 
 
 class _Commits:
@@ -160,15 +160,19 @@ class _Commits:
         self._waiting: list[StoredVideo] = []
         self._first_at_s = 0.0
 
-    def finish(self, job: Job, encoded: EncodedVideo | None, error: str | None) -> None:
+    def finish(self, job: Job, encoded: EncodedVideo | None, error: MediaError | None) -> None:
         """A job is done: its rows go into the next commit."""
+        reason = encoded.warning if encoded is not None else ""
+        if error is not None:
+            reason = str(error).removeprefix(f"{job.path}: ")
         for target in job.targets:
-            reason = error or (encoded.warning if encoded is not None else "")
             if not self._waiting:
                 self._first_at_s = time.monotonic()
-            self._waiting.append(StoredVideo(target.id, target.file, encoded, reason))
+            self._waiting.append(
+                StoredVideo(target.id, target.file, encoded, reason, error.reason_class if error is not None else "")
+            )
             if error is not None:
-                self._report.failed.append((target.file.path, error))
+                self._report.failed.append((target.file.path, reason))
                 continue
             (self._report.added if target.is_new else self._report.replaced).append(target.id)
             if reason:

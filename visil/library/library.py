@@ -35,7 +35,7 @@ from visil.model.catalogue import find_bundle
 from visil.model.model import Model, load_model
 from visil.values import EncodedVideo, Match
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SETTINGS, BUNDLE, TABLE, LOCK = "library.toml", "model.safetensors", "videos.lance", "writer.lock"
 QUERY_BYTES, QUERY_COUNT = 256 << 20, 32  # region vectors and number of queries that share a pass
 

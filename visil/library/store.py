@@ -28,7 +28,8 @@ BLOCK_BYTES = 64 << 20  # region vectors read at once
 OK, NO_CONTENT, FAILED = "ok", "no_content", "failed"
 
 _RECORD_COLUMNS = [
-    "id", "path", "size_bytes", "mtime_ns", "sha256", "status", "reason", "duration_s", "num_samples",
+    "id", "path", "root", "size_bytes", "mtime_ns", "sha256", "status", "reason", "reason_class", "duration_s",
+    "num_samples",
     "coded_width", "coded_height", "rotated_width", "rotated_height", "square_pixel_width", "square_pixel_height",
     "rotation_deg", "codec", "start_offset_s", "num_stretches",
 ]  # fmt: skip
@@ -36,22 +37,24 @@ _RECORD_COLUMNS = [
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file as it was when it was read."""
+    """A file as it was when it was read; `root` is the folder it was found under, to tell an unmounted drive."""
 
     path: str
     size_bytes: int
     mtime_ns: int
     sha256: str
+    root: str = ""
 
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """What is written: an encoded video, or the reason why there is none."""
+    """What is written: an encoded video, or the reason why there is none and its class (`visil.errors`)."""
 
     id: str
     file: FileFacts
     encoded: EncodedVideo | None
     reason: str = ""
+    reason_class: str = ""
 
     @property
     def status(self) -> str:
@@ -71,6 +74,7 @@ class VideoRecord:
     Attributes:
         status: `ok`, `no_content` (every frame is blank: no score) or `failed`.
         reason: why it failed, or a warning about a video that was read in part.
+        reason_class: of a failure, one of `visil.errors.REASON_CLASSES`; else empty.
     """
 
     id: str
@@ -80,6 +84,7 @@ class VideoRecord:
     duration_s: float
     num_samples: int
     video: VideoInfo | None
+    reason_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ class Store:
         rows = self._take([offset for offset, _ in layout[id]]).to_pylist()
         record = _record(rows[0])
         if record.video is None:
-            return StoredVideo(id, record.file, None, record.reason)
+            return StoredVideo(id, record.file, None, record.reason, record.reason_class)
         vectors = RegionVectors(
             np.concatenate([_vectors(row["vectors"], row) for row in rows]),
             np.array([t for row in rows for t in row["times_s"]], dtype=np.float64),
@@ -270,6 +275,7 @@ class Store:
                     {
                         "id": pa.array(touched, pa.string()),
                         "path": pa.array([files[id].path for id in touched], pa.string()),
+                        "root": pa.array([files[id].root for id in touched], pa.string()),
                         "size_bytes": pa.array([files[id].size_bytes for id in touched], pa.int64()),
                         "mtime_ns": pa.array([files[id].mtime_ns for id in touched], pa.int64()),
                     }
@@ -301,8 +307,9 @@ def _schema(dim: int) -> pa.Schema:
             pa.field("id", text, nullable=False),
             pa.field("stretch", integer, nullable=False),
             pa.field("num_stretches", integer, nullable=False),
-            ("path", text), ("size_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", text),
-            ("status", text), ("reason", text), ("duration_s", number), ("num_samples", integer),
+            ("path", text), ("root", text), ("size_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", text),
+            ("status", text), ("reason", text), ("reason_class", text),
+            ("duration_s", number), ("num_samples", integer),
             ("coded_width", integer), ("coded_height", integer),
             ("rotated_width", integer), ("rotated_height", integer),
             ("square_pixel_width", integer), ("square_pixel_height", integer),
@@ -320,11 +327,13 @@ def _rows(video: StoredVideo) -> Iterator[dict[str, Any]]:
     facts = {
         "id": video.id,
         "path": video.file.path,
+        "root": video.file.root,
         "size_bytes": video.file.size_bytes,
         "mtime_ns": video.file.mtime_ns,
         "sha256": video.file.sha256,
         "status": video.status,
         "reason": video.reason,
+        "reason_class": video.reason_class,
     }
     encoded = video.encoded
     if encoded is None:
@@ -381,9 +390,16 @@ def _record(row: dict[str, Any]) -> VideoRecord:
             row["codec"],
             row["start_offset_s"],
         )
-    file = FileFacts(row["path"], row["size_bytes"], row["mtime_ns"], row["sha256"])
+    file = FileFacts(row["path"], row["size_bytes"], row["mtime_ns"], row["sha256"], row["root"])
     return VideoRecord(
-        row["id"], file, row["status"], row["reason"], row["duration_s"] or 0.0, row["num_samples"], video
+        row["id"],
+        file,
+        row["status"],
+        row["reason"],
+        row["duration_s"] or 0.0,
+        row["num_samples"],
+        video,
+        row["reason_class"],
     )
 
 

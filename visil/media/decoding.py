@@ -35,13 +35,34 @@ MAX_PIXEL_BYTES = CHUNK_SAMPLES * MAX_SIDE_PX * MAX_SIDE_PX * 3 * 4
 
 
 @dataclass(frozen=True)
+class DecodeLimits:
+    """What a file may cost before it is given up.
+
+    Attributes:
+        stall_s: seconds without progress.
+        memory_bytes: memory of one worker.
+    """
+
+    stall_s: float = 60.0
+    memory_bytes: int = 2 << 30
+
+
+@dataclass(frozen=True)
 class DecodeEnd:
-    """The last event of a file. `error` is one line saying why it could not be read, or None."""
+    """The last event of a file. `error` says in one line why it could not be read, or is None."""
 
-    error: str | None
+    error: MediaError | None
 
 
-def read_frames(path: Path, preprocessing: Preprocessing) -> Iterator[Frames]:
+def read_frames(
+    path: Path,
+    preprocessing: Preprocessing,
+    *,
+    reader: str = "pyav",
+    limits: DecodeLimits = DecodeLimits(),
+    span_s: tuple[float, float] | None = None,
+    stills: bool = False,
+) -> Iterator[Frames]:
     """Chunks of one video, decoded in a worker process.
 
     Raises:
@@ -52,11 +73,16 @@ def read_frames(path: Path, preprocessing: Preprocessing) -> Iterator[Frames]:
             if isinstance(event, Frames):
                 yield event
             elif event.error is not None:
-                raise MediaError(event.error)
+                raise event.error
 
 
 def decode_files(
-    paths: Iterable[Path], preprocessing: Preprocessing, *, workers: int
+    paths: Iterable[Path],
+    preprocessing: Preprocessing,
+    *,
+    workers: int,
+    reader: str = "pyav",
+    limits: DecodeLimits = DecodeLimits(),
 ) -> Generator[tuple[int, Frames | DecodeEnd], None, None]:
     """Events of all files, those of different files interleaved, those of one file in order.
 
@@ -147,7 +173,7 @@ class _Worker:
                 return
             self._end_process()
             if answered or not used:
-                yield DecodeEnd(f"{path}: the decoder crashed on this file")
+                yield DecodeEnd(MediaError(f"{path}: the decoder crashed on this file", "crashed"))
                 return
         yield from self.decode(path, preprocessing)
 
@@ -161,7 +187,9 @@ class _Worker:
         while True:
             header, pixels = self._read_message(process)
             if header["kind"] == "end":
-                yield DecodeEnd(None if header["error"] is None else str(header["error"]))
+                yield DecodeEnd(
+                    None if header["error"] is None else MediaError(str(header["error"]), header["reason_class"])
+                )
                 return
             frames = _frames(header, pixels, preprocessing)
             if image_shape not in (None, frames.images.shape[1:]):

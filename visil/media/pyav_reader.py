@@ -1,15 +1,12 @@
 """Reads video files with PyAV (FFmpeg).
 
-    file ─► [decoded pictures ─► sampling ─► resize, crop ─► Frames]
-             this module puts sampling.py and preprocessing.py behind FFmpeg's decoders
-
-Only local files of the listed containers are opened: no network protocol, no playlist that pulls in other files.
+file ─► [decoded pictures ─► sampling ─► resize, crop ─► Frames]
+opening.py   this module puts sampling.py and preprocessing.py behind FFmpeg's decoders
 """
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -17,10 +14,11 @@ from typing import BinaryIO
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
 
 from visil.errors import MediaError
-from visil.media.preprocessing import Preprocessing, centre_crop, output_size, resize_cubic_opencv
+from visil.media.opening import open_video, reason_of, refuse_huge
+from visil.media.pictures import input_picture
+from visil.media.preprocessing import Preprocessing
 from visil.media.reader import CHUNK_SAMPLES
 from visil.media.sampling import (
     FALLBACK_FPS,
@@ -32,31 +30,30 @@ from visil.media.sampling import (
 )
 from visil.values import Frames, VideoInfo
 
-MAX_PICTURE_PX = 8192 * 8192  # 8K panoramas pass, decompression bombs do not
 MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video long
 MAX_SAMPLES = 200_000
-SWSCALE_BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-
-CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,gif,apng,ogg,h264,hevc,"
-    "av1,obu,ivf,mxf,gxf,wtv,dv,rm,nut,mjpeg,swf,yuv4mpegpipe,vc1,nsv,roq,bink,smk,dxa,amv,avs,cavsvideo"
-)
-# Not videos, but worth the right reason: sound and stills.
-NOT_VIDEO_CONTAINERS = (
-    "mp3,wav,flac,aac,ac3,aiff,caf,amr,ape,w64,png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe,svg_pipe,jpegxl_pipe"
-)
 
 
 class PyAVReader:
     """The default reader; see `FrameReader`."""
 
-    def read(self, path: Path, preprocessing: Preprocessing) -> Iterator[Frames]:
+    def read(
+        self,
+        path: Path,
+        preprocessing: Preprocessing,
+        *,
+        span_s: tuple[float, float] | None = None,
+        stills: bool = False,
+        alive: Callable[[], None] = lambda: None,
+    ) -> Iterator[Frames]:
         rate = Fraction(preprocessing.fps).limit_denominator(10_000)
-        with _Decoding(path) as decoding:
+        with _Decoding(path, stills=stills) as decoding:
             chunks = _chunks(decoding, preprocessing, rate)
             first = next(chunks, None)
             if first is None:
-                raise MediaError(f"{path}: too short for the `{preprocessing.sampling}` sampler: no frame is taken")
+                raise MediaError(
+                    f"{path}: too short for the `{preprocessing.sampling}` sampler: no frame is taken", "no_frames"
+                )
             if len(first) >= preprocessing.min_samples or preprocessing.sampling != "time":
                 yield first
                 yield from chunks
@@ -67,7 +64,7 @@ class PyAVReader:
                 return
             dense_rate = wanted / decoding.end_s
         # A short video: decode it once more, evenly. Its length was unknown until its last frame had been decoded.
-        with _Decoding(path) as decoding:
+        with _Decoding(path, stills=stills) as decoding:
             yield from _chunks(decoding, preprocessing, dense_rate)
 
 
@@ -81,57 +78,27 @@ def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndar
         with av.open(f"file:{source}" if isinstance(source, Path) else source, mode="r") as container:
             picture = next(container.decode(video=0))
     except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration) as error:
-        raise MediaError(f"{source}: not a picture ({_reason(error)})") from error
-    if picture.width * picture.height > MAX_PICTURE_PX:
-        raise MediaError(
-            f"{source}: {picture.width} x {picture.height} px are more than the limit of {MAX_PICTURE_PX} px"
-        )
+        raise MediaError(f"{source}: not a picture ({reason_of(error)})") from error
+    refuse_huge(source, picture.width, picture.height)
     size = (picture.width, picture.height)
-    return np.ascontiguousarray(_picture(picture, preprocessing, VideoInfo(size, size, size, 0, "still", 0.0)))[None]
+    return np.ascontiguousarray(input_picture(picture, preprocessing, VideoInfo(size, size, size, 0, "still", 0.0)))[
+        None
+    ]
 
 
 class _Decoding:
     """One pass over the shown frames of a file; counts what it has seen."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stills: bool = False) -> None:
         self.path = path
         self.num_frames = 0
         self.decoded_any = False
         self.first_s = Fraction(0)
         self.end_s = Fraction(0)
         self.warning = ""
-        if _is_special(path):
-            raise MediaError(f"{path}: not a regular file")  # a pipe or device would never end
-        try:
-            self.container = av.open(
-                f"file:{path}",
-                metadata_errors="replace",
-                container_options={
-                    "format_whitelist": f"{CONTAINERS},{NOT_VIDEO_CONTAINERS}",
-                    "protocol_whitelist": "file",
-                },
-            )
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise MediaError(f"{path}: {_open_failure(path, error)}") from error
-        streams = [s for s in self.container.streams.video if not s.disposition & s.disposition.attached_pic]
-        try:
-            if not streams:
-                kinds = {"cover picture" if s.type == "video" else s.type for s in self.container.streams}
-                raise MediaError(f"{path}: no video stream (it holds: {', '.join(sorted(kinds)) or 'nothing'})")
-            if self.container.format.name.endswith("_pipe"):
-                raise MediaError(f"{path}: a still picture, not a video")
-            self.stream = streams[0]
-            self.codec = self.stream.codec_context
-            if self.codec is None:
-                raise MediaError(f"{path}: no decoder for its video stream")
-            self._refuse_huge(self.codec.width, self.codec.height)
-            # One thread: decoding of damaged streams must not depend on timing; files are decoded in parallel.
-            self.codec.thread_count = 1
-            self.codec.options = {"max_pixels": str(MAX_PICTURE_PX)}
-            self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
-        except BaseException:
-            self.container.close()
-            raise
+        self.container, self.stream = open_video(path, stills=stills)
+        self.codec = self.stream.codec_context
+        self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
 
     def __enter__(self) -> _Decoding:
         return self
@@ -169,7 +136,7 @@ class _Decoding:
                 yield self._shown(shown, until_s=time_s)
             shown = (time_s, nominal_s, frame)
         if shown is None:
-            raise MediaError(f"{self.path}: no frame could be decoded")
+            raise MediaError(f"{self.path}: no frame could be decoded", "no_frames")
         self._refuse_endless(shown[0] + shown[1])
         yield self._shown(shown, until_s=shown[0] + shown[1])
 
@@ -195,13 +162,13 @@ class _Decoding:
                 except av.InvalidDataError:
                     continue  # a damaged packet costs its own frames, not the rest of the video
                 for picture in pictures:
-                    self._refuse_huge(picture.width, picture.height)
+                    refuse_huge(self.path, picture.width, picture.height)
                     self.decoded_any = True
                     yield picture
         except (av.FFmpegError, OSError, ValueError) as error:
             if not self.decoded_any:
-                raise MediaError(f"{self.path}: cannot be decoded ({_reason(error)})") from error
-            self.warning = f"decoding stopped early ({_reason(error)})"  # the frames before it count
+                raise MediaError(f"{self.path}: cannot be decoded ({reason_of(error)})") from error
+            self.warning = f"decoding stopped early ({reason_of(error)})"  # the frames before it count
 
     def _timestamp_s(self, frame: av.VideoFrame) -> Fraction | None:
         if frame.pts is None or frame.time_base is None:
@@ -212,12 +179,6 @@ class _Decoding:
         if frame.duration and frame.time_base:
             return frame.duration * Fraction(frame.time_base)
         return self.nominal_s
-
-    def _refuse_huge(self, width: int, height: int) -> None:
-        if width * height > MAX_PICTURE_PX:
-            raise MediaError(
-                f"{self.path}: pictures of {width} x {height} px are larger than the limit of {MAX_PICTURE_PX} px"
-            )
 
 
 def _chunks(decoding: _Decoding, preprocessing: Preprocessing, rate: Fraction) -> Iterator[Frames]:
@@ -235,7 +196,7 @@ def _chunks(decoding: _Decoding, preprocessing: Preprocessing, rate: Fraction) -
             yield _frames(decoding, images, times_s, video)
             images, times_s = [], []
         if previous is None or frame.picture is not previous.picture:
-            image = _picture(frame.picture, preprocessing, video)
+            image = input_picture(frame.picture, preprocessing, video)
         previous = frame
         images.append(image)
         times_s.append(float(time_s))
@@ -286,57 +247,3 @@ def _video_info(decoding: _Decoding, picture: av.VideoFrame) -> VideoInfo:
         codec=decoding.codec.name,
         start_offset_s=float(decoding.first_s),
     )
-
-
-def _picture(frame: av.VideoFrame, preprocessing: Preprocessing, video: VideoInfo) -> np.ndarray:
-    """One decoded frame, turned for display and brought to the input size, uint8 RGB [H, W, 3].
-
-    The size comes from the first frame, so that a stream that changes its size gives frames of one size. The
-    published modes do not know the sample aspect ratio.
-    """
-    by_time = preprocessing.sampling == "time"
-    width, height = output_size(*(video.square_pixel_size_px if by_time else video.rotated_size_px), preprocessing)
-    quarter_turns = round(frame.rotation / 90) % 4
-    if preprocessing.interpolation == "opencv-cubic":
-        image = np.rot90(_rgb(frame, frame.width, frame.height), quarter_turns)
-        image = resize_cubic_opencv(image, preprocessing.size_px / min(image.shape[:2]))
-    else:
-        size = (height, width) if quarter_turns % 2 else (width, height)
-        image = np.rot90(_rgb(frame, *size), quarter_turns)
-    if preprocessing.crop_px is not None:
-        image = centre_crop(image, preprocessing.crop_px)
-    return image
-
-
-def _rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-    return frame.reformat(
-        width=width, height=height, format="rgb24", interpolation=SWSCALE_BICUBIC, threads=1
-    ).to_ndarray()
-
-
-def _is_special(path: Path) -> bool:
-    """A pipe, a device or a socket."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return False  # opening it will tell
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def _open_failure(path: Path, error: Exception) -> str:
-    try:
-        if path.is_dir():
-            return "a folder, not a video"
-        if path.stat().st_size == 0:
-            return "the file is empty"
-    except FileNotFoundError:
-        return "no such file"
-    except (OSError, ValueError) as reason:  # not to be looked at, or no possible name
-        return f"cannot be opened ({_reason(reason)})"
-    if isinstance(error, av.InvalidDataError | av.ArgumentError):  # the latter: a format that is not on our list
-        return "not a video, or its headers are damaged"
-    return f"cannot be opened ({_reason(error)})"
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -15,10 +15,24 @@ CHUNK_SAMPLES = 32  # 4.8 MB of 224 x 224 pictures
 class FrameReader(Protocol):
     """Reads one file as a stream of chunks, so that a ten-hour video never sits in memory."""
 
-    def read(self, path: Path, preprocessing: Preprocessing) -> Iterator[Frames]:
+    def read(
+        self,
+        path: Path,
+        preprocessing: Preprocessing,
+        *,
+        span_s: tuple[float, float] | None = None,
+        stills: bool = False,
+        alive: Callable[[], None] = lambda: None,
+    ) -> Iterator[Frames]:
         """Yield the samples of a video in chunks of at most CHUNK_SAMPLES.
 
-        Chunk boundaries depend on the file and the preprocessing alone. The last chunk carries the duration.
+        Chunk boundaries depend on the arguments and the file alone. The last chunk carries the duration.
+
+        Args:
+            span_s: (start, end) of the part to read, seconds since the first shown frame: sample k is the frame shown
+                at start + k/fps. None: all of it.
+            stills: a still picture is a video of one frame, instead of an error.
+            alive: called whenever something of the file was read or decoded, so that a watcher sees progress.
 
         Raises:
             MediaError: the file is not a readable video; frames before the error have been yielded.

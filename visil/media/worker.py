@@ -36,9 +36,10 @@ def main() -> None:
                 for frames in reader.read(Path(request["path"]), Preprocessing(**request["preprocessing"])):
                     write_message(answers, {"kind": "frames", **_header(frames)}, frames.images)
             except MediaError as error:
-                write_message(answers, {"kind": "end", "error": str(error)})
+                write_message(answers, {"kind": "end", "error": str(error), "reason_class": error.reason_class})
             except Exception as error:  # one odd file must not end the worker; its class tells what to look for
-                write_message(answers, {"kind": "end", "error": f"{request['path']}: {type(error).__name__}: {error}"})
+                reason = f"{request['path']}: {type(error).__name__}: {error}"
+                write_message(answers, {"kind": "end", "error": reason, "reason_class": "undecodable"})
             else:
                 write_message(answers, {"kind": "end", "error": None})
 

@@ -1,0 +1,115 @@
+"""Opens a stranger's file, or says why it is not a readable video.
+
+    [file ─► container, video stream] ─► decoded pictures ─► sampling ─► resize, crop ─► Frames
+    this module
+
+Only local files of the listed containers are opened: no network protocol, no playlist that pulls in other files.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from visil.errors import MediaError
+
+MAX_PICTURE_PX = 8192 * 8192  # 8K panoramas pass, decompression bombs do not
+
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,gif,apng,ogg,h264,hevc,"
+    "av1,obu,ivf,mxf,gxf,wtv,dv,rm,nut,mjpeg,swf,yuv4mpegpipe,vc1,nsv,roq,bink,smk,dxa,amv,avs,cavsvideo"
+)
+# Not videos, but worth the right reason: sound and stills.
+NOT_VIDEO_CONTAINERS = (
+    "mp3,wav,flac,aac,ac3,aiff,caf,amr,ape,w64,png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe,svg_pipe,jpegxl_pipe"
+)
+
+
+def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, VideoStream]:
+    """The container and the stream to decode, which is the first that is no cover picture; the caller closes it.
+
+    Args:
+        stills: a still picture is a video of one frame.
+
+    Raises:
+        MediaError: not a readable video.
+    """
+    if _is_special(path):
+        raise MediaError(f"{path}: not a regular file", "unreadable")  # a pipe or device would never end
+    try:
+        container = av.open(
+            f"file:{path}",
+            metadata_errors="replace",
+            container_options={
+                "format_whitelist": f"{CONTAINERS},{NOT_VIDEO_CONTAINERS}",
+                "protocol_whitelist": "file",
+            },
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path}: {_open_failure(path, error)}", "not_media") from error
+    try:
+        return container, _video_stream(path, container, stills=stills)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _video_stream(path: Path, container: InputContainer, *, stills: bool) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+    if not streams:
+        kinds = {"cover picture" if s.type == "video" else s.type for s in container.streams}
+        holds = ", ".join(sorted(kinds)) or "nothing"
+        raise MediaError(f"{path}: no video stream (it holds: {holds})", "no_video_stream")
+    if container.format.name.endswith("_pipe") and not stills:
+        raise MediaError(f"{path}: a still picture, not a video", "not_a_video")
+    stream = streams[0]
+    codec = stream.codec_context
+    if codec is None:
+        raise MediaError(f"{path}: no decoder for its video stream", "undecodable")
+    refuse_huge(path, codec.width, codec.height)
+    # One thread: decoding of damaged streams must not depend on timing; files are decoded in parallel.
+    codec.thread_count = 1
+    codec.options = {"max_pixels": str(MAX_PICTURE_PX)}
+    return stream
+
+
+def refuse_huge(path: Path | BinaryIO, width: int, height: int) -> None:
+    """Raises MediaError for pictures beyond MAX_PICTURE_PX."""
+    if width * height > MAX_PICTURE_PX:
+        raise MediaError(
+            f"{path}: pictures of {width} x {height} px are larger than the limit of {MAX_PICTURE_PX} px", "too_large"
+        )
+
+
+def _is_special(path: Path) -> bool:
+    """A pipe, a device or a socket."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False  # opening it will tell
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _open_failure(path: Path, error: Exception) -> str:
+    try:
+        if path.is_dir():
+            return "a folder, not a video"
+        if path.stat().st_size == 0:
+            return "the file is empty"
+    except FileNotFoundError:
+        return "no such file"
+    except (OSError, ValueError) as reason:  # not to be looked at, or no possible name
+        return f"cannot be opened ({reason_of(reason)})"
+    if isinstance(error, av.InvalidDataError | av.ArgumentError):  # the latter: a format that is not on our list
+        return "not a video, or its headers are damaged"
+    return f"cannot be opened ({reason_of(error)})"
+
+
+def reason_of(error: Exception) -> str:
+    """The words of an error, without its number and file."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
