@@ -8,14 +8,36 @@ Readers that hand out RGB arrays wrap them in a PyAV frame first: one resampler,
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import av
 import numpy as np
 from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
 
 from visil.media.preprocessing import Preprocessing, centre_crop, output_size, resize_cubic_opencv
 from visil.values import VideoInfo
 
 SWSCALE_BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+
+
+def video_info(stream: VideoStream, picture: av.VideoFrame, start_s: Fraction) -> VideoInfo:
+    """Facts about a video: its stream, its first shown frame, and when the file's own clock shows that, seconds."""
+    coded = (picture.width, picture.height)
+    turned = picture.rotation % 180 != 0
+    rotated = coded[::-1] if turned else coded
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    wide = Fraction(coded[0]) * aspect if aspect >= 1 else Fraction(coded[0])
+    high = Fraction(coded[1]) if aspect >= 1 else coded[1] / aspect
+    square = (max(1, round(wide)), max(1, round(high)))
+    return VideoInfo(
+        coded_size_px=coded,
+        rotated_size_px=rotated,
+        square_pixel_size_px=square[::-1] if turned else square,
+        rotation_deg=picture.rotation % 360,
+        codec=stream.codec_context.name,
+        start_offset_s=float(start_s),
+    )
 
 
 def input_picture(frame: av.VideoFrame, preprocessing: Preprocessing, video: VideoInfo) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from visil.errors import MediaError
 from visil.media.opening import open_video, reason_of, refuse_huge
-from visil.media.pictures import input_picture
+from visil.media.pictures import input_picture, video_info
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import CHUNK_SAMPLES
 from visil.media.sampling import (
@@ -191,7 +191,7 @@ def _chunks(decoding: _Decoding, preprocessing: Preprocessing, rate: Fraction) -
         if num_samples >= MAX_SAMPLES:
             raise MediaError(f"{decoding.path}: its timestamps span more than {MAX_SAMPLES} samples; re-encode it")
         if video is None:
-            video = _video_info(decoding, frame.picture)
+            video = video_info(decoding.stream, frame.picture, decoding.first_s)
         if len(images) == CHUNK_SAMPLES:  # yielded late, so that the last chunk knows the end of the video
             yield _frames(decoding, images, times_s, video)
             images, times_s = [], []
@@ -229,21 +229,3 @@ def _samples(
         yield from sample_as_ffmpeg(chain([first], frames), rate, decoding.start_on_file_axis_s)
     else:
         yield from sample_by_time(decoding.frames(), rate)
-
-
-def _video_info(decoding: _Decoding, picture: av.VideoFrame) -> VideoInfo:
-    coded = (picture.width, picture.height)
-    turned = picture.rotation % 180 != 0
-    rotated = coded[::-1] if turned else coded
-    aspect = Fraction(decoding.stream.sample_aspect_ratio or 1)
-    wide = Fraction(coded[0]) * aspect if aspect >= 1 else Fraction(coded[0])
-    high = Fraction(coded[1]) if aspect >= 1 else coded[1] / aspect
-    square = (max(1, round(wide)), max(1, round(high)))
-    return VideoInfo(
-        coded_size_px=coded,
-        rotated_size_px=rotated,
-        square_pixel_size_px=square[::-1] if turned else square,
-        rotation_deg=picture.rotation % 360,
-        codec=decoding.codec.name,
-        start_offset_s=float(decoding.first_s),
-    )
