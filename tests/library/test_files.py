@@ -106,7 +106,7 @@ class TestPatterns:
             ("{id}/video.*", ["a", "b/c"]),
             ("{id}.mp4", ["a/video", "other"]),
             ("*/{id}.mp4", ["video"]),
-            ("**/{id}.*", ["video", "video"]),
+            ("**/{id}.*", ["video", "video", "other"]),
             ("a/{id}.m?4", ["video"]),
             ("{id}", ["a/video.mp4", "b/c/video.webm", "other.mp4"]),
             ("[a]/{id}", []),

@@ -35,10 +35,10 @@ def encoded_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     decode_files = ingest_module.decode_files
 
-    def spy(paths, preprocessing, *, workers):
+    def spy(paths, *arguments, **options):
         listed = list(paths)
         names.extend(path.name for path in listed)
-        return decode_files(listed, preprocessing, workers=workers)
+        return decode_files(listed, *arguments, **options)
 
     monkeypatch.setattr(ingest_module, "decode_files", spy)
     return names
@@ -216,8 +216,8 @@ class TestFailures:
     def test_a_video_that_breaks_off_counts_as_far_as_it_goes_and_says_so(self, library, clips, monkeypatch):
         decode_files = ingest_module.decode_files
 
-        def with_warning(paths, preprocessing, *, workers):
-            for index, event in decode_files(paths, preprocessing, workers=workers):
+        def with_warning(*arguments, **options):
+            for index, event in decode_files(*arguments, **options):
                 yield (
                     index,
                     event
@@ -239,8 +239,8 @@ class TestFilesThatChangeWhileTheyAreRead:
     def during_decoding(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
         decode_files = ingest_module.decode_files
 
-        def disturbed(paths, preprocessing, *, workers):
-            for index, event in decode_files(paths, preprocessing, workers=workers):
+        def disturbed(*arguments, **options):
+            for index, event in decode_files(*arguments, **options):
                 if isinstance(event, DecodeEnd):
                     action()
                 yield index, event

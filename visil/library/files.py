@@ -30,13 +30,15 @@ class FoundFile:
 
     Attributes:
         path: absolute, links kept as they are.
-        root: the folder it was found under.
+        root: the folder it was found under, or that it lies in.
         name: what becomes its id: the path below the root, or what `{id}` matched.
+        is_given: it was named itself, not found in a folder.
     """
 
     path: Path
     root: Path
     name: str
+    is_given: bool = False
 
     def stat(self) -> tuple[int, int]:
         """Size in bytes and modification time in nanoseconds, now."""
@@ -52,18 +54,30 @@ class Found:
     unreadable: tuple[tuple[str, str], ...]
 
 
-def find_files(paths: Sequence[str | Path], *, pattern: str | None = None) -> Found:
+def find_files(
+    paths: Sequence[str | Path],
+    *,
+    pattern: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> Found:
     """Look for videos.
+
+    Patterns are for what lies below a folder; a file that is given is taken. `*` and `?` match within one name, `**`
+    across folders (`**/` also none).
 
     Args:
         paths: files (taken as they are) and folders (searched for VIDEO_SUFFIXES; hidden names are passed over).
-        pattern: with folders, the path below the folder, `{id}` standing for the id: `{id}/video.*`. `*` matches
-            within one name, `**` across folders.
+        pattern: the path of a video below its folder, `{id}` standing for its id: `{id}/video.*`.
+        include: only what one of these matches, or lies in a folder that one matches: `news/2024-*`, `*.mov`. A
+            pattern without a slash is for names at any depth, one with a slash for paths below the folder; upper and
+            lower case are alike, as in suffixes.
+        exclude: not what one of these matches, and nothing in such a folder, whatever is included.
 
     Raises:
-        DataError: the pattern has no `{id}`.
+        DataError: the pattern has no `{id}`, or one to include or exclude is empty or an absolute path.
     """
-    matcher = _pattern_matcher(pattern) if pattern is not None else None
+    selection = _Selection(pattern, include, exclude)
     found: dict[Path, FoundFile] = {}
     unreadable: list[tuple[str, str]] = []
 
@@ -75,13 +89,12 @@ def find_files(paths: Sequence[str | Path], *, pattern: str | None = None) -> Fo
         if not is_there(path):
             unreadable.append((str(given), "no such file or folder"))
         elif path.is_dir():
-            for below in _walk(path, skip):
-                relative = PurePosixPath(below.relative_to(path).as_posix())
-                name = _name(relative, below, matcher)
+            for below, relative in _walk(path, selection, skip):
+                name = selection.name(relative)
                 if name is not None:
                     found.setdefault(below, FoundFile(below, path, name))
         elif path.is_file():
-            found.setdefault(path, FoundFile(path, path.parent, path.name))
+            found.setdefault(path, FoundFile(path, path.parent, path.name, is_given=True))
         else:
             unreadable.append((str(given), "not a regular file"))
     return Found(tuple(found[path] for path in sorted(found)), tuple(unreadable))
@@ -95,35 +108,64 @@ def is_there(path: str | Path) -> bool:
         return False
 
 
-def _name(relative: PurePosixPath, path: Path, matcher: re.Pattern[str] | None) -> str | None:
-    if matcher is None:
-        return str(relative) if path.suffix.lower() in VIDEO_SUFFIXES else None
-    match = matcher.fullmatch(str(relative))
-    return match["id"] if match else None
+class _Selection:
+    """Which files below a folder are taken, and under which names; see `find_files`."""
+
+    def __init__(self, pattern: str | None, include: Sequence[str], exclude: Sequence[str]) -> None:
+        self._pattern = None if pattern is None else _pattern_matcher(pattern)
+        self._include = [_glob_matcher(glob) for glob in include]
+        self._exclude = [_glob_matcher(glob) for glob in exclude]
+
+    def excludes(self, relative: str) -> bool:
+        """Whether the file or folder at this path below its root is left out."""
+        return any(matcher.fullmatch(relative) for matcher in self._exclude)
+
+    def name(self, relative: str) -> str | None:
+        """The name of the file at this path below its root, None if it is not taken."""
+        if self.excludes(relative) or (self._include and not any(m.fullmatch(relative) for m in self._include)):
+            return None
+        if self._pattern is None:
+            return relative if PurePosixPath(relative).suffix.lower() in VIDEO_SUFFIXES else None
+        match = self._pattern.fullmatch(relative)
+        return match["id"] if match else None
 
 
-def _walk(folder: Path, skip: Callable[[OSError], None]) -> Iterator[Path]:
-    """Files below a folder; links to folders are followed, each folder is entered once."""
+def _walk(root: Path, selection: _Selection, skip: Callable[[OSError], None]) -> Iterator[tuple[Path, str]]:
+    """Files below a folder and their paths below it; links to folders are followed, each folder is entered once."""
     entered: set[tuple[int, int]] = set()
-    for directory, folders, names in os.walk(folder, onerror=skip, followlinks=True):
+    for directory, folders, names in os.walk(root, onerror=skip, followlinks=True):
+        below = "" if Path(directory) == root else f"{Path(directory).relative_to(root).as_posix()}/"
         status = Path(directory).stat()
         if (status.st_dev, status.st_ino) in entered:
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and not selection.excludes(below + n))
         for name in sorted(names):
             path = Path(directory, name)
             if not name.startswith(".") and path.is_file():
-                yield path
+                yield path, below + name
 
 
 def _pattern_matcher(pattern: str) -> re.Pattern[str]:
     if pattern.count("{id}") != 1:
         raise DataError(f"pattern {pattern!r} must hold {{id}} once, as in '{{id}}/video.*'")
-    tokens = {"{id}": "(?P<id>.+)", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\{id\}|\*\*|\*|\?)", re.sub(r"\*{3,}", "**", pattern))
-    return re.compile("".join(tokens.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
+    return re.compile("(?P<id>.+)".join(map(_glob_expression, pattern.split("{id}"))), re.DOTALL)
+
+
+def _glob_matcher(glob: str) -> re.Pattern[str]:
+    """Of paths that match, and of all below them."""
+    if not glob.strip("/") or glob.startswith("/"):
+        raise DataError(f"pattern {glob!r} must be a name, or a path below the folders that are searched: 'old/*.avi'")
+    anywhere = "" if "/" in glob.rstrip("/") else "(?:.*/)?"
+    return re.compile(f"{anywhere}{_glob_expression(glob.rstrip('/'))}(?:/.*)?", re.DOTALL | re.IGNORECASE)
+
+
+def _glob_expression(glob: str) -> str:
+    """The regular expression of a pattern."""
+    tokens = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"((?<![^/])\*\*/|\*\*|\*|\?)", re.sub(r"\*{3,}", "**", glob))
+    return "".join(tokens.get(piece, re.escape(piece)) for piece in pieces)
 
 
 def new_id(file: FoundFile, taken: set[str] | dict[str, object]) -> str:

@@ -20,7 +20,8 @@ from visil.errors import MediaError
 from visil.library.files import content_hash, find_files
 from visil.library.planning import Job, Plan, plan
 from visil.library.store import Store, StoredVideo
-from visil.media.decoding import decode_files
+from visil.media.decoding import DecodeLimits, decode_files
+from visil.media.preprocessing import Preprocessing
 from visil.model.model import Model, VideoEncoder
 from visil.values import EncodedVideo, Frames
 
@@ -64,15 +65,20 @@ class Progress:
 def add_files(
     store: Store,
     model: Model,
+    preprocessing: Preprocessing,
     paths: Sequence[str | Path],
     *,
     pattern: str | None,
+    include: Sequence[str],
+    exclude: Sequence[str],
     workers: int,
     retry_failed: bool,
+    reader: str,
+    limits: DecodeLimits,
     progress: Callable[[Progress], None] | None,
 ) -> IngestReport:
     """See `Library.add`; the caller holds the writer lock."""
-    found = find_files(paths, pattern=pattern)
+    found = find_files(paths, pattern=pattern, include=include, exclude=exclude)
     todo = plan(
         found.files,
         store.records(),
@@ -82,26 +88,53 @@ def add_files(
     )
     report = _report(todo, found.unreadable)
     store.update_files(todo.new_files)
-    commits = _Commits(store, report)
-    before = Store(store.uri, model.dim)  # copies read what was stored before this call, whatever is replaced meanwhile
-    total = sum(len(job.targets) for job in todo.jobs)
-    num_unreadable = len(report.failed)
+    total = sum(len(job.targets) for job in todo.jobs) + len(report.failed)
 
     def tell() -> None:
         if progress is not None:
             done = len(report.added) + len(report.replaced) + len(report.failed)
-            progress(Progress(done, total + num_unreadable, report.num_samples, len(report.failed)))
+            progress(Progress(done, total, report.num_samples, len(report.failed)))
 
     tell()
+    encode_jobs(
+        store, model, preprocessing, todo.jobs, workers=workers, reader=reader, limits=limits, report=report, tell=tell
+    )
+    return report
+
+
+def encode_jobs(
+    store: Store,
+    model: Model,
+    preprocessing: Preprocessing,
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    reader: str,
+    limits: DecodeLimits,
+    report: IngestReport,
+    tell: Callable[[], None],
+) -> None:
+    """Decode, encode and store the files of `jobs`, or copy what is stored; the caller holds the writer lock.
+
+    Whatever ends it, what was finished is committed. A file that fails becomes a failure row, one that changed while
+    it was read leaves its rows as they are.
+
+    Args:
+        preprocessing: how the files are sampled; its pictures are those of the model's bundle.
+        report: gets what happens to every file.
+        tell: called after every job.
+    """
+    commits = _Commits(store, report)
+    before = Store(store.uri, model.dim)  # copies read what was stored before this call, whatever is replaced meanwhile
     try:
-        for job in todo.jobs:
+        for job in jobs:
             if job.copy_of is not None:
                 commits.finish(job, before.read(job.copy_of).encoded, None)
                 tell()
-        to_encode = [job for job in todo.jobs if job.copy_of is None]
+        to_encode = [job for job in jobs if job.copy_of is None]
         encoders: dict[int, VideoEncoder] = {}
         with closing(
-            decode_files((j.path for j in to_encode), model.settings.preprocessing, workers=workers)
+            decode_files((j.path for j in to_encode), preprocessing, workers=workers, reader=reader, limits=limits)
         ) as events:
             for index, event in events:
                 if isinstance(event, Frames):
@@ -117,7 +150,6 @@ def add_files(
                     tell()
     finally:
         commits.flush()
-    return report
 
 
 def _report(todo: Plan, unreadable: Sequence[tuple[str, str]]) -> IngestReport:

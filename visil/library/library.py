@@ -30,6 +30,7 @@ from visil.library.queries import expand_query
 from visil.library.search import Query, SearchResult, rerank_count, search
 from visil.library.store import Store, VideoRecord, create_table, holds_videos
 from visil.library.verify import Finding, check_library
+from visil.media.decoding import DecodeLimits
 from visil.model.bundle import load_bundle
 from visil.model.catalogue import find_bundle
 from visil.model.model import Model, load_model
@@ -297,21 +298,28 @@ class Library:
         paths: str | Path | Sequence[str | Path],
         *,
         pattern: str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
         workers: int | None = None,
         retry_failed: bool = False,
+        reader: str = "pyav",
+        limits: DecodeLimits = DecodeLimits(),
         progress: Callable[[Progress], None] | None = None,
     ) -> IngestReport:
         """Index files and folders; what is there and unchanged is skipped.
 
         Args:
             pattern: for folders, where the videos lie and what their ids are: `{id}/video.*`.
+            include, exclude: for folders, what to take and what to leave out; see `visil.library.files.find_files`.
             workers: decoding processes; default: one a core. The content does not depend on it.
             retry_failed: try files again that failed before.
+            reader: what decodes; see `visil.media.readers`.
+            limits: what one file may cost.
             progress: called after every video.
 
         Raises:
             LibraryError: another process is writing.
-            DataError: the pattern or the number of workers is not valid. Files that fail are in the report.
+            DataError: a pattern or the number of workers is not valid. Files that fail are in the report.
         """
         if workers is not None and workers < 1:
             raise DataError(f"workers must be at least 1, got {workers}")
@@ -319,10 +327,15 @@ class Library:
             return add_files(
                 self._store,
                 self.model,
+                self.model.settings.preprocessing,
                 [paths] if isinstance(paths, str | Path) else paths,
                 pattern=pattern,
+                include=include,
+                exclude=exclude,
                 workers=workers or os.cpu_count() or 1,
                 retry_failed=retry_failed,
+                reader=reader,
+                limits=limits,
                 progress=progress,
             )
 
