@@ -1,0 +1,211 @@
+"""The contract of every reader: on regular files all return the same frames, and awkward ones are PyAV's alone.
+
+A reader whose package is not installed is skipped by name, once a test.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import visil.media.readers as readers_module
+from tests.media.made_files import SMALL, grey_frames, shown_frames, times_of, write_frames, write_grey
+from visil.errors import MediaError, VisilError
+from visil.media.preprocessing import PRESETS, Preprocessing
+from visil.media.reader import CHUNK_SAMPLES, FrameReader
+from visil.media.readers import READERS, check_reader, open_reader
+from visil.synth.scenes import distinct_scenes, scene_pictures
+from visil.values import Frames
+
+EXTRAS = [name for name in READERS if name != "pyav"]
+MAX_PIXEL_DIFFERENCE = 3.0  # grey levels, mean over a picture: decoders interpolate colour in different ways
+
+# Of shared/data/hard_media, with what is special about them.
+REGULAR_FILES = {
+    "mp4_content.avi": "constant rate, H.264, a name that lies",
+    "fps_120.mp4": "constant rate, 120 frames a second",
+    "mjpeg.avi": "Motion JPEG",
+    "vfr_uneven.mp4": "variable rate, H.264",
+    "vfr_random.webm": "variable rate, VP8",
+    "rotate_90_clockwise.mp4": "turned",
+    "rotate_90_counterclockwise.mp4": "turned the other way",
+    "rotate_180.mp4": "upside down",
+    "percent%20d%03d.webm": "VP9, a name like a pattern",
+    "sar_4_3.mp4": "pixels that are not square",
+    "cover_art_before_video.mp4": "a cover picture comes first",
+    "single_frame.mp4": "one frame",
+    "日本語 видео é.mp4": "HEVC",
+}
+TORCHCODEC_FILES = {
+    "hdr10_pq_hevc10.mp4": "10 bit, HEVC",
+    "prores.mov": "10 bit, ProRes",
+    "fragmented.mp4": "starts at 0.08 s",
+    "edit_list_cut.mp4": "an edit list hides frames",
+    "av1.mp4": "AV1",
+}
+REGULAR_VIDEOS = ("bbb_opening__mp4_30.mp4", "toy_table_crystal__webm.webm", "sign_a_help.mkv")  # of shared/data/videos
+
+
+@pytest.fixture(params=EXTRAS)
+def extra(request: pytest.FixtureRequest) -> str:
+    """The name of each optional reader that is installed."""
+    return _installed(request.param)
+
+
+@pytest.fixture(params=READERS)
+def reader(request: pytest.FixtureRequest) -> FrameReader:
+    """Each reader that is installed."""
+    return open_reader(_installed(request.param))
+
+
+def _installed(name: str) -> str:
+    if name in EXTRAS and importlib.util.find_spec(name) is None:
+        pytest.skip(f'the {name} reader is not installed: pip install "visil[{name}]"')
+    return name
+
+
+def read_all(name: str, path: Path, preprocessing: Preprocessing = SMALL) -> list[Frames]:
+    """All chunks of a file, decoded in this process."""
+    return list(open_reader(name).read(path, preprocessing))
+
+
+def assert_same_frames(found: list[Frames], expected: list[Frames]) -> None:
+    """Equal chunks, times and facts; pictures that look the same."""
+    assert [len(chunk) for chunk in found] == [len(chunk) for chunk in expected]
+    assert times_of(found) == times_of(expected)
+    assert found[-1].duration_s == expected[-1].duration_s
+    assert {chunk.video for chunk in found} == {chunk.video for chunk in expected}
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.images.shape == theirs.images.shape
+        difference = np.abs(ours.images.astype(int) - theirs.images).mean(axis=(1, 2, 3))
+        assert difference.max() < MAX_PIXEL_DIFFERENCE
+
+
+@pytest.fixture(scope="module")
+def made_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Videos of a made scene, 96 x 64: the kinds that every reader must read."""
+    folder = tmp_path_factory.mktemp("readers")
+    scene = distinct_scenes(np.random.default_rng(0), 1)[0]
+    pictures = list(scene_pictures(scene, duration_s=4, fps=8, size_px=(96, 64)))
+    uneven = [Fraction(k * k, 200) for k in range(len(pictures))]
+    write_frames(folder / "constant.mp4", pictures, fps=8, codec="libx264")
+    write_frames(folder / "variable.mp4", pictures, uneven, fps=8, codec="libx264")
+    write_frames(folder / "turned.mp4", pictures, fps=8, codec="libx264", rotation_deg=90)
+    write_frames(folder / "vp9.webm", pictures, fps=8, codec="libvpx-vp9")
+    late = [3 + Fraction(k, 8) for k in range(len(pictures))]
+    write_frames(folder / "late.mkv", pictures, late, fps=8, codec="libx264", sound_from_s=0)
+    write_frames(folder / "ten_bit.mp4", pictures, fps=8, codec="libx264", pixel_format="yuv420p10le")
+    return folder
+
+
+class TestSameFrames:
+    """On regular files an extra returns what PyAV returns."""
+
+    @pytest.mark.parametrize("file", ["constant.mp4", "variable.mp4", "turned.mp4", "vp9.webm", "late.mkv"])
+    def test_of_made_videos(self, extra, made_videos, file):
+        assert_same_frames(read_all(extra, made_videos / file), read_all("pyav", made_videos / file))
+
+    def test_of_ten_bits_with_torchcodec(self, made_videos):
+        found = read_all(_installed("torchcodec"), made_videos / "ten_bit.mp4")
+        assert_same_frames(found, read_all("pyav", made_videos / "ten_bit.mp4"))
+
+    @pytest.mark.parametrize("file", REGULAR_FILES)
+    def test_of_awkward_but_regular_files(self, extra, shared_data, file):
+        path = shared_data / "hard_media" / file
+        whole = PRESETS["whole-frame"]
+        assert_same_frames(read_all(extra, path, whole), read_all("pyav", path, whole))
+
+    @pytest.mark.parametrize("file", TORCHCODEC_FILES)
+    def test_of_files_that_decord_is_too_old_for_with_torchcodec(self, shared_data, file):
+        path = shared_data / "hard_media" / file
+        found = read_all(_installed("torchcodec"), path, PRESETS["whole-frame"])
+        assert_same_frames(found, read_all("pyav", path, PRESETS["whole-frame"]))
+
+    @pytest.mark.parametrize("file", REGULAR_VIDEOS)
+    def test_of_real_videos(self, extra, shared_data, file):
+        path = shared_data / "videos" / file
+        assert_same_frames(
+            read_all(extra, path, PRESETS["whole-frame"]), read_all("pyav", path, PRESETS["whole-frame"])
+        )
+
+    @pytest.mark.parametrize("preset", PRESETS)
+    def test_for_every_preset(self, extra, made_videos, preset):
+        path = made_videos / "turned.mp4"
+        assert_same_frames(read_all(extra, path, PRESETS[preset]), read_all("pyav", path, PRESETS[preset]))
+
+
+class TestContract:
+    """What `FrameReader` promises, on frames whose picture says which one it is."""
+
+    def test_a_sample_is_the_frame_shown_at_its_second(self, reader, tmp_path):
+        chunks = list(reader.read(write_grey(tmp_path / "a.mp4", 38, fps=10, codec="libx264"), SMALL))
+        assert shown_frames(chunks) == [0, 10, 20, 30]
+        assert times_of(chunks) == [0, 1, 2, 3]
+        assert chunks[-1].duration_s == pytest.approx(3.8)
+
+    def test_a_long_video_comes_in_chunks(self, reader, tmp_path):
+        path = write_grey(tmp_path / "a.mp4", CHUNK_SAMPLES + 3, fps=1, codec="libx264")
+        chunks = list(reader.read(path, SMALL))
+        assert [len(chunk) for chunk in chunks] == [CHUNK_SAMPLES, 3]
+        assert shown_frames(chunks) == list(range(CHUNK_SAMPLES + 3))
+
+    def test_a_short_video_is_sampled_more_densely(self, reader, tmp_path):
+        path = write_grey(tmp_path / "a.mp4", 20, fps=10, codec="libx264")
+        chunks = list(reader.read(path, Preprocessing(size_px=16, min_samples=5)))
+        assert shown_frames(chunks) == [0, 4, 8, 12, 16]
+
+    def test_progress_is_told(self, reader, tmp_path):
+        told: list[None] = []
+        path = write_grey(tmp_path / "a.mp4", 20, fps=10, codec="libx264")
+        list(reader.read(path, SMALL, alive=lambda: told.append(None)))
+        assert told
+
+    @pytest.mark.parametrize(
+        ("content", "reason_class"), [(b"", "empty_file"), (b"no video at all, only words\n" * 99, "not_media")]
+    )
+    def test_what_is_no_video_is_refused_with_its_reason(self, reader, tmp_path, content, reason_class):
+        path = tmp_path / "a.mp4"
+        path.write_bytes(content)
+        with pytest.raises(MediaError, match=r"a\.mp4: ") as refused:
+            list(reader.read(path, SMALL))
+        assert refused.value.reason_class == reason_class
+
+
+class TestAwkwardFiles:
+    """They are PyAV's alone: an extra says so instead of returning other frames."""
+
+    @pytest.mark.parametrize(
+        ("file", "reason"),
+        [
+            ("animated.gif", "it opens MP4, MOV, Matroska, WebM and AVI only"),
+            ("late_first_timestamp.ts", "it opens MP4, MOV, Matroska, WebM and AVI only"),
+            ("two_video_streams.mkv", "several video streams"),
+            ("negative_first_timestamp.mkv", "a frame without a timestamp"),
+            ("truncated_faststart.mp4", "damaged"),
+            ("displaymatrix.mp4", "damaged"),
+            ("empty_edit_5s.mp4", "its first frame is hidden or damaged"),
+            ("corrupted.mp4", "it cannot decode frame"),
+        ],
+    )
+    def test_are_refused_and_pyav_named(self, extra, shared_data, file, reason):
+        with pytest.raises(MediaError, match=rf"not for the {extra} reader \({reason}.*; the pyav reader reads it"):
+            read_all(extra, shared_data / "hard_media" / file, PRESETS["whole-frame"])
+
+    @pytest.mark.parametrize(
+        ("file", "reason"),
+        [
+            ("edit_list_cut.mp4", "it counts 137 frames, the file has 77"),
+            ("frag_overlap.mp4", "it counts 108 frames, the file has 96"),
+            ("av1.mp4", "it cannot open it"),
+            ("px_2x2.mp4", r"it gives frame 0 the shape \(2, 2, 48\)"),
+        ],
+    )
+    def test_decord_would_get_wrong_are_refused(self, shared_data, file, reason):
+        with pytest.raises(MediaError, match=reason):
+            read_all(_installed("decord"), shared_data / "hard_media" / file)
