@@ -51,7 +51,7 @@ def outcomes(paths: list[Path], *, workers: int, preprocessing: Preprocessing = 
     for index, event in decode_files(paths, preprocessing, workers=workers):
         chunks, ends = found[index]
         assert not ends, "an event after the end of its file"
-        ends.append(event.error) if isinstance(event, DecodeEnd) else chunks.append(event)
+        ends.append(event.error and str(event.error)) if isinstance(event, DecodeEnd) else chunks.append(event)
     assert all(len(ends) == 1 for _, ends in found.values()), "every file ends once"
     return {k: (chunks, ends[0]) for k, (chunks, ends) in found.items()}
 
@@ -146,8 +146,8 @@ class TestProcesses:
             "import os, signal\n"
             "import visil.media.pyav_reader as reader, visil.media.worker as worker\n"
             "read = reader.PyAVReader.read\n"
-            "def deadly(self, path, preprocessing):\n"
-            "    for number, chunk in enumerate(read(self, path, preprocessing)):\n"
+            "def deadly(self, path, preprocessing, **options):\n"
+            "    for number, chunk in enumerate(read(self, path, preprocessing, **options)):\n"
             "        yield chunk\n"
             "        if path.name == 'long.mkv':\n"
             "            os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -166,7 +166,7 @@ class TestProcesses:
         (worker,) = running_workers()
         os.kill(worker, 9)
         rest = list(events)
-        ends = {index: event.error for index, event in rest if isinstance(event, DecodeEnd)}
+        ends = {index: event.error and str(event.error) for index, event in rest if isinstance(event, DecodeEnd)}
         assert [ends[k] for k in (1, 2, 3)] == [None] * 3
         assert ends[0] in (None, f"{files[0]}: {CRASHED}")  # None if all had been sent before
 

@@ -9,6 +9,7 @@ Only local files of the listed containers are opened: no network protocol, no pl
 from __future__ import annotations
 
 import stat
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -84,6 +85,18 @@ def refuse_huge(path: Path | BinaryIO, width: int, height: int) -> None:
         raise MediaError(
             f"{path}: pictures of {width} x {height} px are larger than the limit of {MAX_PICTURE_PX} px", "too_large"
         )
+
+
+def header_duration_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Length of the video in seconds as the headers tell it: the stream's own, else the container's."""
+    if stream.duration and stream.time_base:
+        return stream.duration * Fraction(stream.time_base)
+    return Fraction(container.duration, av.time_base) if container.duration else None
+
+
+def out_of_memory(path: Path) -> MediaError:
+    """The memory limit of the worker was reached."""
+    return MediaError(f"{path}: needs more memory than a decoding worker may use", "too_large")
 
 
 def _is_special(path: Path) -> bool:

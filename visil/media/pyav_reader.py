@@ -16,7 +16,8 @@ import av
 import numpy as np
 
 from visil.errors import MediaError
-from visil.media.opening import open_video, reason_of, refuse_huge
+from visil.media.completeness import Completeness
+from visil.media.opening import header_duration_s, open_video, out_of_memory, reason_of, refuse_huge
 from visil.media.pictures import input_picture, video_info
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import CHUNK_SAMPLES
@@ -92,11 +93,11 @@ class _Decoding:
     def __init__(self, path: Path, *, stills: bool = False) -> None:
         self.path = path
         self.num_frames = 0
-        self.decoded_any = False
+        self.warning = ""
         self.first_s = Fraction(0)
         self.end_s = Fraction(0)
-        self.warning = ""
         self.container, self.stream = open_video(path, stills=stills)
+        self.completeness = Completeness(header_duration_s(self.container, self.stream))
         self.codec = self.stream.codec_context
         self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
 
@@ -135,10 +136,12 @@ class _Decoding:
                 self._refuse_endless(time_s)
                 yield self._shown(shown, until_s=time_s)
             shown = (time_s, nominal_s, frame)
-        if shown is None:
-            raise MediaError(f"{self.path}: no frame could be decoded", "no_frames")
+        self.completeness.check(self.path)
+        assert shown is not None
         self._refuse_endless(shown[0] + shown[1])
-        yield self._shown(shown, until_s=shown[0] + shown[1])
+        last = self._shown(shown, until_s=shown[0] + shown[1])
+        self.warning = self.completeness.warning(self.end_s)
+        yield last
 
     def _refuse_endless(self, until_s: Fraction) -> None:
         if until_s - self.first_s > MAX_SPAN_S:
@@ -155,20 +158,25 @@ class _Decoding:
         return ShownFrame(time_s - self.first_s, until_s - time_s, picture)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
+        complete = self.completeness
         try:
             for packet in self.container.demux(self.stream):
+                complete.num_packets += packet.size > 0 and not packet.is_discard
                 try:
                     pictures = packet.decode()
                 except av.InvalidDataError:
+                    complete.refused()
                     continue  # a damaged packet costs its own frames, not the rest of the video
                 for picture in pictures:
                     refuse_huge(self.path, picture.width, picture.height)
-                    self.decoded_any = True
+                    complete.decoded()
                     yield picture
+        except MemoryError as error:
+            raise out_of_memory(self.path) from error
         except (av.FFmpegError, OSError, ValueError) as error:
-            if not self.decoded_any:
+            if complete.num_frames == 0:
                 raise MediaError(f"{self.path}: cannot be decoded ({reason_of(error)})") from error
-            self.warning = f"decoding stopped early ({reason_of(error)})"  # the frames before it count
+            complete.stopped = f"decoding stopped early ({reason_of(error)})"  # the frames before it count
 
     def _timestamp_s(self, frame: av.VideoFrame) -> Fraction | None:
         if frame.pts is None or frame.time_base is None:
