@@ -11,12 +11,14 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 import visil.media.readers as readers_module
 from tests.media.made_files import SMALL, grey_frames, shown_frames, times_of, write_frames, write_grey
 from visil.errors import MediaError, VisilError
+from visil.media.by_number import ByNumberReader, NumberedPictures
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.reader import CHUNK_SAMPLES, FrameReader
 from visil.media.readers import READERS, check_reader, open_reader
@@ -209,3 +211,114 @@ class TestAwkwardFiles:
     def test_decord_would_get_wrong_are_refused(self, shared_data, file, reason):
         with pytest.raises(MediaError, match=reason):
             read_all(_installed("decord"), shared_data / "hard_media" / file)
+
+
+class StubReader(ByNumberReader):
+    """Fetches frames by number with PyAV, bends what it says as a test asks, and remembers what it opened."""
+
+    name = "stub"
+    failures = (ArithmeticError,)
+
+    def __init__(self, *, extra_frames: int = 0, late_s: float = 0.0, crop_px: int = 0, fails: bool = False) -> None:
+        self.extra_frames, self.late_s, self.crop_px, self.fails = extra_frames, late_s, crop_px, fails
+        self.opened: list[Path] = []
+
+    def open_pictures(self, path: Path, stream_index: int) -> NumberedPictures:
+        self.opened.append(path)
+        return _StubPictures(self, path)
+
+
+class _StubPictures:
+    def __init__(self, reader: StubReader, path: Path) -> None:
+        self._reader = reader
+        with av.open(str(path)) as container:
+            self._frames = list(container.decode(video=0))
+
+    def __len__(self) -> int:
+        return len(self._frames) + self._reader.extra_frames
+
+    def fetch(self, number: int) -> tuple[float, np.ndarray]:
+        if self._reader.fails:
+            raise ZeroDivisionError
+        frame = self._frames[number]
+        pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+        return frame.time - self._frames[0].time + self._reader.late_s, pixels[self._reader.crop_px :]
+
+
+class TestByNumber:
+    """The half of an extra that is ours, with a decoder that is always there."""
+
+    @pytest.mark.parametrize("preset", PRESETS)
+    @pytest.mark.parametrize("file", ["constant.mp4", "variable.mp4", "turned.mp4", "vp9.webm", "late.mkv"])
+    def test_gives_the_frames_of_pyav(self, made_videos, file, preset):
+        path = made_videos / file
+        found = list(StubReader().read(path, PRESETS[preset]))
+        assert_same_frames(found, read_all("pyav", path, PRESETS[preset]))
+
+    @pytest.mark.parametrize(
+        ("lie", "reason"),
+        [
+            ({"extra_frames": 1}, "it counts 33 frames, the file has 32"),
+            ({"late_s": 0.125}, r"it gives frame 0 the time 0\.125 s, not 0"),
+            ({"crop_px": 2}, r"it gives frame 0 the shape \(62, 96, 3\)"),
+            ({"fails": True}, "it cannot decode frame 0"),
+        ],
+    )
+    def test_a_decoder_that_contradicts_the_packets_is_not_believed(self, made_videos, lie, reason):
+        with pytest.raises(MediaError, match=rf"constant\.mp4: not for the stub reader \({reason}\); the pyav reader"):
+            list(StubReader(**lie).read(made_videos / "constant.mp4", SMALL))
+
+    @pytest.mark.parametrize("second_half", [b"", b"\x00\x00\x01\xba"])
+    def test_a_playlist_never_reaches_the_decoder(self, made_videos, tmp_path, second_half):
+        video = made_videos / "constant.mp4"
+        path = tmp_path / "a.mp4"
+        path.write_bytes(f"#EXTM3U\n#EXTINF:4,\n{video}\n#EXT-X-ENDLIST\n".encode() + second_half + video.read_bytes())
+        reader = StubReader()
+        with pytest.raises(MediaError, match=r"a\.mp4: "):
+            list(reader.read(path, SMALL))
+        assert not reader.opened
+
+    def test_a_stream_that_could_hold_a_playlist_for_another_ffmpeg_never_reaches_the_decoder(self, tmp_path):
+        path = write_grey(tmp_path / "a.ts", 20, fps=10, codec="libx264")
+        assert read_all("pyav", path)
+        reader = StubReader()
+        with pytest.raises(MediaError, match="it opens MP4, MOV, Matroska, WebM and AVI only"):
+            list(reader.read(path, SMALL))
+        assert not reader.opened
+
+    def test_a_still_picture_is_for_pyav(self, tmp_path):
+        path = write_frames(tmp_path / "a.jpg", grey_frames(1), codec="mjpeg", container="image2")
+        with pytest.raises(MediaError, match="the pyav reader reads it"):
+            list(StubReader().read(path, SMALL, stills=True))
+
+
+class TestReaderNames:
+    def test_pyav_is_always_there_and_loads_nothing_else(self):
+        program = (
+            "import sys; from visil.media.readers import open_reader; open_reader('pyav')\n"
+            "print({'torch', 'torchvision', 'decord', 'torchcodec'} & set(sys.modules))"
+        )
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert ended.stdout == "set()\n"
+
+    @pytest.mark.parametrize("ask", [check_reader, open_reader])
+    def test_an_unknown_one_is_refused_with_those_there_are(self, ask):
+        with pytest.raises(VisilError, match="no reader 'opencv'; there are: pyav, decord, torchcodec"):
+            ask("opencv")
+
+    @pytest.mark.parametrize("ask", [check_reader, open_reader])
+    @pytest.mark.parametrize("name", EXTRAS)
+    def test_one_that_is_not_installed_names_its_extra(self, monkeypatch, ask, name):
+        monkeypatch.setattr(readers_module, "find_spec", lambda package: None)
+        with pytest.raises(VisilError, match=rf'the {name} reader is not installed: pip install "visil\[{name}\]"'):
+            ask(name)
+
+    @pytest.mark.parametrize(
+        ("name", "remedy"), [("decord", "use the pyav reader"), ("torchcodec", "apt-get install ffmpeg")]
+    )
+    def test_one_that_does_not_load_says_what_to_do(self, monkeypatch, name, remedy):
+        monkeypatch.setattr(readers_module, "find_spec", lambda package: object())
+        for module in (name, f"{name}.decoders"):
+            monkeypatch.setitem(sys.modules, module, None)  # importing it raises ImportError
+        with pytest.raises(VisilError, match=rf"{name} does not load.*{remedy}"):
+            open_reader(name)
