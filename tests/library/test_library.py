@@ -95,10 +95,16 @@ class TestOpen:
         with pytest.raises(LibraryError, match="no library here; `visil index FOLDER --library"):
             Library.open(tmp_path)
 
-    def test_another_format_version_is_refused(self, library):
+    def test_a_format_of_the_future_is_refused(self, library):
+        (library.path / SETTINGS).write_text('format_version = 3\nnothing = "that we know"\n')
+        with pytest.raises(LibraryError, match="library format 3, this visil reads 2; update one"):
+            Library.open(library.path)
+
+    def test_a_format_of_the_past_says_what_brings_it_up_to_date(self, library):
         path = library.path / SETTINGS
-        path.write_text(path.read_text().replace("format_version = 1", "format_version = 2"))
-        with pytest.raises(LibraryError, match="library format 2, this visil reads format 1; update one"):
+        path.write_text(path.read_text().replace("format_version = 2", "format_version = 1"))
+        remedy = rf"`visil verify --repair --library {library.path}` brings it up to date"
+        with pytest.raises(LibraryError, match=rf"library format 1, this visil reads 2; {remedy}"):
             Library.open(library.path)
 
     @pytest.mark.parametrize(
@@ -107,14 +113,17 @@ class TestOpen:
             b"",
             b"format_version = ",
             b"\xff\xfe\x00",
-            b"format_version = 1",
-            b'format_version = 1\nbundle = "x"',
-            b"format_version = 1\n[bundle]\nname = 'x'",
+            b"format_version = 2",
+            b'format_version = 2\nbundle = "x"',
+            b"format_version = 2\n[bundle]\nname = 'x'",
+            b"format_version = 2\nfiles = 3\n[bundle]\nname = 'x'\nhash = 'x'\n[sampling]\nmode = 'time'",
+            b"format_version = 2\n[bundle]\nname = 'x'\nhash = 'x'\n[files]\ntable = '../x'\n[sampling]\nmode = 'time'",
+            b"format_version = 2\n[bundle]\nname = 'x'\nhash = 3\n[sampling]\nmode = 'time'",
         ],
     )
     def test_damaged_settings_are_a_clear_error(self, library, content):
         (library.path / SETTINGS).write_bytes(content)
-        with pytest.raises(LibraryError, match=r"library\.toml: cannot be read"):
+        with pytest.raises(LibraryError, match=r"library\.toml: cannot be read .*; restore it, or choose a new folder"):
             Library.open(library.path)
 
     def test_a_missing_or_damaged_bundle_is_a_clear_error(self, library):

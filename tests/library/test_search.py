@@ -256,7 +256,7 @@ class TestQueries:
     def searched(self, library, clips, monkeypatch):
         """The names of the queries that a search comes down to; nothing is decoded."""
         fill_at_random(library, 3)
-        monkeypatch.setattr(library.model, "encode", lambda path: encoded(library.model, 2, seed=0), raising=False)
+        monkeypatch.setattr(library.model, "encode", lambda path, **options: encoded(library.model, 2, seed=0))
         monkeypatch.chdir(clips)
 
         def names(*queries: str | Path) -> list[str]:

@@ -1,6 +1,6 @@
 """A library: a folder that holds encoded videos and answers queries.
 
-library.toml       format version, bundle, sampling; written last: a folder without it is no library
+library.toml       format version, bundle, files, sampling; written last: a folder without it is no library
 model.safetensors  a copy of the bundle: the library opens without anything else
 videos.lance       the table
 
@@ -10,13 +10,13 @@ Library.search(query)   query ─► candidates ─► fine score ─► matches
 
 from __future__ import annotations
 
-import json
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import filelock
 import numpy as np
@@ -26,18 +26,20 @@ from visil.errors import DataError, LibraryError, ModelError, VisilError
 from visil.library.candidates import Candidates
 from visil.library.files import content_hash, is_there
 from visil.library.ingest import IngestReport, Progress, add_files
-from visil.library.queries import expand_query
+from visil.library.queries import expand_query, video_query
 from visil.library.search import Query, SearchResult, rerank_count, search
-from visil.library.store import Store, VideoRecord, create_table, holds_videos
+from visil.library.settings import BUNDLE, LOCK, SETTINGS, TABLE, LibrarySettings, read_settings, write_settings
+from visil.library.store import Store, VersionGoneError, VideoRecord, create_table, holds_videos, reason_of
 from visil.library.verify import Finding, check_library
 from visil.media.decoding import DecodeLimits
-from visil.model.bundle import load_bundle
+from visil.media.preprocessing import Preprocessing
+from visil.model.bundle import Bundle, load_bundle
 from visil.model.catalogue import find_bundle
 from visil.model.model import Model, load_model
 from visil.values import EncodedVideo, Match
 
-FORMAT_VERSION = 2
-SETTINGS, BUNDLE, TABLE, LOCK = "library.toml", "model.safetensors", "videos.lance", "writer.lock"
+Value = TypeVar("Value")
+
 QUERY_BYTES, QUERY_COUNT = 256 << 20, 32  # region vectors and number of queries that share a pass
 
 
@@ -51,22 +53,29 @@ class Library:
         model: the model of its bundle.
     """
 
-    def __init__(self, path: Path, model: Model) -> None:
+    def __init__(self, path: Path, settings: LibrarySettings, model: Model) -> None:
         self.path = Path(os.path.abspath(path))  # the caller may change its folder later
         self.model = model
-        self._store = Store(self.path / TABLE, model.dim)
+        self._settings = settings
+        self._store = Store(self.path / settings.table_file, model.dim)
         self._cached_version = self._store.version
 
     # --- opening -------------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: str | Path, model: Model) -> Library:
+    def create(cls, path: str | Path, model: Model, *, sampling: str | None = None) -> Library:
         """Make an empty library for the vectors of this model.
+
+        Args:
+            sampling: how its files are sampled (see `Preprocessing`); None: as the bundle says.
 
         Raises:
             LibraryError: the folder holds a library, or anything else, or cannot be written.
+            DataError: no such sampling.
         """
         path = _text_path(path)
+        preprocessing = _sampled(model, sampling)
+        settings = LibrarySettings(model.settings.name, model.bundle.hash, preprocessing.sampling)
         already_there = LibraryError(f"{path}: there is a library already; open it, or choose another folder")
         try:
             if (path / SETTINGS).exists():
@@ -82,12 +91,10 @@ class Library:
                     raise LibraryError(f"{path}: holds videos, but no {SETTINGS}; restore it, or choose another folder")
                 model.bundle.save(path / BUNDLE)
                 create_table(path / TABLE, model.dim)
-                partial = path / f".{SETTINGS}.partial"
-                partial.write_text(_settings_text(model), encoding="utf-8")
-                partial.replace(path / SETTINGS)
+                write_settings(path, settings)
         except OSError as error:
-            raise LibraryError(f"{path}: a library cannot be made here ({error.strerror or error})") from error
-        return cls(path, model)
+            raise LibraryError(f"{path}: a library cannot be made here ({reason_of(error)})") from error
+        return cls(path, settings, model)
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "auto", precision: str = "fp32") -> Library:
@@ -97,34 +104,48 @@ class Library:
             LibraryError: no library, one of another format, or a damaged one.
         """
         path = _text_path(path)
-        settings = _read_settings(path)
-        try:
-            bundle = load_bundle(path / BUNDLE)
-        except ModelError as error:
-            raise LibraryError(f"library {path}: its bundle is unusable: {error}") from error
-        if bundle.hash != settings["bundle"]["hash"]:
-            raise LibraryError(f"library {path}: {BUNDLE} is not the bundle its videos were encoded with")
-        return cls(path, Model(bundle, device=device, precision=precision))
+        settings = read_settings(path)
+        while True:
+            try:
+                return cls(path, settings, Model(_own_bundle(path, settings), device=device, precision=precision))
+            except LibraryError:
+                opened, settings = settings, read_settings(path)
+                if settings == opened:  # else it was moved to another bundle in between, and its old files are gone
+                    raise
 
     @classmethod
     def open_or_create(
-        cls, path: str | Path, bundle: str | Path | None = None, *, device: str = "auto", precision: str = "fp32"
+        cls,
+        path: str | Path,
+        bundle: str | Path | None = None,
+        *,
+        sampling: str | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
     ) -> Library:
         """The library at `path`, made if there is none.
 
         Args:
             bundle: name or file; None: that of the library, or the default for a new one.
+            sampling: how its files are sampled; None: as those of the library, or as the bundle says for a new one.
 
         Raises:
-            LibraryError: see `open` and `create`; also a library made with another bundle than the one asked for.
+            LibraryError: see `open` and `create`; also a library made with another bundle or sampling than asked for.
         """
         if not (Path(path) / SETTINGS).exists():
-            return cls.create(path, load_model(bundle or DEFAULT_BUNDLE, device=device, precision=precision))
+            model = load_model(bundle or DEFAULT_BUNDLE, device=device, precision=precision)
+            return cls.create(path, model, sampling=sampling)
         library = cls.open(path, device=device, precision=precision)
-        if bundle is not None and load_bundle(find_bundle(bundle)).hash != library.model.bundle.hash:
+        own = library._settings
+        if bundle is not None and load_bundle(find_bundle(bundle)).hash != own.bundle_hash:
             raise LibraryError(
-                f"library {path}: made with bundle {library.model.settings.name!r}, not with {bundle}; "
-                "go on with its own, or choose another folder"
+                f"library {path}: made with bundle {own.bundle_name!r}, not with {bundle}; go on with its own, move it "
+                f"with `visil index --reindex --model {bundle}`, or choose another folder"
+            )
+        if sampling is not None and sampling != own.sampling:
+            raise LibraryError(
+                f"library {path}: its files are sampled by {own.sampling!r}, not by {sampling!r}; go on with its own, "
+                f"move it with `visil index --reindex --sampling {sampling}`, or choose another folder"
             )
         return library
 
@@ -138,8 +159,19 @@ class Library:
         """Version of the table that this object reads."""
         return self._store.version
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the files of this library are sampled and resized; queries go by the bundle alone."""
+        return _sampled(self.model, self._settings.sampling)
+
     def refresh(self) -> None:
-        """Read the newest version from now on."""
+        """Read the newest version from now on.
+
+        Raises:
+            LibraryError: the library was moved to another bundle since it was opened.
+        """
+        if read_settings(self.path) != self._settings:
+            raise LibraryError(f"library {self.path}: was moved to another bundle meanwhile; open it again")
         self._store.refresh()
         if self.version != self._cached_version:  # the store may have moved before: it follows its own writes
             self._cached_version = self.version
@@ -148,7 +180,7 @@ class Library:
 
     def list(self) -> Sequence[VideoRecord]:
         """All videos, by id, those that failed included."""
-        return tuple(self._records.values())
+        return tuple(self._reading(lambda: self._records).values())
 
     def record(self, id: str) -> VideoRecord:
         """What is known about a video.
@@ -156,14 +188,15 @@ class Library:
         Raises:
             LibraryError: no such video.
         """
-        if id not in self._records:
+        records = self._reading(lambda: self._records)
+        if id not in records:
             raise LibraryError(f"no video {id!r} in the library; `visil list` names them")
-        return self._records[id]
+        return records[id]
 
     @property
     def num_searchable(self) -> int:
         """Videos that have a score."""
-        return len(self._candidates.ids)
+        return len(self._reading(lambda: self._candidates).ids)
 
     def encoded(self, id: str) -> EncodedVideo:
         """A stored video.
@@ -171,7 +204,7 @@ class Library:
         Raises:
             LibraryError: no such video, or one that failed.
         """
-        stored = self._store.read(self.record(id).id)
+        stored = self._reading(lambda: self._store.read(self.record(id).id))
         if stored.encoded is None:
             raise LibraryError(f"video {id!r} could not be read when it was indexed: {stored.reason}")
         return stored.encoded
@@ -179,7 +212,15 @@ class Library:
     def verify(self, *, progress: Callable[[int, int], None] | None = None) -> Sequence[Finding]:
         """Check everything the library promises; an empty list means that all holds."""
         self.refresh()
-        return check_library(self._store, self.model, self._records, progress=progress)
+        return self._reading(lambda: check_library(self._store, self.model, self._records, progress=progress))
+
+    def _reading(self, read: Callable[[], Value]) -> Value:
+        """What `read` gives; from the newest version if `compact` has taken away the one it began with."""
+        try:
+            return read()
+        except VersionGoneError:
+            self.refresh()
+            return read()
 
     @cached_property
     def _records(self) -> dict[str, VideoRecord]:
@@ -197,7 +238,8 @@ class Library:
         """The videos that match one query, best first.
 
         Args:
-            query: a video file, `id:ID` of a video of the library, or an encoded video.
+            query: a video file, a part of one (`clip.mp4@1:20-1:40`), a still picture, `id:ID` of a video of the
+                library, or an encoded video.
             rerank: how many candidates get the fine score: a number, a share such as `5%`, `all`; 0: coarse only.
                 Raised to `top`.
             top: matches to return at most.
@@ -222,8 +264,8 @@ class Library:
         """Results of several queries in their order; queries share passes over the data.
 
         Args:
-            queries: video files, folders, lists (`@list.txt`) or `id:ID`. An existing path wins over any other
-                reading.
+            queries: video files, parts of them (`clip.mp4@1:20-1:40`), still pictures, folders, lists (`@list.txt`)
+                or `id:ID`. An existing path wins over any other reading.
 
         A query that cannot be read gives a result with its error; the others go on.
 
@@ -257,10 +299,11 @@ class Library:
     def _query(self, name: str) -> Query:
         if name.startswith("id:") and not is_there(name):
             id = name.removeprefix("id:")
-            query = Query(name, self.encoded(id), self.record(id).file.sha256, exclude=id)
-        else:
-            query = Query(name, self.model.encode(name), content_hash(Path(name)))
-        return self._scorable(query)
+            return self._scorable(Query(name, self.encoded(id), self.record(id).file.sha256, exclude=id))
+        source = video_query(name)
+        encoded = self.model.encode(source.path, span_s=source.span_s, stills=True)
+        sha256 = content_hash(source.path) if source.span_s is None else None  # a part is never identical to a video
+        return self._scorable(Query(name, encoded, sha256))
 
     def _scorable(self, query: Query) -> Query:
         vectors = query.encoded.region_vectors.vectors
@@ -289,7 +332,9 @@ class Library:
             yield next(found) if isinstance(item, Query) else item
 
     def _search(self, queries: Sequence[Query], rerank: int | str, top: int) -> Sequence[SearchResult]:
-        return search(self._store, self._candidates, self._records, self.model, queries, rerank=rerank, top=top)
+        return self._reading(
+            lambda: search(self._store, self._candidates, self._records, self.model, queries, rerank=rerank, top=top)
+        )
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -327,7 +372,7 @@ class Library:
             return add_files(
                 self._store,
                 self.model,
-                self.model.settings.preprocessing,
+                self.preprocessing,
                 [paths] if isinstance(paths, str | Path) else paths,
                 pattern=pattern,
                 include=include,
@@ -353,13 +398,13 @@ class Library:
     def _writing(self) -> Iterator[None]:
         try:
             with _writer_lock(self.path):
-                self._store.refresh()
+                self.refresh()
                 try:
                     yield
                 finally:
                     self.refresh()
         except OSError as error:
-            raise LibraryError(f"library {self.path}: cannot be written ({error.strerror or error})") from error
+            raise LibraryError(f"library {self.path}: cannot be written ({reason_of(error)})") from error
 
 
 def _text_path(path: str | Path) -> Path:
@@ -387,29 +432,27 @@ def _left_by_an_interrupted_create(name: str) -> bool:
     )
 
 
-def _settings_text(model: Model) -> str:
-    """TOML of the library."""
+def _sampled(model: Model, sampling: str | None) -> Preprocessing:
+    """The preprocessing of a bundle with the sampling of a library."""
     preprocessing = model.settings.preprocessing
-    return (
-        f"format_version = {FORMAT_VERSION}\n\n"
-        f"[bundle]\nname = {_toml_text(model.settings.name)}\nhash = {_toml_text(model.bundle.hash)}\n\n"
-        f"[sampling]\nmode = {_toml_text(preprocessing.sampling)}\nfps = {float(preprocessing.fps)}\n"
-        f"min_samples = {preprocessing.min_samples}\n"
-    )
-
-
-def _toml_text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _read_settings(path: Path) -> dict[str, dict[str, str]]:
     try:
-        settings = tomllib.loads((path / SETTINGS).read_text(encoding="utf-8"))
-        version, _ = settings["format_version"], settings["bundle"]["hash"]
-    except FileNotFoundError:
-        raise LibraryError(f"{path}: no library here; `visil index FOLDER --library {path}` makes one") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise LibraryError(f"{path / SETTINGS}: cannot be read ({error})") from error
-    if version != FORMAT_VERSION:
-        raise LibraryError(f"{path}: library format {version}, this visil reads format {FORMAT_VERSION}; update one")
-    return settings
+        return preprocessing if sampling is None else replace(preprocessing, sampling=sampling)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _own_bundle(path: Path, settings: LibrarySettings) -> Bundle:
+    """The bundle in the folder of a library, which must be the one its videos were encoded with."""
+    remedy = (
+        f"`visil verify --repair --library {path} --model BUNDLE` restores it from another copy of "
+        f"{settings.bundle_name!r} ({settings.bundle_hash[:12]})"
+    )
+    try:
+        bundle = load_bundle(path / settings.bundle_file)
+    except ModelError as error:
+        raise LibraryError(f"library {path}: its bundle is unusable: {error}; {remedy}") from error
+    if bundle.hash != settings.bundle_hash:
+        raise LibraryError(
+            f"library {path}: {settings.bundle_file} is not the bundle its videos were encoded with; {remedy}"
+        )
+    return bundle

@@ -1,18 +1,68 @@
-"""What a user may search for: files, folders, lists and ids, spelled out one by one."""
+"""What a user may search for: files, parts of files, folders, lists and ids, spelled out one by one."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from visil.errors import DataError
 from visil.library.files import find_files, is_there
 
+_TIME = r"(?:(?:\d+|\d+:[0-5]?\d):[0-5]?\d|\d+)(?:\.\d+)?"  # h:mm:ss, m:ss or seconds, each with a fraction or without
+_RANGE = re.compile(rf"({_TIME})?-({_TIME})?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class VideoQuery:
+    """A video or still picture to search for.
+
+    Attributes:
+        span_s: (start, end) of the part that is meant, seconds since the first shown frame; the end may be infinite.
+            None: all of it.
+    """
+
+    path: Path
+    span_s: tuple[float, float] | None = None
+
+
+def video_query(name: str) -> VideoQuery:
+    """A file, or a part of one: `clip.mp4@1:20-1:40`, `clip.mp4@80-` (to the end), `clip.mp4@-1:40` (from the start).
+
+    An existing path wins over any other reading. Whether the file is there is not looked at.
+
+    Raises:
+        DataError: the file is there, and what follows is no range.
+    """
+    file, _, written = name.rpartition("@")
+    if is_there(name) or not file:
+        return VideoQuery(Path(name))
+    match = _RANGE.fullmatch(written)
+    if match is None or written == "-":
+        if not is_there(file):
+            return VideoQuery(Path(name))
+        raise DataError(f"{name}: {written!r} is no range; write START-END, as in {Path(file).name}@1:20-1:40")
+    start_s, end_s = _seconds(match[1] or "0"), _seconds(match[2]) if match[2] else inf
+    if start_s >= end_s:
+        raise DataError(f"{name}: the range ends before it begins; write START-END")
+    if Path(file).is_dir():
+        raise DataError(f"{name}: a range is a part of one video, and this is a folder")
+    return VideoQuery(Path(file), (start_s, end_s))
+
+
+def _seconds(text: str) -> float:
+    seconds = 0.0
+    for number in text.split(":"):
+        seconds = 60 * seconds + float(number)
+    return seconds
+
 
 def expand_query(given: str | Path) -> list[str]:
-    """Files and `id:ID` as given; a folder by its videos, `@list.txt` by its lines.
+    """Files, parts of files and `id:ID` as given; a folder by its videos, `@list.txt` by its lines.
 
-    Lines are files, folders (relative ones from the current folder) or ids; those that begin with `#` are comments. An
-    existing path wins over any other reading.
+    Lines are files, parts of files, folders (relative ones from the current folder) or ids; those that begin with `#`
+    are comments. An existing path wins over any other reading.
 
     Raises:
         DataError: a folder without a video, or a list that cannot be read.

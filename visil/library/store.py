@@ -96,6 +96,10 @@ class VectorPiece:
     is_last: bool
 
 
+class VersionGoneError(LibraryError):
+    """The version that was read is not the newest any more and `compact` took its files away: refresh, read again."""
+
+
 def create_table(uri: Path, dim: int) -> None:
     """An empty table for descriptors of this many dimensions; any table there is replaced."""
     mode = "overwrite" if uri.exists() else "create"  # overwriting nothing makes Lance write a warning
@@ -117,9 +121,11 @@ class Store:
         try:
             self._dataset = lance.dataset(os.path.abspath(uri))  # the caller may change its folder later
         except (ValueError, OSError) as error:
-            raise LibraryError(f"{uri}: the table cannot be read ({_first_line(error)})") from error
-        if self._dataset.schema.remove_metadata() != _schema(dim):
-            raise LibraryError(f"{uri}: the table is not one of this format for descriptors of {dim} dimensions")
+            raise LibraryError(f"{uri}: the table cannot be read ({reason_of(error)}); {_remedy(uri)}") from error
+        if set(self._dataset.schema.remove_metadata()) != set(_schema(dim)):
+            raise LibraryError(
+                f"{uri}: the table is not one of this format for descriptors of {dim} dimensions; {_remedy(uri)}"
+            )
         self._dim = dim
         self._layout: dict[str, list[tuple[int, int]]] | None = None
 
@@ -135,9 +141,10 @@ class Store:
 
     def refresh(self) -> None:
         """Move to the newest version."""
-        if self._dataset.latest_version != self._dataset.version:
-            self._dataset = lance.dataset(self._dataset.uri)
-            self._layout = None
+        with self._damage_is_an_error():
+            if self._dataset.latest_version != self._dataset.version:
+                self._dataset = lance.dataset(self._dataset.uri)
+                self._layout = None
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -214,7 +221,18 @@ class Store:
         try:
             yield
         except (ValueError, OSError) as error:
-            raise LibraryError(f"{self._dataset.uri}: the table is damaged ({_first_line(error)})") from error
+            if self._is_superseded():
+                raise VersionGoneError(
+                    f"{self.uri}: version {self.version} was compacted away while it was read; open the library again"
+                ) from error
+            raise LibraryError(f"{self.uri}: the table is damaged ({reason_of(error)}); {_remedy(self.uri)}") from error
+
+    def _is_superseded(self) -> bool:
+        try:
+            latest: int = self._dataset.latest_version
+        except (ValueError, OSError):
+            return not self.uri.exists()  # a whole generation was removed
+        return latest != self.version
 
     def _rows_of(self) -> dict[str, list[tuple[int, int]]]:
         """Position and vector bytes of every row of every video, in stretch order; positions hold for this version."""
@@ -420,5 +438,11 @@ def _id_filter(ids: Sequence[str]) -> str:
     return f"id IN ({quoted})"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+def reason_of(error: Exception) -> str:
+    """The words of an error in one line."""
+    words: str = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return words.splitlines()[0][:200]
+
+
+def _remedy(uri: Path) -> str:
+    return f"`visil verify --repair --library {uri.parent}` saves what can be read"

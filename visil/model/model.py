@@ -8,6 +8,7 @@ The maths lies in the modules beside this one; here they meet devices, precision
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
 from visil.errors import DataError, MediaError, ModelError
 from visil.media.blank import has_content
-from visil.media.decoding import read_frames
+from visil.media.decoding import DecodeLimits, read_frames
 from visil.model.backbone import Backbone
 from visil.model.binarization import pack_signs
 from visil.model.bundle import Bundle, check_picture, load_bundle
@@ -114,14 +115,39 @@ class Model:
         )  # [T, R, sum C]
         return vectors if self.whitening is None else self.whitening(vectors)
 
-    def encode(self, path: str | Path) -> EncodedVideo:
+    def encode(
+        self,
+        path: str | Path,
+        *,
+        span_s: tuple[float, float] | None = None,
+        stills: bool = False,
+        reader: str = "pyav",
+        limits: DecodeLimits = DecodeLimits(),
+    ) -> EncodedVideo:
         """Decode a video in a worker process and encode it.
+
+        Args:
+            span_s: (start, end) of the part to take, seconds since the first shown frame; None: all of it.
+            stills: take a still picture for a video of one frame.
+            reader: what decodes; see `visil.media.readers`.
+            limits: what the file may cost.
 
         Raises:
             MediaError: the file is not a readable video.
         """
+        preprocessing = self.settings.preprocessing
+        return self.encode_frames(
+            read_frames(Path(path), preprocessing, reader=reader, limits=limits, span_s=span_s, stills=stills)
+        )
+
+    def encode_frames(self, chunks: Iterable[Frames]) -> EncodedVideo:
+        """Encode the frames of one video.
+
+        Raises:
+            MediaError: there is none.
+        """
         encoder = VideoEncoder(self)
-        for frames in read_frames(Path(path), self.settings.preprocessing):
+        for frames in chunks:
             encoder.add(frames)
         return encoder.finish()
 

@@ -1,0 +1,138 @@
+"""library.toml: which bundle and which table are a library, and how its files are sampled.
+
+A library has generations. `reindex` builds the bundle and the table of the next one beside those in use, under names of
+their own; one file, library.toml, says which are in use, so replacing it is the switch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from visil.errors import LibraryError
+
+FORMAT_VERSION = 2
+KNOWN_FORMATS = (1, 2)
+SETTINGS, LOCK = "library.toml", "writer.lock"
+BUNDLE, TABLE = "model.safetensors", "videos.lance"  # of the first generation
+
+
+@dataclass(frozen=True)
+class LibrarySettings:
+    """The content of library.toml.
+
+    Attributes:
+        bundle_name, bundle_hash: of the bundle its videos were encoded with.
+        sampling: how its files are sampled, one of `visil.media.preprocessing.SAMPLINGS`.
+        bundle_file, table_file: names of the bundle and the table in the folder of the library.
+    """
+
+    bundle_name: str
+    bundle_hash: str
+    sampling: str
+    bundle_file: str = BUNDLE
+    table_file: str = TABLE
+
+    def __post_init__(self) -> None:
+        for value in (self.bundle_name, self.bundle_hash, self.sampling, self.bundle_file, self.table_file):
+            if not isinstance(value, str):
+                raise ValueError(f"{value!r} is no text")
+        for name in (self.bundle_file, self.table_file):
+            if not re.fullmatch(r"\w[\w.-]*", name):
+                raise ValueError(f"{name!r} is no name of a file in this folder")
+
+    def next_generation(self, bundle_name: str, bundle_hash: str, sampling: str) -> LibrarySettings:
+        """The same library with another bundle or sampling, its files under names that are not in use."""
+        numbered = re.fullmatch(r".*-(\d+)\.lance", self.table_file)
+        number = int(numbered[1]) + 1 if numbered else 2
+        bundle_file, table_file = (f"{Path(n).stem}-{number}{Path(n).suffix}" for n in (BUNDLE, TABLE))
+        return replace(
+            self,
+            bundle_name=bundle_name,
+            bundle_hash=bundle_hash,
+            sampling=sampling,
+            bundle_file=bundle_file,
+            table_file=table_file,
+        )
+
+
+def read_settings(path: Path, *, name: str = SETTINGS) -> LibrarySettings:
+    """The settings of the library in the folder `path`.
+
+    Raises:
+        LibraryError: no library, one of another format version, or settings that cannot be read.
+    """
+    version, settings = read_any_format(path, name=name)
+    if version != FORMAT_VERSION:
+        raise LibraryError(
+            f"{path}: library format {version}, this visil reads {FORMAT_VERSION}; "
+            f"`visil verify --repair --library {path}` brings it up to date"
+        )
+    return settings
+
+
+def read_any_format(path: Path, *, name: str = SETTINGS) -> tuple[int, LibrarySettings]:
+    """Format version and settings of a library of this format or of one that can be brought up to date.
+
+    Raises:
+        LibraryError: see `read_settings`.
+    """
+    try:
+        content = tomllib.loads((path / name).read_text(encoding="utf-8"))
+        version = content["format_version"]
+        if version not in KNOWN_FORMATS:
+            raise LibraryError(f"{path}: library format {version}, this visil reads {FORMAT_VERSION}; update one")
+        files = content.get("files", {})  # format 1 knew one generation
+        return version, LibrarySettings(
+            bundle_name=content["bundle"]["name"],
+            bundle_hash=content["bundle"]["hash"],
+            sampling=content["sampling"]["mode"],
+            bundle_file=files.get("bundle", BUNDLE),
+            table_file=files.get("table", TABLE),
+        )
+    except FileNotFoundError:
+        raise LibraryError(f"{path}: no library here; `visil index FOLDER --library {path}` makes one") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LibraryError(f"{path / name}: cannot be read ({error}); restore it, or choose a new folder") from error
+
+
+def write_settings(path: Path, settings: LibrarySettings, *, name: str = SETTINGS) -> None:
+    """Replace the file at once or not at all, and see it on the disk.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = path / f".{name}.partial"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(_toml(settings))
+        file.flush()
+        os.fsync(file.fileno())
+    replace_file(partial, path / name)
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Rename a file over another of the same folder, and see the rename on the disk."""
+    source.replace(target)
+    if hasattr(os, "O_DIRECTORY"):  # Windows has no such thing, and needs none
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _toml(settings: LibrarySettings) -> str:
+    return (
+        f"format_version = {FORMAT_VERSION}\n\n"
+        f"[bundle]\nname = {_text(settings.bundle_name)}\nhash = {_text(settings.bundle_hash)}\n\n"
+        f"[files]\nbundle = {_text(settings.bundle_file)}\ntable = {_text(settings.table_file)}\n\n"
+        f"[sampling]\nmode = {_text(settings.sampling)}\n"
+    )
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
