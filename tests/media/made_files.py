@@ -43,6 +43,7 @@ def write_frames(
     rotation_deg: int = 0,
     sound_from_s: float | None = None,
     container_options: dict[str, str] | None = None,
+    codec_options: dict[str, str] | None = None,
 ) -> Path:
     """Encode pictures, shown at these times (default: one after the other at `fps`).
 
@@ -62,6 +63,7 @@ def write_frames(
             stream.codec_context.sample_aspect_ratio = sample_aspect
         if codec == "libx264":
             stream.codec_context.options = {"crf": "10", "preset": "ultrafast", "threads": "1"}
+        stream.codec_context.options = {**stream.codec_context.options, **(codec_options or {})}
         if rotation_deg:
             stream.set_display_rotation(rotation_deg)
         sound = (
@@ -90,9 +92,9 @@ def write_grey(path: Path, count: int, **options: object) -> Path:
     return write_frames(path, grey_frames(count), **options)  # type: ignore[arg-type]
 
 
-def read(path: Path, preprocessing: Preprocessing = SMALL) -> list[Frames]:
-    """All chunks of a file, decoded in this process."""
-    return list(PyAVReader().read(path, preprocessing))
+def read(path: Path, preprocessing: Preprocessing = SMALL, **options: object) -> list[Frames]:
+    """All chunks of a file, decoded in this process; options as in `PyAVReader.read`."""
+    return list(PyAVReader().read(path, preprocessing, **options))  # type: ignore[arg-type]
 
 
 def shown_frames(chunks: Sequence[Frames]) -> list[int]:

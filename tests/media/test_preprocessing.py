@@ -105,7 +105,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"sampling": "random"}, "sampling must be one of time, opencv, ffmpeg, got 'random'"),
+            ({"sampling": "random"}, "sampling must be one of time, opencv, ffmpeg, keyframes, got 'random'"),
             ({"size_rule": "any"}, "size_rule must be one of stretch, short-side, short-side-even, got 'any'"),
             ({"interpolation": "nearest"}, "interpolation must be one of bicubic, opencv-cubic, got 'nearest'"),
             ({"fps": 0.0}, "fps must lie between 0.01 and 240"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+import visil.media.opening as opening_module
 import visil.media.pyav_reader as reader_module
 from tests.media.made_files import (
     SMALL,
@@ -24,11 +25,9 @@ from tests.media.made_files import (
     write_grey,
 )
 from visil.errors import MediaError
-from visil.media.decoding import DecodeEnd, decode_files
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.pyav_reader import PyAVReader
 from visil.media.reader import CHUNK_SAMPLES
-from visil.values import Frames
 
 NATIVE = Preprocessing(size_rule="short-side", size_px=48, min_samples=1)  # 64 x 48 pictures stay as they are
 
@@ -165,6 +164,83 @@ class TestFewestSamples:
     def test_few_frames_over_a_long_time_are_not_repeated_more_than_the_rate_asks_for(self, tmp_path):
         path = write_grey(tmp_path / "a.mkv", 2, fps=Fraction(1, 2))
         assert shown_frames(read(path, Preprocessing(size_px=16, min_samples=8))) == [0, 0, 1, 1]
+
+
+class TestRanges:
+    """A part of a video, in seconds since its first shown frame."""
+
+    @pytest.mark.parametrize(
+        ("span_s", "times_s", "frames", "end_s"),
+        [
+            ((2, 5), [2, 3, 4], [20, 30, 0], 5),
+            ((1.25, 3.5), [1.25, 2.25, 3.25], [12, 22, 32], 3.5),
+            ((2.95, 3), [2.95], [29], 3),
+            ((4, 100), [4, 5], [0, 10], 6),
+            ((4.5, float("inf")), [4.5, 5.5], [5, 15], 6),
+            ((0, 2), [0, 1], [0, 10], 2),
+        ],
+    )
+    def test_samples_follow_its_start_and_lie_before_its_end(self, tmp_path, span_s, times_s, frames, end_s):
+        late = [100 + Fraction(k, 10) for k in range(60)]
+        path = write_grey(tmp_path / "a.mkv", 60, times_s=late, fps=10)
+        chunks = read(path, span_s=span_s)
+        assert (times_of(chunks), shown_frames(chunks)) == (times_s, frames)
+        assert chunks[-1].duration_s == pytest.approx(end_s)
+        assert chunks[-1].video.start_offset_s == pytest.approx(100)
+
+    def test_a_short_one_is_sampled_evenly_over_its_length(self, tmp_path):
+        path = write_grey(tmp_path / "a.mkv", 60, fps=10)
+        chunks = read(path, Preprocessing(size_px=16, min_samples=4), span_s=(3, 5))
+        assert (times_of(chunks), shown_frames(chunks)) == ([3, 3.5, 4, 4.5], [30, 35, 0, 5])
+
+    def test_one_of_few_frames_gives_no_more_samples_than_it_shows(self, tmp_path):
+        path = write_grey(tmp_path / "a.mkv", 60, fps=10)
+        assert shown_frames(read(path, Preprocessing(size_px=16), span_s=(3, 3.3))) == [30, 31, 32]
+
+    @pytest.mark.parametrize("sampling", ["opencv", "ffmpeg"])
+    def test_the_published_samplers_take_it_for_a_video_of_its_own(self, tmp_path, sampling):
+        path = write_grey(tmp_path / "a.mkv", 60, fps=10)
+        chunks = read(path, Preprocessing(sampling=sampling, size_px=16, min_samples=1), span_s=(1, 4))
+        assert shown_frames(chunks) == {"opencv": [10, 20, 30], "ffmpeg": [14, 24, 34]}[sampling]
+
+    def test_one_that_begins_after_the_end_is_an_error_that_says_both(self, tmp_path):
+        path = write_grey(tmp_path / "a.mkv", 42, fps=10)
+        with pytest.raises(MediaError, match=r"a\.mkv: the range begins at 4\.2 s, the video ends at 4\.2 s"):
+            read(path, span_s=(4.2, 9))
+
+    @pytest.mark.parametrize("span_s", [(3, 3), (5, 2), (-1, 2)])
+    def test_one_that_cannot_be_is_refused(self, tmp_path, span_s):
+        with pytest.raises(ValueError, match="a range must begin at 0 s or later and end after its beginning"):
+            read(write_grey(tmp_path / "a.mkv", 5), span_s=span_s)
+
+    def test_nothing_is_decoded_beyond_its_end(self, tmp_path, monkeypatch):
+        path = write_grey(tmp_path / "a.mkv", 60, fps=10)
+        give_up_after(monkeypatch, 30, av.error.PatchWelcomeError(0, "not implemented"))
+        assert read(path, span_s=(0, 2))[-1].warning == ""
+
+
+class TestKeyFrames:
+    KEYS = Preprocessing(sampling="keyframes", size_px=16, min_samples=8)
+
+    def test_they_alone_are_samples_at_their_own_times(self, tmp_path):
+        path = write_grey(tmp_path / "a.mp4", 50, fps=10, codec="libx264", codec_options={"g": "12", "bf": "3"})
+        chunks = read(path, self.KEYS)
+        assert shown_frames(chunks) == [0, 12, 24, 36, 8]
+        assert times_of(chunks) == pytest.approx([0, 1.2, 2.4, 3.6, 4.8])
+        assert chunks[-1].duration_s == pytest.approx(5)
+        assert chunks[-1].warning == ""
+
+    def test_of_those_in_one_slot_the_first_is_taken(self, tmp_path):
+        path = write_grey(tmp_path / "a.mkv", 35, fps=10, codec="mjpeg")  # all of them are
+        assert shown_frames(read(path, self.KEYS)) == [0, 10, 20, 30]
+        assert shown_frames(read(path, replace(self.KEYS, fps=0.5))) == [0, 20]
+
+    def test_the_first_shown_frame_is_one_even_if_the_container_hides_its_key_frame(self, shared_data):
+        path = shared_data / "hard_media/edit_list_cut.mp4"
+        by_time, keys = read(path), read(path, self.KEYS)
+        assert times_of(keys)[0] == 0
+        np.testing.assert_array_equal(keys[0].images[0], by_time[0].images[0])
+        assert keys[-1].duration_s == by_time[-1].duration_s
 
 
 class TestChunks:
@@ -344,10 +420,10 @@ class TestWhatIsNoVideo:
 
     def test_pictures_larger_than_the_limit(self, tmp_path, monkeypatch):
         path = write_grey(tmp_path / "a.mkv", 3)
-        monkeypatch.setattr(reader_module, "MAX_PICTURE_PX", 64 * 48 - 1)
+        monkeypatch.setattr(opening_module, "MAX_PICTURE_PX", 64 * 48 - 1)
         with pytest.raises(MediaError, match=r"64 x 48 px are larger than the limit of 3071 px"):
             read(path)
-        monkeypatch.setattr(reader_module, "MAX_PICTURE_PX", 64 * 48)
+        monkeypatch.setattr(opening_module, "MAX_PICTURE_PX", 64 * 48)
         assert shown_frames(read(path)) == [0]
 
 
@@ -366,7 +442,7 @@ class TestDamage:
         give_up_after(monkeypatch, 35, av.error.PatchWelcomeError(0, "not implemented"))
         chunks = read(path)
         assert shown_frames(chunks) == [0, 10, 20, 30]
-        assert chunks[-1].warning == "decoding stopped early (not implemented)"
+        assert chunks[-1].warning.startswith("decoding stopped early (not implemented)")
 
     def test_a_decoder_that_gives_up_at_once_is_an_error(self, tmp_path, monkeypatch):
         path = write_grey(tmp_path / "a.mkv", 100, fps=10)
@@ -466,52 +542,14 @@ class TestPlaylists:
 
 
 class TestHardMedia:
-    """80 awkward files, each with what must become of it."""
+    """What awkward files of the collection give besides the right number of frames (test_hard_media.py)."""
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def outcomes(cls, shared_data: Path) -> dict[str, tuple[list[Frames], str | None]]:
-        """Chunks (their last one only, to save memory) and the error of every file, from three workers."""
-        folder = shared_data / "hard_media"
-        names = [entry["file"] for entry in manifest(shared_data)]
-        asked = Preprocessing(min_samples=1, size_px=32)
-        found: dict[str, tuple[list[Frames], str | None]] = {}
-        chunks: dict[int, list[Frames]] = {}
-        for index, event in decode_files([folder / name for name in names], asked, workers=3):
-            if isinstance(event, DecodeEnd):
-                found[names[index]] = (chunks.pop(index, []), event.error)
-            else:
-                chunks.setdefault(index, []).append(event)
-        return found
-
-    def test_every_file_ends_as_its_manifest_says(self, shared_data, outcomes):
-        wrong = []
-        for entry in manifest(shared_data):
-            chunks, error = outcomes[entry["file"]]
-            says_otherwise = "index" in entry.get("also_acceptable_or_note", "")
-            if entry["expectation"] == "fail":
-                if error is None and not says_otherwise:
-                    wrong.append((entry["file"], "read, though it should fail"))
-                continue
-            fewest, most = entry["frames_at_1fps_accept"]
-            num_samples = sum(map(len, chunks))
-            if error is not None:
-                wrong.append((entry["file"], error))
-            elif not fewest <= num_samples <= most:
-                wrong.append((entry["file"], f"{num_samples} samples, not {fewest} to {most}"))
-            elif list(chunks[-1].video.rotated_size_px) != entry["display_size"]:
-                wrong.append((entry["file"], f"{chunks[-1].video.rotated_size_px}, not {entry['display_size']}"))
-        assert wrong == []
-
-    def test_every_failure_names_the_file_and_a_reason_on_one_line(self, shared_data, outcomes):
-        for name, (_, error) in outcomes.items():
-            if error is not None:
-                assert error.startswith(f"{shared_data / 'hard_media' / name}: ")
-                assert "\n" not in error and "Error:" not in error and "crashed" not in error
-
-    def test_first_timestamps_are_kept_as_offsets(self, shared_data, outcomes):
-        for name, first_s in (("late_first_timestamp.ts", 38.9), ("fragmented.mp4", 0.08), ("empty_edit_5s.mp4", 5)):
-            assert outcomes[name][0][-1].video.start_offset_s == pytest.approx(first_s, abs=0.05)
+    @pytest.mark.parametrize(
+        ("name", "first_s"), [("late_first_timestamp.ts", 38.9), ("fragmented.mp4", 0.08), ("empty_edit_5s.mp4", 5)]
+    )
+    def test_first_timestamps_are_kept_as_offsets(self, shared_data, name, first_s):
+        (chunk,) = read(shared_data / "hard_media" / name)
+        assert chunk.video.start_offset_s == pytest.approx(first_s, abs=0.05)
 
     @pytest.mark.parametrize(
         ("name", "clockwise_turns"),
@@ -526,7 +564,3 @@ class TestHardMedia:
         shown = read(path, asked)[0].images[0].astype(int)
         assert shown.shape == upright.shape
         assert np.abs(shown - upright).mean() < 2
-
-
-def manifest(shared_data: Path) -> list[dict]:
-    return json.loads((shared_data / "hard_media/manifest.json").read_text())["files"]

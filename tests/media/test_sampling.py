@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visil.media.sampling import ShownFrame, opencv_step, sample_as_ffmpeg, sample_as_opencv, sample_by_time
+from visil.media.sampling import (
+    ShownFrame,
+    opencv_step,
+    sample_as_ffmpeg,
+    sample_as_opencv,
+    sample_by_time,
+    sample_key_frames,
+    within,
+)
 
 
 def shown(times_s: Iterable[Fraction | int | str], last_s: Fraction | int | str = 1) -> list[ShownFrame[int]]:
@@ -89,6 +97,49 @@ class TestTimeSampler:
         samples = sample_by_time(frames(), Fraction(1))
         next(samples)
         assert asked == [0, 1]
+
+
+class TestKeyFrames:
+    def test_the_first_of_every_slot_is_taken_at_its_own_time(self):
+        frames = shown([0, "0.4", "1.2", "1.9", 2, "4.5", "4.9"])
+        assert [(float(time_s), frame.picture) for time_s, frame in sample_key_frames(frames, Fraction(1))] == [
+            (0, 0),
+            (1.2, 2),
+            (2, 4),
+            (4.5, 5),
+        ]
+
+    @given(gaps=gaps, rate=rates)
+    def test_there_are_never_more_than_the_rate_allows(self, gaps, rate):
+        frames = shown([sum(gaps[:k], Fraction(0)) for k in range(len(gaps))])
+        times_s = [time_s for time_s, _ in sample_key_frames(frames, rate)]
+        assert times_s[0] == 0
+        assert len({int(time_s * rate) for time_s in times_s}) == len(times_s)
+
+
+class TestWithin:
+    def test_the_first_and_the_last_frame_are_cut(self):
+        frames = within(constant(10, 1), Fraction("2.5"), Fraction("4.25"))
+        assert [(f.time_s, f.duration_s, f.picture) for f in frames] == [
+            (Fraction("2.5"), Fraction("0.5"), 2),
+            (3, 1, 3),
+            (4, Fraction("0.25"), 4),
+        ]
+
+    def test_a_frame_that_ends_where_the_range_begins_is_not_in_it(self):
+        assert [frame.picture for frame in within(constant(4, 1), Fraction(2), None)] == [2, 3]
+
+    def test_no_frame_is_asked_for_beyond_the_end(self):
+        frames = iter(constant(10, 1))
+        assert [frame.picture for frame in within(frames, Fraction(0), Fraction(3))] == [0, 1, 2]
+        assert next(frames).picture == 3
+
+    @given(gaps=gaps, rate=rates, start_s=st.fractions(0, 20, max_denominator=100))
+    def test_samples_of_a_range_are_the_frames_shown_from_its_start_on(self, gaps, rate, start_s):
+        frames = shown([sum(gaps[:k], Fraction(0)) for k in range(len(gaps))], gaps[-1])
+        for k, (time_s, frame) in enumerate(sample_by_time(within(frames, start_s, None), rate)):
+            assert time_s == start_s + k / rate
+            assert frames[frame.picture].time_s <= time_s < sum(gaps[: frame.picture + 1], Fraction(0))
 
 
 class TestOpenCVSampler:

@@ -231,6 +231,7 @@ class TestRefusedFiles:
             {"network": {"attention": "quadratic"}},
             {"network": {"bits": 512, "attention": "linear"}},
             {"preprocessing": {"sampling": "random"}},
+            {"preprocessing": {"sampling": "keyframes"}},  # of a library only
             {"preprocessing": {"fps": "fast"}},
             {"preprocessing": {"size_px": 10**9}},
             {"regions": {"scheme": "spiral"}},

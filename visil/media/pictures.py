@@ -46,8 +46,8 @@ def input_picture(frame: av.VideoFrame, preprocessing: Preprocessing, video: Vid
     The size comes from the first frame, so that a stream that changes its size gives frames of one size. The
     published modes do not know the sample aspect ratio.
     """
-    by_time = preprocessing.sampling == "time"
-    width, height = output_size(*(video.square_pixel_size_px if by_time else video.rotated_size_px), preprocessing)
+    shown_size_px = video.square_pixel_size_px if preprocessing.uses_sample_aspect else video.rotated_size_px
+    width, height = output_size(*shown_size_px, preprocessing)
     quarter_turns = round(frame.rotation / 90) % 4
     if preprocessing.interpolation == "opencv-cubic":
         image = np.rot90(_rgb(frame, frame.width, frame.height), quarter_turns)

@@ -18,7 +18,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CUBIC_A = -0.75  # OpenCV's INTER_CUBIC coefficient
 
-SAMPLINGS = ("time", "opencv", "ffmpeg")
+SAMPLINGS = ("time", "opencv", "ffmpeg", "keyframes")
 SIZE_RULES = ("stretch", "short-side", "short-side-even")
 INTERPOLATIONS = ("bicubic", "opencv-cubic")
 MIN_STD = 1e-3
@@ -30,7 +30,8 @@ class Preprocessing:
     """How the pictures of a video become the frames a backbone sees.
 
     Attributes:
-        sampling: `time` (the frame shown at k/fps seconds), or the published samplers `opencv` and `ffmpeg`.
+        sampling: `time` (the frame shown at k/fps seconds), the published samplers `opencv` and `ffmpeg`, or
+            `keyframes` (key frames alone, at most fps a second: for indexing huge collections, never in a bundle).
         fps: samples a second.
         min_samples: a shorter video is sampled more densely until it has as many (or all its frames);
             `time` sampling only.
@@ -74,6 +75,16 @@ class Preprocessing:
             raise ValueError("interpolation opencv-cubic goes with size_rule short-side only")
         if not all(deviation >= MIN_STD for deviation in self.std):
             raise ValueError(f"std must be at least {MIN_STD}, got {self.std}")
+
+    @property
+    def uses_sample_aspect(self) -> bool:
+        """Whether pixels that are not square are stretched first; the published loaders do not know them."""
+        return self.sampling in ("time", "keyframes")
+
+    @property
+    def fills_short_videos(self) -> bool:
+        """Whether a video of fewer than min_samples is sampled more densely."""
+        return self.sampling == "time"
 
 
 PRESETS: dict[str, Preprocessing] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain
+from math import isinf
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,22 +18,15 @@ import numpy as np
 
 from visil.errors import MediaError
 from visil.media.completeness import Completeness
-from visil.media.opening import header_duration_s, open_video, out_of_memory, reason_of, refuse_huge
+from visil.media.opening import header_duration_s, open_video, reason_of, refuse_huge
+from visil.media.packets import key_packets
 from visil.media.pictures import input_picture, video_info
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import CHUNK_SAMPLES
-from visil.media.sampling import (
-    FALLBACK_FPS,
-    ShownFrame,
-    opencv_step,
-    sample_as_ffmpeg,
-    sample_as_opencv,
-    sample_by_time,
-)
+from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES
+from visil.media.sampling import FALLBACK_FPS, Samples, ShownFrame, sample, within
 from visil.values import Frames, VideoInfo
 
 MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video long
-MAX_SAMPLES = 200_000
 
 
 class PyAVReader:
@@ -48,14 +42,15 @@ class PyAVReader:
         alive: Callable[[], None] = lambda: None,
     ) -> Iterator[Frames]:
         rate = Fraction(preprocessing.fps).limit_denominator(10_000)
-        with _Decoding(path, stills=stills) as decoding:
+        part = None if span_s is None else _part(span_s)
+        with _Decoding(path, preprocessing.sampling, rate, part=part, stills=stills, alive=alive) as decoding:
             chunks = _chunks(decoding, preprocessing, rate)
             first = next(chunks, None)
             if first is None:
                 raise MediaError(
                     f"{path}: too short for the `{preprocessing.sampling}` sampler: no frame is taken", "no_frames"
                 )
-            if len(first) >= preprocessing.min_samples or preprocessing.sampling != "time":
+            if len(first) >= preprocessing.min_samples or not preprocessing.fills_short_videos:
                 yield first
                 yield from chunks
                 return
@@ -63,10 +58,24 @@ class PyAVReader:
             if wanted <= len(first):
                 yield first
                 return
-            dense_rate = wanted / decoding.end_s
+            dense_rate = wanted / (decoding.end_s - (part[0] if part else 0))
         # A short video: decode it once more, evenly. Its length was unknown until its last frame had been decoded.
-        with _Decoding(path, stills=stills) as decoding:
+        with _Decoding(path, preprocessing.sampling, dense_rate, part=part, stills=stills, alive=alive) as decoding:
             yield from _chunks(decoding, preprocessing, dense_rate)
+
+
+Part = tuple[Fraction, Fraction | None]  # start and end in seconds since the first shown frame; None: to the end
+
+
+def _part(span_s: tuple[float, float]) -> Part:
+    start_s, end_s = span_s
+    if not 0 <= start_s < end_s:
+        raise ValueError(f"a range must begin at 0 s or later and end after its beginning, got {span_s}")
+    return _microseconds(start_s), None if isinf(end_s) else _microseconds(end_s)
+
+
+def _microseconds(time_s: float) -> Fraction:
+    return Fraction(round(time_s * 1_000_000), 1_000_000)  # 3.3 means 33/10, not the float beside it
 
 
 def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndarray:
@@ -88,18 +97,40 @@ def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndar
 
 
 class _Decoding:
-    """One pass over the shown frames of a file; counts what it has seen."""
+    """One pass over the shown frames of a file, or of a part of it; counts what it has seen.
 
-    def __init__(self, path: Path, *, stills: bool = False) -> None:
+    Attributes:
+        num_frames: frames that came out, those of the part.
+        first_s: when the first frame of the file is shown, on the file's own clock.
+        end_s: end of the last frame that came out, cut to the part; seconds since the first shown frame.
+        warning: what is missing, once the end of the file has been reached.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        sampling: str,
+        rate: Fraction,
+        *,
+        part: Part | None,
+        stills: bool,
+        alive: Callable[[], None],
+    ) -> None:
         self.path = path
         self.num_frames = 0
-        self.warning = ""
         self.first_s = Fraction(0)
         self.end_s = Fraction(0)
+        self.warning = ""
         self.container, self.stream = open_video(path, stills=stills)
         self.completeness = Completeness(header_duration_s(self.container, self.stream))
         self.codec = self.stream.codec_context
         self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
+        self._keys_only = sampling == "keyframes"
+        self._rate = rate
+        self._part = part
+        self._alive = alive
+        self._skipped_until_s: Fraction | None = None
+        self._video_end_s = Fraction(0)
 
     def __enter__(self) -> _Decoding:
         return self
@@ -118,49 +149,57 @@ class _Decoding:
         return self.first_s - container_start_s
 
     def frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
-        """Shown frames in presentation order. A frame is shown until the next one, the last for its own duration.
+        """Shown frames in presentation order, those of the part; key frames alone if they are asked for."""
+        frames = self._shown_frames()
+        for frame in frames if self._part is None else within(frames, *self._part):
+            self.num_frames += 1
+            self.end_s = frame.time_s + frame.duration_s
+            yield frame
+        if self._part is not None and self.num_frames == 0:
+            raise MediaError(
+                f"{self.path}: the range begins at {float(self._part[0]):g} s, "
+                f"the video ends at {float(self._video_end_s):.1f} s",
+                "no_frames",
+            )
+
+    def _shown_frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
+        """A frame is shown until the next one, the last for its own duration.
 
         A frame without a timestamp follows one frame duration after the frame before; a frame that is not later
         than the one before is dropped (overlapping fragments, damaged timestamps).
         """
-        shown: tuple[Fraction, Fraction, av.VideoFrame] | None = None
-        for frame in self._decoded():
-            nominal_s = self._own_duration_s(frame)
+        shown: tuple[Fraction, Fraction, av.VideoFrame] | None = None  # its time, when it ends by itself
+        for picture in self._decoded():
+            time_s = self._timestamp_s(picture)
             if shown is None:
-                time_s = self.first_s = self._timestamp_s(frame) or Fraction(0)
+                time_s = self.first_s = time_s or Fraction(0)
             else:
-                stamped = self._timestamp_s(frame)
-                time_s = stamped if stamped is not None else shown[0] + shown[1]
+                time_s = shown[1] if time_s is None else time_s
                 if time_s <= shown[0]:
                     continue
-                self._refuse_endless(time_s)
                 yield self._shown(shown, until_s=time_s)
-            shown = (time_s, nominal_s, frame)
+            shown = (time_s, time_s + self._own_duration_s(picture), picture)
         self.completeness.check(self.path)
         assert shown is not None
-        self._refuse_endless(shown[0] + shown[1])
-        last = self._shown(shown, until_s=shown[0] + shown[1])
-        self.warning = self.completeness.warning(self.end_s)
+        last = self._shown(shown, until_s=max(shown[1], self._skipped_until_s or shown[1]))
+        self.warning = self.completeness.warning(self._video_end_s)
         yield last
-
-    def _refuse_endless(self, until_s: Fraction) -> None:
-        if until_s - self.first_s > MAX_SPAN_S:
-            raise MediaError(
-                f"{self.path}: its timestamps span more than {MAX_SPAN_S // 3600} hours; cut it, or repair them"
-            )
 
     def _shown(
         self, frame: tuple[Fraction, Fraction, av.VideoFrame], *, until_s: Fraction
     ) -> ShownFrame[av.VideoFrame]:
         time_s, _, picture = frame
-        self.num_frames += 1
-        self.end_s = until_s - self.first_s
+        self._video_end_s = until_s - self.first_s
+        if self._video_end_s > MAX_SPAN_S:
+            raise MediaError(
+                f"{self.path}: its timestamps span more than {MAX_SPAN_S // 3600} hours; cut it, or repair them"
+            )
         return ShownFrame(time_s - self.first_s, until_s - time_s, picture)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         complete = self.completeness
         try:
-            for packet in self.container.demux(self.stream):
+            for packet in self._packets():
                 complete.num_packets += packet.size > 0 and not packet.is_discard
                 try:
                     pictures = packet.decode()
@@ -169,21 +208,39 @@ class _Decoding:
                     continue  # a damaged packet costs its own frames, not the rest of the video
                 for picture in pictures:
                     refuse_huge(self.path, picture.width, picture.height)
+                    if self._keys_only and complete.num_frames and not picture.key_frame:
+                        continue
                     complete.decoded()
                     yield picture
-        except MemoryError as error:
-            raise out_of_memory(self.path) from error
+        except MemoryError:  # FFmpeg's too; not a mere early end, whatever came before
+            raise
         except (av.FFmpegError, OSError, ValueError) as error:
             if complete.num_frames == 0:
                 raise MediaError(f"{self.path}: cannot be decoded ({reason_of(error)})") from error
             complete.stopped = f"decoding stopped early ({reason_of(error)})"  # the frames before it count
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """The packets that the decoder needs."""
+        if self._keys_only:
+            return key_packets(
+                self._all_packets(), self._rate, lambda: self.first_s if self.completeness.num_frames else None
+            )
+        return self._all_packets()
+
+    def _all_packets(self) -> Iterator[av.Packet]:
+        for packet in self.container.demux(self.stream):
+            self._alive()
+            if self._keys_only and packet.size and packet.pts is not None and not packet.is_discard:
+                ends_s = packet.pts * Fraction(packet.time_base) + self._own_duration_s(packet)
+                self._skipped_until_s = max(self._skipped_until_s or ends_s, ends_s)
+            yield packet
 
     def _timestamp_s(self, frame: av.VideoFrame) -> Fraction | None:
         if frame.pts is None or frame.time_base is None:
             return None
         return frame.pts * Fraction(frame.time_base)
 
-    def _own_duration_s(self, frame: av.VideoFrame) -> Fraction:
+    def _own_duration_s(self, frame: av.VideoFrame | av.Packet) -> Fraction:
         if frame.duration and frame.time_base:
             return frame.duration * Fraction(frame.time_base)
         return self.nominal_s
@@ -222,18 +279,16 @@ def _frames(decoding: _Decoding, images: list[np.ndarray], times_s: list[float],
     )
 
 
-def _samples(
-    decoding: _Decoding, preprocessing: Preprocessing, rate: Fraction
-) -> Iterator[tuple[Fraction, ShownFrame[av.VideoFrame]]]:
-    if preprocessing.sampling == "opencv":
-        try:
-            step = opencv_step(decoding.reported_fps, preprocessing.fps)
-        except ValueError as error:
-            raise MediaError(f"{decoding.path}: {error}") from error
-        yield from sample_as_opencv(decoding.frames(), step)
-    elif preprocessing.sampling == "ffmpeg":
-        frames = decoding.frames()
-        first = next(frames)  # now the start is known
-        yield from sample_as_ffmpeg(chain([first], frames), rate, decoding.start_on_file_axis_s)
-    else:
-        yield from sample_by_time(decoding.frames(), rate)
+def _samples(decoding: _Decoding, preprocessing: Preprocessing, rate: Fraction) -> Samples[av.VideoFrame]:
+    frames = decoding.frames()
+    first = next(frames)  # now the start is known
+    try:
+        return sample(
+            chain([first], frames),
+            preprocessing,
+            rate,
+            reported_fps=decoding.reported_fps,
+            start_s=decoding.start_on_file_axis_s,
+        )
+    except ValueError as error:
+        raise MediaError(f"{decoding.path}: {error}") from error

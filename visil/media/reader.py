@@ -10,6 +10,7 @@ from visil.media.preprocessing import Preprocessing
 from visil.values import Frames
 
 CHUNK_SAMPLES = 32  # 4.8 MB of 224 x 224 pictures
+MAX_SAMPLES = 200_000  # of one file; two days at one a second
 
 
 class FrameReader(Protocol):
@@ -36,5 +37,6 @@ class FrameReader(Protocol):
 
         Raises:
             MediaError: the file is not a readable video; frames before the error have been yielded.
+            MemoryError: the process may not allocate what the file needs.
         """
         ...

@@ -3,8 +3,9 @@
     decoded pictures ─► [sampling] ─► resize, crop ─► Frames
                         this module
 
-Pure and exact: times are fractions, nothing here opens a file. `time` is ours and the default; `opencv` and `ffmpeg`
-are the published samplers, kept as named modes to reproduce published numbers (defects: docs/method.md).
+Pure and exact: times are fractions, nothing here opens a file. `time` is ours and the default, `keyframes` is ours
+for huge collections; `opencv` and `ffmpeg` are the published samplers, kept as named modes to reproduce published
+numbers (defects: docs/method.md).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from typing import Generic, TypeVar
+
+from visil.media.preprocessing import Preprocessing
 
 Picture = TypeVar("Picture")
 
@@ -30,29 +33,92 @@ class ShownFrame(Generic[Picture]):
     picture: Picture
 
 
-def sample_by_time(
-    frames: Iterable[ShownFrame[Picture]], rate: Fraction
-) -> Iterator[tuple[Fraction, ShownFrame[Picture]]]:
-    """Sample k is the frame shown at k/rate seconds; it exists if and only if k/rate lies before the end.
+Samples = Iterator[tuple[Fraction, ShownFrame[Picture]]]  # the time of each sample, and the frame that answers it
+
+
+def sample(
+    frames: Iterable[ShownFrame[Picture]],
+    preprocessing: Preprocessing,
+    rate: Fraction,
+    *,
+    reported_fps: float | None,
+    start_s: Fraction,
+) -> Samples[Picture]:
+    """The samples of a video as its preprocessing says.
+
+    Args:
+        rate: samples a second; more than preprocessing.fps for a short video (the `opencv` sampler has its own).
+        reported_fps: frames a second as the file's headers tell them.
+        start_s: time of the first shown frame on the axis of the file, whose earliest stream starts at 0.
+
+    Raises:
+        ValueError: the `opencv` sampler has no step for reported_fps.
+    """
+    if preprocessing.sampling == "opencv":
+        return sample_as_opencv(frames, opencv_step(reported_fps, preprocessing.fps))
+    if preprocessing.sampling == "ffmpeg":
+        return sample_as_ffmpeg(frames, rate, start_s)
+    if preprocessing.sampling == "keyframes":
+        return sample_key_frames(frames, rate)
+    return sample_by_time(frames, rate)
+
+
+def within(
+    frames: Iterable[ShownFrame[Picture]], start_s: Fraction, end_s: Fraction | None
+) -> Iterator[ShownFrame[Picture]]:
+    """The frames shown in [start_s, end_s), None: to the end; the first and the last one cut to it.
+
+    A sampler takes what comes out for a video of its own; times stay those of the whole video. No frame is asked
+    for beyond the end.
+    """
+    for frame in frames:
+        until_s = frame.time_s + frame.duration_s
+        is_last = end_s is not None and end_s <= until_s
+        shown_from_s, shown_until_s = max(start_s, frame.time_s), until_s if end_s is None else min(end_s, until_s)
+        if shown_from_s < shown_until_s:
+            yield ShownFrame(shown_from_s, shown_until_s - shown_from_s, frame.picture)
+        if is_last:
+            return
+
+
+def sample_by_time(frames: Iterable[ShownFrame[Picture]], rate: Fraction) -> Samples[Picture]:
+    """Sample k is the frame shown k/rate seconds after the first; it exists if and only if that is before the end.
 
     At least one sample when there is a frame. Timestamps decide, not frame counts or header rates.
     """
-    shown, k = None, 0
+    shown: ShownFrame[Picture] | None = None
+    time_s, k = Fraction(0), 0
     for frame in frames:
-        while shown is not None and k / rate < frame.time_s:
-            yield k / rate, shown
+        if shown is None:
+            start_s = time_s = frame.time_s
+        while shown is not None and time_s < frame.time_s:
+            yield time_s, shown
             k += 1
+            time_s = start_s + k / rate
         shown = frame
     if shown is not None:
         end_s = shown.time_s + shown.duration_s
-        while k == 0 or k / rate < end_s:
-            yield k / rate, shown
+        while k == 0 or time_s < end_s:
+            yield time_s, shown
             k += 1
+            time_s = start_s + k / rate
 
 
-def sample_as_opencv(
-    frames: Iterable[ShownFrame[Picture]], step: int
-) -> Iterator[tuple[Fraction, ShownFrame[Picture]]]:
+def sample_key_frames(frames: Iterable[ShownFrame[Picture]], rate: Fraction) -> Samples[Picture]:
+    """The first frame of every slot [k/rate, (k+1)/rate), at its own time.
+
+    Args:
+        frames: key frames, each shown until the next; the first frame of a video counts as one.
+    """
+    last_slot = -1
+    for frame in frames:
+        slot = floor(frame.time_s * rate)
+        if slot > last_slot:
+            yield frame.time_s, frame
+            last_slot = slot
+
+
+def sample_as_opencv(frames: Iterable[ShownFrame[Picture]], step: int) -> Samples[Picture]:
     """Every step-th frame in decoding order, whatever its time (ViSiL, DnS)."""
     for index, frame in enumerate(frames):
         if index % step == 0:
@@ -78,9 +144,7 @@ def opencv_step(reported_fps: float | None, fps: float) -> int:
     return step
 
 
-def sample_as_ffmpeg(
-    frames: Iterable[ShownFrame[Picture]], rate: Fraction, start_s: Fraction
-) -> Iterator[tuple[Fraction, ShownFrame[Picture]]]:
+def sample_as_ffmpeg(frames: Iterable[ShownFrame[Picture]], rate: Fraction, start_s: Fraction) -> Samples[Picture]:
     """ffmpeg's `fps` filter with rounding `near` (S2VS): slot k takes the last frame with round(t·rate) <= k.
 
     Args:

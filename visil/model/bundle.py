@@ -32,6 +32,7 @@ from visil.media.preprocessing import Preprocessing
 from visil.model.backbone import BackboneSettings
 from visil.model.network import NetworkSettings
 from visil.model.regions import SCHEMES
+from visil.model.threads import one_thread
 
 FORMAT_VERSION = 1
 PARTS = ("backbone", "whitening", "attention", "binarization", "comparator", "check")
@@ -73,6 +74,8 @@ class BundleSettings:
     training_data: str = ""
 
     def __post_init__(self) -> None:
+        if self.preprocessing.sampling == "keyframes":
+            raise ValueError("a bundle cannot say keyframes: it is a setting of a library, queries are sampled by time")
         if self.part_samples is not None and not 1 <= self.part_samples <= MAX_PART_SAMPLES:
             raise ValueError(f"part_samples must lie between 1 and {MAX_PART_SAMPLES}, got {self.part_samples}")
 
@@ -131,11 +134,12 @@ def load_bundle(path: Path) -> Bundle:
         raise ModelError(f"{path}: it lacks the region vectors of the check picture; get the bundle again")
     if bits is not None and bits % 8:
         raise ModelError(f"{path}: {bits} bits are no whole number of bytes")
-    for name, tensor in tensors.items():
-        if name.split(".")[0] not in PARTS:
-            raise ModelError(f"{path}: unknown tensor {name!r}; known parts: {', '.join(PARTS)}")
-        if not (tensor.is_floating_point() and tensor.isfinite().all()):
-            raise ModelError(f"{path}: tensor {name!r} holds NaN, infinite or whole numbers; get the bundle again")
+    with one_thread():
+        for name, tensor in tensors.items():
+            if name.split(".")[0] not in PARTS:
+                raise ModelError(f"{path}: unknown tensor {name!r}; known parts: {', '.join(PARTS)}")
+            if not (tensor.is_floating_point() and tensor.isfinite().all()):
+                raise ModelError(f"{path}: tensor {name!r} holds NaN, infinite or whole numbers; get the bundle again")
     return bundle
 
 
