@@ -27,6 +27,7 @@ from visil.library.candidates import Candidates
 from visil.library.files import content_hash, is_there
 from visil.library.ingest import IngestReport, Progress, add_files
 from visil.library.queries import expand_query, video_query
+from visil.library.reindexing import begin, encode_anew, switch
 from visil.library.search import Query, SearchResult, rerank_count, search
 from visil.library.settings import BUNDLE, LOCK, SETTINGS, TABLE, LibrarySettings, read_settings, write_settings
 from visil.library.store import Store, VersionGoneError, VideoRecord, create_table, holds_videos, reason_of
@@ -174,9 +175,13 @@ class Library:
             raise LibraryError(f"library {self.path}: was moved to another bundle meanwhile; open it again")
         self._store.refresh()
         if self.version != self._cached_version:  # the store may have moved before: it follows its own writes
-            self._cached_version = self.version
-            for cached in ("_records", "_candidates"):
-                self.__dict__.pop(cached, None)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop what was read of another version."""
+        self._cached_version = self.version
+        for cached in ("_records", "_candidates"):
+            self.__dict__.pop(cached, None)
 
     def list(self) -> Sequence[VideoRecord]:
         """All videos, by id, those that failed included."""
@@ -366,8 +371,7 @@ class Library:
             LibraryError: another process is writing.
             DataError: a pattern or the number of workers is not valid. Files that fail are in the report.
         """
-        if workers is not None and workers < 1:
-            raise DataError(f"workers must be at least 1, got {workers}")
+        num_workers = _num_workers(workers)
         with self._writing():
             return add_files(
                 self._store,
@@ -377,12 +381,63 @@ class Library:
                 pattern=pattern,
                 include=include,
                 exclude=exclude,
-                workers=workers or os.cpu_count() or 1,
+                workers=num_workers,
                 retry_failed=retry_failed,
                 reader=reader,
                 limits=limits,
                 progress=progress,
             )
+
+    def reindex(
+        self,
+        bundle: str | Path | None = None,
+        *,
+        sampling: str | None = None,
+        workers: int | None = None,
+        reader: str = "pyav",
+        limits: DecodeLimits = DecodeLimits(),
+        progress: Callable[[Progress], None] | None = None,
+    ) -> IngestReport:
+        """Move the library to another bundle: encode every video anew, then switch. Ids and paths stay.
+
+        Until the switch the library is what it was, for every reader. An interrupted move goes on where it stopped
+        when it is called again. The old vectors stay on the disk until `compact`.
+
+        Args:
+            bundle: name or file; None: the default one, or its own if only the sampling is to change.
+            sampling: how its files are sampled (see `Preprocessing`); None: as before, or as the new bundle says if it
+                was as the old one said.
+            workers, reader, limits, progress: see `add`.
+
+        Returns:
+            What was encoded (`added`), was ready from an earlier run (`unchanged`) or fails as before (`failed`).
+
+        Raises:
+            UnfinishedReindexError: videos are gone, changed or cannot be decoded any more; nothing is switched.
+            LibraryError: another move is unfinished, or another process is writing.
+            DataError: the sampling or the number of workers is not valid.
+        """
+        num_workers = _num_workers(workers)
+        model = self.model
+        if bundle is not None or sampling is None:
+            name = bundle or DEFAULT_BUNDLE
+            model = load_model(name, device=str(self.model.device), precision=self.model.precision)
+        with self._writing():
+            if sampling is None and self._settings.sampling != self.model.settings.preprocessing.sampling:
+                sampling = self._settings.sampling  # of its own choice
+            preprocessing = _sampled(model, sampling)
+            if (model.bundle.hash, preprocessing.sampling) == (self._settings.bundle_hash, self._settings.sampling):
+                return IngestReport(unchanged=len(self._records))
+            begun = begin(self.path, self._settings, model, preprocessing.sampling)
+            table = Store(self.path / begun.table_file, model.dim)
+            report = encode_anew(
+                self._store, table, model, preprocessing,
+                workers=num_workers, reader=reader, limits=limits, progress=progress,
+            )  # fmt: skip
+            switch(self.path)
+            self.model, self._settings, self._store = model, begun, table
+            self._forget()
+        return report
 
     def remove(self, ids: str | Sequence[str]) -> None:
         """Forget videos; their files stay.
@@ -430,6 +485,12 @@ def _left_by_an_interrupted_create(name: str) -> bool:
     return name in (BUNDLE, TABLE, LOCK) or (
         name.startswith((f".{BUNDLE}.", f".{SETTINGS}.")) and name.endswith(".partial")
     )
+
+
+def _num_workers(workers: int | None) -> int:
+    if workers is not None and workers < 1:
+        raise DataError(f"workers must be at least 1, got {workers}")
+    return workers or os.cpu_count() or 1
 
 
 def _sampled(model: Model, sampling: str | None) -> Preprocessing:
