@@ -9,6 +9,7 @@ import importlib.util
 import subprocess
 import sys
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 
 import av
@@ -72,9 +73,11 @@ def _installed(name: str) -> str:
     return name
 
 
-def read_all(name: str, path: Path, preprocessing: Preprocessing = SMALL) -> list[Frames]:
-    """All chunks of a file, decoded in this process."""
-    return list(open_reader(name).read(path, preprocessing))
+def read_all(
+    name: str, path: Path, preprocessing: Preprocessing = SMALL, span_s: tuple[float, float] | None = None
+) -> list[Frames]:
+    """All chunks of a file or of a part of it, decoded in this process."""
+    return list(open_reader(name).read(path, preprocessing, span_s=span_s))
 
 
 def assert_same_frames(found: list[Frames], expected: list[Frames]) -> None:
@@ -103,6 +106,7 @@ def made_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     late = [3 + Fraction(k, 8) for k in range(len(pictures))]
     write_frames(folder / "late.mkv", pictures, late, fps=8, codec="libx264", sound_from_s=0)
     write_frames(folder / "ten_bit.mp4", pictures, fps=8, codec="libx264", pixel_format="yuv420p10le")
+    write_frames(folder / "keys.mp4", pictures, fps=8, codec="libx264", codec_options={"g": "6"})
     return folder
 
 
@@ -141,6 +145,18 @@ class TestSameFrames:
         path = made_videos / "turned.mp4"
         assert_same_frames(read_all(extra, path, PRESETS[preset]), read_all("pyav", path, PRESETS[preset]))
 
+    @pytest.mark.parametrize("span_s", [(1.3, 3.0), (2.0, inf), (0.1, 0.2)])
+    def test_of_a_part(self, extra, made_videos, span_s):
+        path, whole = made_videos / "late.mkv", PRESETS["whole-frame"]
+        assert_same_frames(read_all(extra, path, whole, span_s), read_all("pyav", path, whole, span_s))
+
+    def test_of_key_frames(self, extra, made_videos):
+        key_frames = Preprocessing(sampling="keyframes", fps=2, size_px=32)
+        path = made_videos / "keys.mp4"
+        found, expected = read_all(extra, path, key_frames), read_all("pyav", path, key_frames)
+        assert_same_frames(found, expected)
+        assert times_of(found) == [0, 0.75, 1.5, 2.25, 3, 3.75]
+
 
 class TestContract:
     """What `FrameReader` promises, on frames whose picture says which one it is."""
@@ -161,6 +177,11 @@ class TestContract:
         path = write_grey(tmp_path / "a.mp4", 20, fps=10, codec="libx264")
         chunks = list(reader.read(path, Preprocessing(size_px=16, min_samples=5)))
         assert shown_frames(chunks) == [0, 4, 8, 12, 16]
+
+    def test_a_part_that_begins_after_the_end_is_refused(self, reader, tmp_path):
+        path = write_grey(tmp_path / "a.mp4", 20, fps=10, codec="libx264")
+        with pytest.raises(MediaError, match=r"a\.mp4: the range begins at 2 s, the video ends at 2\.0 s"):
+            list(reader.read(path, SMALL, span_s=(2, 3)))
 
     def test_progress_is_told(self, reader, tmp_path):
         told: list[None] = []
@@ -254,6 +275,12 @@ class TestByNumber:
         path = made_videos / file
         found = list(StubReader().read(path, PRESETS[preset]))
         assert_same_frames(found, read_all("pyav", path, PRESETS[preset]))
+
+    @pytest.mark.parametrize("span_s", [(1.3, 3.0), (2.0, inf)])
+    def test_gives_the_part_of_pyav(self, made_videos, span_s):
+        path = made_videos / "variable.mp4"
+        found = list(StubReader().read(path, SMALL, span_s=span_s))
+        assert_same_frames(found, read_all("pyav", path, SMALL, span_s))
 
     @pytest.mark.parametrize(
         ("lie", "reason"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain
-from math import isinf
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,8 +21,8 @@ from visil.media.opening import header_duration_s, open_video, reason_of, refuse
 from visil.media.packets import key_packets
 from visil.media.pictures import input_picture, video_info
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES
-from visil.media.sampling import FALLBACK_FPS, Samples, ShownFrame, sample, within
+from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES, beyond_end
+from visil.media.sampling import FALLBACK_FPS, Part, Samples, ShownFrame, part_of, sample, within
 from visil.values import Frames, VideoInfo
 
 MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video long
@@ -42,7 +41,7 @@ class PyAVReader:
         alive: Callable[[], None] = lambda: None,
     ) -> Iterator[Frames]:
         rate = Fraction(preprocessing.fps).limit_denominator(10_000)
-        part = None if span_s is None else _part(span_s)
+        part = None if span_s is None else part_of(span_s)
         with _Decoding(path, preprocessing.sampling, rate, part=part, stills=stills, alive=alive) as decoding:
             chunks = _chunks(decoding, preprocessing, rate)
             first = next(chunks, None)
@@ -62,20 +61,6 @@ class PyAVReader:
         # A short video: decode it once more, evenly. Its length was unknown until its last frame had been decoded.
         with _Decoding(path, preprocessing.sampling, dense_rate, part=part, stills=stills, alive=alive) as decoding:
             yield from _chunks(decoding, preprocessing, dense_rate)
-
-
-Part = tuple[Fraction, Fraction | None]  # start and end in seconds since the first shown frame; None: to the end
-
-
-def _part(span_s: tuple[float, float]) -> Part:
-    start_s, end_s = span_s
-    if not 0 <= start_s < end_s:
-        raise ValueError(f"a range must begin at 0 s or later and end after its beginning, got {span_s}")
-    return _microseconds(start_s), None if isinf(end_s) else _microseconds(end_s)
-
-
-def _microseconds(time_s: float) -> Fraction:
-    return Fraction(round(time_s * 1_000_000), 1_000_000)  # 3.3 means 33/10, not the float beside it
 
 
 def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndarray:
@@ -156,11 +141,7 @@ class _Decoding:
             self.end_s = frame.time_s + frame.duration_s
             yield frame
         if self._part is not None and self.num_frames == 0:
-            raise MediaError(
-                f"{self.path}: the range begins at {float(self._part[0]):g} s, "
-                f"the video ends at {float(self._video_end_s):.1f} s",
-                "no_frames",
-            )
+            raise beyond_end(self.path, self._part, self._video_end_s)
 
     def _shown_frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
         """A frame is shown until the next one, the last for its own duration.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+from visil.errors import MediaError
 from visil.media.preprocessing import Preprocessing
+from visil.media.sampling import Part
 from visil.values import Frames
 
 CHUNK_SAMPLES = 32  # 4.8 MB of 224 x 224 pictures
@@ -40,3 +43,10 @@ class FrameReader(Protocol):
             MemoryError: the process may not allocate what the file needs.
         """
         ...
+
+
+def beyond_end(path: Path, part: Part, video_end_s: Fraction) -> MediaError:
+    """A part was asked for that begins where the video is over."""
+    return MediaError(
+        f"{path}: the range begins at {float(part[0]):g} s, the video ends at {float(video_end_s):.1f} s", "no_frames"
+    )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
+from math import floor, isinf
 from typing import Generic, TypeVar
 
 from visil.media.preprocessing import Preprocessing
@@ -61,6 +61,25 @@ def sample(
     if preprocessing.sampling == "keyframes":
         return sample_key_frames(frames, rate)
     return sample_by_time(frames, rate)
+
+
+Part = tuple[Fraction, Fraction | None]  # start and end in seconds since the first shown frame; None: to the end
+
+
+def part_of(span_s: tuple[float, float]) -> Part:
+    """A range that somebody asked for, to the microsecond: 3.3 means 33/10, not the float beside it.
+
+    Raises:
+        ValueError: it begins before the video, or holds nothing.
+    """
+    start_s, end_s = span_s
+    if not 0 <= start_s < end_s:
+        raise ValueError(f"a range must begin at 0 s or later and end after its beginning, got {span_s}")
+    return _microseconds(start_s), None if isinf(end_s) else _microseconds(end_s)
+
+
+def _microseconds(time_s: float) -> Fraction:
+    return Fraction(round(time_s * 1_000_000), 1_000_000)
 
 
 def within(
