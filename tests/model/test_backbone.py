@@ -234,6 +234,17 @@ class TestPretrainedWeights:
             build_network(BackboneSettings(unpublished, (1,)), pretrained=True)
 
 
+LEAN = (
+    ("resnet18", (1, 2), {}),
+    ("resnet50", (2, 3), {}),
+    ("mobilenetv1_100", (4,), {"pad_type": "same"}),
+    ("mobilenetv4_conv_small", (2, 3), {}),
+    ("convnext_atto", (0, 3), {}),
+    ("vit_tiny_patch16_224", (11,), {"dynamic_img_size": True}),
+    ("swin_tiny_patch4_window7_224", (1,), {}),  # it has buffers that no state dict carries
+)
+
+
 class TestImport:
     """In a fresh interpreter, with warnings as errors."""
 
@@ -255,3 +266,69 @@ class TestImport:
     def test_of_the_module_alone_loads_neither_timm_nor_torchvision(self) -> None:
         code = "import sys, visil.model.model; print([m for m in ('timm', 'torchvision') if m in sys.modules])"
         assert self.run(code).strip() == "[]"
+
+    def test_in_part_gives_the_networks_of_the_whole_timm_and_then_the_whole_timm_as_ever(self) -> None:
+        self.run(f"""
+import sys, torch
+from visil.model.backbone import BackboneSettings, build_network, import_timm
+from visil.model.lean_timm import create_lean
+
+settings = [BackboneSettings(name, stages, options) for name, stages, options in {LEAN!r}]
+lean = [build_network(s, initialise=False) for s in settings]
+loaded = {{name.split(".")[0] for name in sys.modules}}
+assert loaded.isdisjoint({{"timm", "torchvision", "huggingface_hub", "sympy"}}), loaded
+assert "torch._dynamo" not in sys.modules
+
+timm = import_timm()
+assert len(timm.list_models()) > 1000 and timm.create_model("resnet18").num_classes == 1000
+assert timm.data.create_transform(224)
+assert create_lean("resnet18") is None  # what is imported is used
+
+torch.set_num_threads(1)
+images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+for mine, s in zip(lean, settings, strict=True):
+    torch.manual_seed(0)
+    whole = build_network(s)
+    assert type(whole) is not type(mine) and type(whole).__name__ == type(mine).__name__
+    mine.load_state_dict(whole.state_dict())
+    with torch.inference_mode():
+        for here, there in zip(mine.eval()(images), whole.eval()(images), strict=True):
+            assert torch.equal(here, there), s.name
+""")
+
+    def test_in_part_falls_back_on_the_whole(self) -> None:
+        """A name that timm does not know, a network traced by torchvision, a family that looks different."""
+        self.run("""
+import sys, pytest
+from visil.errors import ModelError
+from visil.model.backbone import BackboneSettings, build_network
+from visil.model.lean_timm import create_lean
+
+assert create_lean("resnet", features_only=True) is None
+assert create_lean("resnet18", features_only=True, out_indices=(9,)) is None
+assert create_lean("../resnet18") is None
+assert not [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision", "huggingface_hub")]
+with pytest.raises(ModelError, match="timm cannot build 'resnet18' with stages"):
+    build_network(BackboneSettings("resnet18", (9,)))
+assert "timm" in sys.modules
+""")
+
+
+class TestUninitialised:
+    """Networks whose weights will be loaded."""
+
+    @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+    def test_differ_in_nothing_that_is_not_loaded(self, name: str) -> None:
+        plain = build_network(BackboneSettings(name, (1,)))
+        bare = build_network(BackboneSettings(name, (1,)), initialise=False)
+        loaded = plain.state_dict()
+        assert bare.state_dict().keys() == loaded.keys()
+        bare_buffers = dict(bare.named_buffers())
+        for buffer, tensor in plain.named_buffers():
+            torch.testing.assert_close(bare_buffers[buffer], tensor)
+
+    def test_draw_no_random_number(self) -> None:
+        torch.manual_seed(3)
+        before = torch.get_rng_state()
+        build_network(BackboneSettings("resnet18", (1,)), initialise=False)
+        assert torch.equal(torch.get_rng_state(), before)

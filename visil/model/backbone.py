@@ -3,21 +3,25 @@
     Frames ─► [backbone] ─► stage maps ─► regions ─► whitening ─► RegionVectors
               this module
 
-timm is imported here and nowhere else, when a picture is to be encoded: it costs seconds.
+timm is imported here and nowhere else, when a picture is to be encoded, and if possible only in part: it costs seconds.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from visil.errors import ModelError
 from visil.media.preprocessing import MAX_SIDE_PX
+from visil.model.lean_timm import create_lean
 
 # What a bundle may pass to timm: names that change the architecture, none that loads a file or a web page.
 ALLOWED_OPTIONS = frozenset({"pad_type", "output_stride", "img_size", "dynamic_img_size", "patch_size"})
@@ -64,10 +68,15 @@ class Backbone(nn.Module):
     std: Tensor
 
     def __init__(
-        self, settings: BackboneSettings, *, mean: tuple[float, float, float], std: tuple[float, float, float]
+        self,
+        settings: BackboneSettings,
+        *,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        initialise: bool = True,
     ) -> None:
         super().__init__()
-        self.network = build_network(settings)
+        self.network = build_network(settings, initialise=initialise)
         for parameter in self.network.parameters():  # convolutions in the layout that pictures come in
             if parameter.ndim == 4:
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
@@ -88,27 +97,54 @@ class Backbone(nn.Module):
         return list(self.network((pixels - self.mean) / self.std))
 
 
-def build_network(settings: BackboneSettings, *, pretrained: bool = False) -> nn.Module:
+def build_network(settings: BackboneSettings, *, pretrained: bool = False, initialise: bool = True) -> nn.Module:
     """timm's feature extractor for these settings.
+
+    Args:
+        pretrained: with the weights that timm publishes.
+        initialise: draw random weights; without, they are whatever the memory held, for a caller that loads them all.
 
     Raises:
         ModelError: timm does not know the name or refuses the options, or pretrained weights cannot be had.
     """
-    timm = import_timm()
-    if not timm.is_model(settings.name):
-        raise ModelError(f"timm has no architecture {settings.name!r}; `timm.list_models()` names them")
-    weights: dict[str, Any] = {}
-    if pretrained:
-        weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": _downloaded_weights(settings.name)}}
-    try:
-        network = timm.create_model(
-            settings.name, features_only=True, out_indices=settings.stages, **settings.options, **weights
-        )
-    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError) as error:
-        raise ModelError(f"timm cannot build {settings.name!r} with stages {settings.stages}: {error}") from error
+    options = {"features_only": True, "out_indices": settings.stages, **settings.options}
+    with nullcontext() if initialise else _Unfilled():
+        network = None if pretrained else create_lean(settings.name, **options)
+        if network is None:
+            network = _create_with_whole_timm(settings.name, pretrained, options)
     if settings.stride_in_first_conv:
         _move_strides_to_first_conv(network, settings.name)
     return network
+
+
+def _create_with_whole_timm(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    timm = import_timm()
+    if not timm.is_model(name):
+        raise ModelError(f"timm has no architecture {name!r}; `timm.list_models()` names them")
+    if pretrained:
+        options = {**options, "pretrained": True, "pretrained_cfg_overlay": {"file": _downloaded_weights(name)}}
+    try:
+        network: nn.Module = timm.create_model(name, **options)
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError) as error:
+        raise ModelError(f"timm cannot build {name!r} with stages {options['out_indices']}: {error}") from error
+    return network
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves the memory of parameters as it is: they are loaded next, and random numbers take up to half a second."""
+
+    SKIPPED = frozenset(  # what `torch.nn.init` and timm's truncated normal are made of
+        "normal_ uniform_ kaiming_normal_ kaiming_uniform_ erfinv_ mul_ add_ clamp_ constant_ fill_ zero_".split()
+    )
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        target = args[0] if args else named.get("tensor")
+        if isinstance(target, nn.Parameter) and getattr(function, "__name__", "") in self.SKIPPED:
+            return target
+        return function(*args, **named)
 
 
 def _move_strides_to_first_conv(network: nn.Module, name: str) -> None:
