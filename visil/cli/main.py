@@ -17,7 +17,7 @@ import visil
 from visil.cli.output import printable
 from visil.errors import VisilError
 
-COMMANDS = ("demo", "index", "search", "compare", "list", "info", "verify", "remove", "models", "doctor")
+COMMANDS = ("demo", "index", "search", "compare", "list", "info", "verify", "remove", "compact", "models", "doctor")
 
 
 class LazyGroup(click.Group):

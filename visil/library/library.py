@@ -24,6 +24,7 @@ import numpy as np
 from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError, LibraryError, ModelError, VisilError
 from visil.library.candidates import Candidates
+from visil.library.compacting import compact_library
 from visil.library.files import content_hash, is_there
 from visil.library.ingest import IngestReport, Progress, add_files
 from visil.library.queries import expand_query, video_query
@@ -448,6 +449,18 @@ class Library:
         with self._writing():
             self.refresh()
             self._store.delete([self.record(id).id for id in ([ids] if isinstance(ids, str) else ids)])
+
+    def compact(self) -> int:
+        """Give back the disk space of what was replaced or removed; readers go on with the newest version.
+
+        Returns:
+            Bytes given back.
+
+        Raises:
+            LibraryError: another process is writing, or the disk is too full even for this.
+        """
+        with self._writing():
+            return compact_library(self.path, self._settings, self._store)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from visil.values import EncodedVideo, RegionVectors, VideoInfo
 
 STRETCH_FRAMES = 2048  # frames in a row: 19 MB of 9 x 512 half-precision vectors
 BLOCK_BYTES = 64 << 20  # region vectors read at once
+FRAGMENT_ROWS = 1024  # about 1 GB in a file: a later compaction leaves it alone
 OK, NO_CONTENT, FAILED = "ok", "no_content", "failed"
 
 _RECORD_COLUMNS = [
@@ -312,6 +314,24 @@ class Store:
         if ids:
             self._same_version().delete(_id_filter(ids))
             self.refresh()
+
+    def compact(self) -> None:
+        """Gather the rows of many commits into few files, without those that were replaced; forget older versions.
+
+        A reader of an older version is told so by a `VersionGoneError`.
+        """
+        self._forget_older_versions()  # twice: on a full disk it makes room for what comes next
+        lance.dataset(self._dataset.uri).optimize.compact_files(
+            target_rows_per_fragment=FRAGMENT_ROWS,
+            batch_size=1,  # Lance reads many batches ahead; a row has up to 19 MB
+            num_threads=1,
+        )
+        self._forget_older_versions()
+        self.refresh()
+
+    def _forget_older_versions(self) -> None:
+        dataset = lance.dataset(self._dataset.uri)
+        dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)  # no other writer is at work
 
     def _same_version(self) -> lance.LanceDataset:
         """A handle to write with: Lance moves it to the version it writes, and `refresh` must see the step."""
