@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 
-import visil.media.decoding as decoding_module
+import visil.media.worker_process as process_module
 from tests.media.made_files import SMALL, read, shown_frames, write_grey
 from tests.media.processes import running_workers
 from visil.errors import MediaError, VisilError
@@ -71,10 +71,10 @@ def replace_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def replace(program: str) -> None:
         def started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-            assert command[-2:] == ["-m", "visil.media.worker"]
-            return start([*command[:-2], "-c", program], **options)
+            assert command[-4:-2] == ["-m", "visil.media.worker"]
+            return start([*command[:-4], "-c", program, *command[-2:]], **options)
 
-        monkeypatch.setattr(decoding_module.subprocess, "Popen", started)
+        monkeypatch.setattr(process_module.subprocess, "Popen", started)
 
     return replace
 
@@ -170,25 +170,39 @@ class TestProcesses:
         assert [ends[k] for k in (1, 2, 3)] == [None] * 3
         assert ends[0] in (None, f"{files[0]}: {CRASHED}")  # None if all had been sent before
 
-    def test_a_worker_that_never_starts_costs_each_file_and_ends(self, files, replace_worker):
-        replace_worker("raise SystemExit(1)")
-        found = outcomes(files[:2], workers=2)
-        assert [error for _, error in found.values()] == [f"{path}: {CRASHED}" for path in files[:2]]
+    @pytest.mark.parametrize("program", ["raise SystemExit(1)", "print('hello')"])
+    def test_that_never_get_ready_are_not_blamed_on_the_files(self, files, replace_worker, program):
+        replace_worker(program)
+        with pytest.raises(
+            VisilError, match=r"workers do not start with .*; `visil doctor` says what is wrong"
+        ):
+            list(decode_files(files, SMALL, workers=2))
+
+    def test_whose_reader_does_not_load_are_not_blamed_on_the_files(self, files, replace_worker):
+        replace_worker(f"import os\nos.write(1, {message({'kind': 'unusable', 'error': 'no FFmpeg here'}, b'')!r})")
+        with pytest.raises(VisilError, match="no FFmpeg here"):
+            list(decode_files(files, SMALL, workers=2))
 
     def test_that_cannot_be_started_are_not_blamed_on_the_files(self, files, monkeypatch):
-        monkeypatch.setattr(decoding_module.sys, "executable", "/nowhere/python")
+        monkeypatch.setattr(process_module.sys, "executable", "/nowhere/python")
         with pytest.raises(VisilError, match="no decoding worker can be started with /nowhere/python"):
             list(decode_files(files, SMALL, workers=2))
 
     def test_import_neither_torch_nor_anything_else_that_is_heavy(self, files):
-        request = json.dumps({"path": str(files[1]), "preprocessing": {"min_samples": 1}})
-        ended = subprocess.run(
-            [sys.executable, "-P", "-X", "importtime", "-m", "visil.media.worker"],
-            input=request.encode(),
-            capture_output=True,
-            check=True,
-        )
-        imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in ended.stderr.decode().splitlines()}
+        request = {"path": str(files[1]), "preprocessing": {"min_samples": 1}, "span_s": None, "stills": False}
+        with subprocess.Popen(
+            [sys.executable, "-P", "-X", "importtime", "-m", "visil.media.worker", "pyav", str(1 << 30)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as worker:
+            worker.stdin.write(json.dumps(request).encode() + b"\n")
+            worker.stdin.flush()
+            while kind_of_next_message(worker.stdout) != "end":
+                pass
+            worker.stdin.close()  # it ends with its requests
+            listed = worker.stderr.read().decode()
+        imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in listed.splitlines()}
         assert {"av", "numpy", "visil"} <= imported
         assert imported.isdisjoint({"torch", "timm", "torchvision", "lance", "pyarrow", "faiss", "click", "rich"})
 
@@ -198,6 +212,13 @@ class TestProcesses:
         monkeypatch.chdir(tmp_path)
         assert outcomes(files[1:2], workers=1)[0][1] is None
         assert not (tmp_path / "run").exists()
+
+
+def kind_of_next_message(stream: IO[bytes]) -> str:
+    header_bytes, pixel_bytes = LENGTHS.unpack(stream.read(LENGTHS.size))
+    header = json.loads(stream.read(header_bytes))
+    stream.read(pixel_bytes)
+    return header["kind"]
 
 
 HEADER = {
@@ -227,6 +248,9 @@ def frames_with(pixels: bytes = PIXELS, **changes: object) -> bytes:
     return message({**HEADER, **changes}, pixels)
 
 
+READY = message({"kind": "ready"}, b"")
+OPENED = message({"kind": "opened", "duration_s": 1.0}, b"")
+ALIVE = message({"kind": "alive"}, b"")
 FRAMES = frames_with()
 END = message({"kind": "end", "error": None}, b"")
 
@@ -252,6 +276,8 @@ class TestAWorkerThatWasTakenOver:
         """What becomes of `bad`, for which the worker sends this, says that all went well and ends; and of `good`."""
         replace_worker(
             "import json, os, sys\n"
+            f"sys.stdout.buffer.write({READY!r})\n"
+            "sys.stdout.buffer.flush()\n"
             "for line in sys.stdin:\n"
             "    is_bad = json.loads(line)['path'].endswith('bad')\n"
             f"    sys.stdout.buffer.write({sent + END!r} if is_bad else {FRAMES + END!r})\n"
@@ -264,7 +290,7 @@ class TestAWorkerThatWasTakenOver:
         return [found[0], found[1]]
 
     def test_a_well_formed_answer_is_believed(self, replace_worker):
-        (chunk,) = self.run(replace_worker, FRAMES)[0][0]
+        (chunk,) = self.run(replace_worker, OPENED + ALIVE + FRAMES + ALIVE)[0][0]
         assert chunk.images.shape == (1, 16, 16, 3)
 
     @pytest.mark.parametrize(
@@ -306,6 +332,16 @@ class TestAWorkerThatWasTakenOver:
             video_with(rotation_deg="left"),
             video_with(start_offset_s=float("nan")),
             frames_with() + frames_with(shape=[1, 32, 32, 3], pixels=bytes(32 * 32 * 3)),
+            frames_with(times_s=[1.0]) + frames_with(times_s=[0.0]),
+            message({"kind": "opened"}, b""),
+            message({"kind": "opened", "duration_s": "long"}, b""),
+            message({"kind": "opened", "duration_s": float("nan")}, b""),
+            message({"kind": "opened", "duration_s": -1}, b""),
+            message({"kind": "end"}, b""),
+            message({"kind": "end", "error": ["odd"], "reason_class": "undecodable"}, b""),
+            message({"kind": "end", "error": "odd"}, b""),
+            message({"kind": "end", "error": "odd", "reason_class": "fine"}, b""),
+            message({"kind": "end", "error": "odd", "reason_class": ["undecodable"]}, b""),
             frames_with() + b"\0",
         ],
     )

@@ -51,6 +51,8 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
                 "protocol_whitelist": "file",
             },
         )
+    except MemoryError:  # FFmpeg's too: the limit of the worker, not the file's doing alone
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path}: {_open_failure(path, error)}", "not_media") from error
     try:
@@ -88,15 +90,17 @@ def refuse_huge(path: Path | BinaryIO, width: int, height: int) -> None:
 
 
 def header_duration_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """Length of the video in seconds as the headers tell it: the stream's own, else the container's."""
-    if stream.duration and stream.time_base:
-        return stream.duration * Fraction(stream.time_base)
-    return Fraction(container.duration, av.time_base) if container.duration else None
+    """Length of the video in seconds as the headers tell it: the stream's own, else the container's.
 
-
-def out_of_memory(path: Path) -> MediaError:
-    """The memory limit of the worker was reached."""
-    return MediaError(f"{path}: needs more memory than a decoding worker may use", "too_large")
+    Matroska, which tells no stream's own, counts from time zero, though the video may begin later.
+    """
+    time_base = Fraction(stream.time_base or 0)
+    if stream.duration and time_base:
+        return stream.duration * time_base
+    if not container.duration:
+        return None
+    start_s = max(Fraction(0), (stream.start_time or 0) * time_base)
+    return max(Fraction(0), Fraction(container.duration, av.time_base) - start_s)
 
 
 def _is_special(path: Path) -> bool:

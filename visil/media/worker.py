@@ -1,47 +1,136 @@
-"""A decoding worker: `python -m visil.media.worker`, one process, one file at a time.
+"""A decoding worker: `python -m visil.media.worker READER MEMORY_BYTES`, one process, one file at a time.
 
-Strangers' videos are decoded here and nowhere else. Imports PyAV and numpy only. Requests are JSON lines on standard
-input; answers are messages of `write_message` on standard output: JSON and raw pixels, never pickle, so that a decoder
-taken over by a hostile file has nothing in the parent that would run its bytes.
+Strangers' videos are decoded here and nowhere else. Imports the reader and numpy only. Requests are JSON lines on
+standard input, and its end is the worker's. Answers are messages of `write_message` on standard output: JSON and raw
+pixels, never pickle, so that a decoder taken over by a hostile file has nothing in the parent that would run its bytes.
+
+    ready | unusable                    once
+    opened, alive or frames ..., end | out_of_memory    for every request
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic
 from typing import Any, BinaryIO
 
-from visil.errors import MediaError
+from visil.errors import MediaError, VisilError
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import FrameReader
 from visil.values import Frames
 
 LENGTHS = struct.Struct("<II")  # bytes of the JSON header, bytes of the pixels
+PULSE_S = 0.25  # signs of life are not sent more often
 
 
 def main() -> None:
-    from visil.media.pyav_reader import PyAVReader
-
-    reader: FrameReader = PyAVReader()
+    """Serve until standard input ends; never returns."""
+    reader_name, memory_bytes = sys.argv[1], int(sys.argv[2])
+    requests: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
     # The pipe gets a descriptor of its own; anything a library prints goes to standard error.
-    with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)
-        for line in sys.stdin.buffer:
-            request = json.loads(line)
-            try:
-                for frames in reader.read(Path(request["path"]), Preprocessing(**request["preprocessing"])):
-                    write_message(answers, {"kind": "frames", **_header(frames)}, frames.images)
-            except MediaError as error:
-                write_message(answers, {"kind": "end", "error": str(error), "reason_class": error.reason_class})
-            except Exception as error:  # one odd file must not end the worker; its class tells what to look for
-                reason = f"{request['path']}: {type(error).__name__}: {error}"
-                write_message(answers, {"kind": "end", "error": reason, "reason_class": "undecodable"})
-            else:
-                write_message(answers, {"kind": "end", "error": None})
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        reader = _open_reader(reader_name)
+    except VisilError as error:
+        write_message(answers, {"kind": "unusable", "error": str(error)})
+        os._exit(1)
+    limit_memory(memory_bytes)
+    write_message(answers, {"kind": "ready"})
+    while True:
+        _serve(reader, json.loads(requests.get()), answers)
+
+
+def _receive(requests: SimpleQueue[bytes]) -> None:
+    """Pass requests on. When their pipe ends the parent is gone, even by kill -9, and nobody waits for an answer."""
+    for line in sys.stdin.buffer:
+        requests.put(line)
+    os._exit(0)
+
+
+def _open_reader(name: str) -> FrameReader:
+    from visil.media.readers import open_reader
+
+    return open_reader(name)
+
+
+def limit_memory(memory_bytes: int) -> None:
+    """Make allocations fail that go further beyond what this process has now.
+
+    Linux counts private memory (RLIMIT_DATA), of which nothing is shared or reserved only; a decoder then reports that
+    memory ran out, and the worker lives on to say so. Elsewhere nothing is enforced beyond the limit on picture sizes
+    (macOS ignores such limits, Windows has none): there the system's own must do.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return
+    import resource
+
+    used = re.search(r"^VmData:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+    if used is not None:
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = (int(used[1]) << 10) + memory_bytes
+        soft = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, most))
+
+
+def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO) -> None:
+    """Answer one request; one that asks for no frames is answered by the length that the headers tell."""
+    path = Path(request["path"])
+    pulse = _Pulse(answers)
+    end: dict[str, Any] = {"kind": "end", "error": None}
+    try:
+        write_message(answers, {"kind": "opened", "duration_s": _header_duration_s(path)})
+        if request["preprocessing"] is not None:
+            asked = Preprocessing(**request["preprocessing"])
+            span_s = None if request["span_s"] is None else tuple(request["span_s"])
+            for frames in reader.read(path, asked, span_s=span_s, stills=request["stills"], alive=pulse.beat):
+                write_message(answers, {"kind": "frames", **_header(frames)}, frames.images)
+    except BrokenPipeError:
+        raise
+    except MediaError as error:
+        end = {"kind": "end", "error": str(error), "reason_class": error.reason_class}
+    except MemoryError:
+        end = {"kind": "out_of_memory"}
+    except Exception as error:  # one odd file must not end the worker; its class tells what to look for
+        reason = f"{path}: {type(error).__name__}: {error}"
+        end = {"kind": "end", "error": reason, "reason_class": "undecodable"}
+    write_message(answers, end)
+
+
+def _header_duration_s(path: Path) -> float | None:
+    from visil.media.opening import header_duration_s, open_video
+
+    try:
+        container, stream = open_video(path)
+    except MediaError:
+        return None  # the reader will say what is wrong
+    with container:
+        duration_s = header_duration_s(container, stream)
+    return None if duration_s is None else float(duration_s)
+
+
+class _Pulse:
+    """Tells the parent that a file makes progress, a few times a second."""
+
+    def __init__(self, answers: BinaryIO) -> None:
+        self._answers = answers
+        self._next_s = 0.0
+
+    def beat(self) -> None:
+        now_s = monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + PULSE_S
+            write_message(self._answers, {"kind": "alive"})
 
 
 def _header(frames: Frames) -> dict[str, Any]:

@@ -1,0 +1,363 @@
+"""The parent's side of a decoding worker: start it, ask it, believe it as far as it fits, give it up.
+
+    request ─► [worker process] ─► messages ─► Frames | DecodeEnd
+               this module supervises worker.py
+
+A worker is a plain subprocess, not a multiprocessing child: nothing of the caller's main module runs again, so a
+ten-line script needs no main guard, and nothing is unpickled that came from a decoder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from math import inf, prod
+from pathlib import Path
+from time import monotonic
+from typing import IO, Any
+
+import numpy as np
+
+from visil.errors import MediaError, VisilError
+from visil.media.limits import DecodeLimits, Patience
+from visil.media.preprocessing import MAX_SIDE_PX, Preprocessing
+from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES
+from visil.media.worker import LENGTHS
+from visil.values import Frames, VideoInfo
+
+MAX_HEADER_BYTES = 1 << 20
+MAX_PIXEL_BYTES = CHUNK_SAMPLES * MAX_SIDE_PX * MAX_SIDE_PX * 3 * 4
+TICK_S = 0.5  # how often a wait is looked at; a suspended computer wakes up with one tick spent
+START_S = 120.0  # a worker's imports on a machine that is swamped
+END_S = 5.0  # a killed process that still runs waits for a dead disk; the system will end it
+
+
+@dataclass(frozen=True)
+class DecodeEnd:
+    """The last event of a file. `error` says in one line why it could not be read, or is None."""
+
+    error: MediaError | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked about a file.
+
+    Attributes:
+        preprocessing: None asks for its length only.
+        span_s, stills: see `FrameReader.read`.
+    """
+
+    path: Path
+    preprocessing: Preprocessing | None
+    span_s: tuple[float, float] | None = None
+    stills: bool = False
+
+
+class NoWorkerError(VisilError):
+    """This machine cannot start a decoding process, or not with this reader: no file is to blame."""
+
+
+class _OutOfMemoryError(Exception):
+    """The worker has reached its limit."""
+
+
+class _ImpatientError(Exception):
+    """The worker was waited for long enough."""
+
+
+class WorkerProcess:
+    """A decoding process that is started when first needed and again after it had to be ended.
+
+    One thread asks; any other may `stop` it.
+
+    Attributes:
+        duration_s: length of the file asked about last as its headers tell it, seconds; None if they do not.
+    """
+
+    def __init__(self, reader: str, limits: DecodeLimits) -> None:
+        self.duration_s: float | None = None
+        self._reader = reader
+        self._limits = limits
+        self._running: _Running | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def answers(self, request: Request) -> Iterator[Frames | DecodeEnd]:
+        """Events of one file, its end included.
+
+        Whatever the file does to the worker costs one new worker, and the file. But a worker that was used before may
+        suffer from the file before: if it dies before its first answer, or runs out of memory, a new one tries once
+        more, so that no verdict depends on the order of the files.
+
+        Raises:
+            NoWorkerError: there is no working process to be had.
+        """
+        num_yielded = 0
+        while True:
+            used = self._running is not None
+            try:
+                for number, event in enumerate(self._ask(request)):
+                    if number >= num_yielded:
+                        num_yielded += 1
+                        yield event
+                return
+            except NoWorkerError:
+                raise
+            except _ImpatientError as error:
+                failure = MediaError(f"{request.path}: given up: {error}; a higher limit waits longer", "stalled")
+                try_again = False
+            except _OutOfMemoryError:
+                allowed_gib = self._limits.memory_bytes / (1 << 30)
+                failure = MediaError(
+                    f"{request.path}: needs more than the {allowed_gib:.3g} GiB of memory that decoding may use",
+                    "too_large",
+                )
+                try_again = used
+            except Exception:  # it died, or sent what no worker sends
+                failure = MediaError(f"{request.path}: the decoder crashed on this file", "crashed")
+                try_again = used and num_yielded == 0
+            if self._stopped:
+                return
+            self._end()
+            if not try_again:
+                yield DecodeEnd(failure)
+                return
+
+    def stop(self) -> None:
+        """End the process; whoever waits for an answer gets none."""
+        self._stopped = True
+        self._end()
+
+    def _ask(self, request: Request) -> Iterator[Frames | DecodeEnd]:
+        running = self._started()
+        size_bytes = _size_bytes(request.path)
+        patience = Patience(self._limits.stall_s, self._limits.file_s(size_bytes, None))
+        self.duration_s = None
+        running.send({**asdict(request), "path": os.path.abspath(request.path)})
+        num_samples = 0
+        last: Frames | None = None
+        while True:
+            header, pixels = running.message(patience)
+            if header["kind"] == "opened":
+                self.duration_s = _duration_s(header)
+                patience.file_s = self._limits.file_s(size_bytes, self.duration_s)
+            elif header["kind"] == "out_of_memory":
+                raise _OutOfMemoryError
+            elif header["kind"] == "end":
+                yield DecodeEnd(_error(header))
+                return
+            elif header["kind"] != "alive":
+                assert request.preprocessing is not None
+                frames = _frames(header, pixels, request.preprocessing)
+                num_samples += len(frames)
+                _check_sequence(last, frames, num_samples)
+                last = frames
+                yield frames
+
+    def _started(self) -> _Running:
+        with self._lock:
+            if self._stopped:
+                raise EOFError
+            if self._running is None:
+                self._running = running = _Running(self._reader, self._limits)
+            else:
+                return self._running
+        running.wait_until_ready()
+        return running
+
+    def _end(self) -> None:
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            running.end()
+
+
+class _Running:
+    """One process and the messages that it sends.
+
+    A thread reads them, because a read cannot be given up on every system, and not at all while the process waits for
+    a disk that is gone.
+    """
+
+    def __init__(self, reader: str, limits: DecodeLimits) -> None:
+        self._process = _start([reader, str(limits.memory_bytes)])
+        self._messages: queue.Queue[tuple[dict[str, Any], bytes] | BaseException] = queue.Queue(maxsize=1)
+        self._ended = threading.Event()
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def send(self, request: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def wait_until_ready(self) -> None:
+        """Raises NoWorkerError if it does not come to serve requests."""
+        try:
+            header, _ = self.message(Patience(START_S, START_S))
+            reason = "" if header["kind"] == "ready" else str(header["error"])
+        except Exception as error:  # it died, says nothing, or nothing that a worker says
+            if self._ended.is_set():  # by us
+                raise EOFError from error
+            raise NoWorkerError(
+                f"decoding workers do not start with {sys.executable}; `visil doctor` says what is wrong"
+            ) from error
+        if reason:
+            raise NoWorkerError(reason)
+
+    def message(self, patience: Patience) -> tuple[dict[str, Any], bytes]:
+        """The next message.
+
+        Raises:
+            _ImpatientError: it takes too long.
+            Exception: the process has ended, or sends what is no message.
+        """
+        while not patience.complaint:
+            begin_s = monotonic()
+            try:
+                message = self._messages.get(timeout=TICK_S)
+            except queue.Empty:
+                patience.waited(TICK_S)
+                if self._ended.is_set():
+                    raise EOFError from None
+                continue
+            patience.waited(min(monotonic() - begin_s, TICK_S))
+            if isinstance(message, BaseException):
+                raise message
+            patience.heard()
+            return message
+        raise _ImpatientError(patience.complaint)
+
+    def end(self) -> None:
+        """Kill it; whoever waits for a message gets an EOFError."""
+        self._ended.set()
+        self._process.kill()
+        with suppress(queue.Full):
+            self._messages.put_nowait(EOFError())
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            return
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # a request that the dead worker never read
+            self._process.stdin.close()
+
+    def _receive(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            while not self._ended.is_set():
+                message: tuple[dict[str, Any], bytes] | BaseException
+                try:
+                    message = _read_message(stream)
+                except Exception as error:
+                    message = error
+                while not self._ended.is_set():
+                    with suppress(queue.Full):
+                        self._messages.put(message, timeout=TICK_S)
+                        break
+                if isinstance(message, BaseException):
+                    return
+
+
+def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
+    package_root = str(Path(__file__).resolve().parents[2])
+    search_path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    # numpy's BLAS would reserve memory for a thread a core; nothing here multiplies matrices.
+    environment = {**os.environ, "PYTHONPATH": search_path, "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        return subprocess.Popen(
+            # -P: a file called numpy.py in the folder of somebody's videos must not be imported.
+            [sys.executable, "-P", "-m", "visil.media.worker", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is the parent's to handle
+        )
+    except OSError as error:
+        raise NoWorkerError(f"no decoding worker can be started with {sys.executable} ({error.strerror})") from error
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0  # the worker will say what is wrong
+
+
+def _read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+    header_bytes, pixel_bytes = LENGTHS.unpack(_read(stream, LENGTHS.size))
+    if header_bytes > MAX_HEADER_BYTES or pixel_bytes > MAX_PIXEL_BYTES:
+        raise ValueError("message too large")
+    return json.loads(_read(stream, header_bytes)), _read(stream, pixel_bytes)
+
+
+def _read(stream: IO[bytes], count: int) -> bytes:
+    block = stream.read(count)
+    if len(block) < count:
+        raise EOFError
+    return block
+
+
+def _duration_s(header: dict[str, Any]) -> float | None:
+    if header["duration_s"] is None:
+        return None
+    duration_s = float(header["duration_s"])
+    if not 0 <= duration_s < inf:
+        raise ValueError("a length that no video has")
+    return duration_s
+
+
+def _error(header: dict[str, Any]) -> MediaError | None:
+    if header["error"] is None:
+        return None
+    if not isinstance(header["error"], str) or not isinstance(header["reason_class"], str):
+        raise ValueError("an error that is no text")
+    return MediaError(header["error"], header["reason_class"])
+
+
+def _frames(header: dict[str, Any], pixels: bytes, preprocessing: Preprocessing) -> Frames:
+    """What a worker sent, believed only as far as it fits: its decoder may have been taken over by the file."""
+    length, height, width, channels = header["shape"]
+    smallest_side_px = preprocessing.crop_px or preprocessing.size_px
+    if (
+        prod(header["shape"]) != len(pixels)
+        or not 1 <= length <= CHUNK_SAMPLES
+        or min(height, width) < smallest_side_px
+    ):
+        raise ValueError("frames of another size than announced or asked for")
+    times_s = np.array(header["times_s"], dtype=np.float64)
+    numbers = [*times_s, header["duration_s"], header["video"]["start_offset_s"]]
+    if not np.isfinite(numbers).all() or (np.diff(times_s) < 0).any():
+        raise ValueError("times that are not finite or not in order")
+    return Frames(
+        np.frombuffer(pixels, dtype=np.uint8).reshape(length, height, width, channels),
+        times_s,
+        _video_info(header["video"]),
+        float(header["duration_s"]),
+        str(header["warning"]),
+    )
+
+
+def _check_sequence(last: Frames | None, frames: Frames, num_samples: int) -> None:
+    if num_samples > MAX_SAMPLES:
+        raise ValueError("more samples than any reader yields")
+    if last is not None and (last.images.shape[1:] != frames.images.shape[1:] or last.times_s[-1] > frames.times_s[0]):
+        raise ValueError("frames of several sizes, or not in order")
+
+
+def _video_info(facts: dict[str, Any]) -> VideoInfo:
+    sizes = [tuple(facts[name]) for name in ("coded_size_px", "rotated_size_px", "square_pixel_size_px")]
+    if any(len(size) != 2 or not all(0 < side < 1 << 31 for side in size) for size in sizes):
+        raise ValueError("sizes that no picture has")
+    coded, rotated, square = ((int(width), int(height)) for width, height in sizes)
+    return VideoInfo(
+        coded, rotated, square, int(facts["rotation_deg"]) % 360, str(facts["codec"]), float(facts["start_offset_s"])
+    )
