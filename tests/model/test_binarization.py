@@ -1,4 +1,4 @@
-"""Sign codes, their packing to bits, and their dot products."""
+"""Sign codes, their packing to bits, and the distances between them."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visil.model.binarization import Binarization, pack_signs, packed_dots, unpack_signs
+from visil.model.binarization import Binarization, hamming_distances, pack_signs, unpack_signs
 
 few = settings(deadline=None, max_examples=25)
 seeds = st.integers(0, 2**16)
@@ -76,22 +76,17 @@ class TestPacking:
             pack_signs(torch.ones(2, 12))
 
 
-class TestPackedDots:
+class TestHammingDistances:
     @given(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 2, 3, 4, 8, 9, 16, 64]), seeds)
     @few
-    def test_equals_the_product_of_the_signs(self, m, n, num_bytes, seed):
-        query = random_signs(m, 8 * num_bytes, seed=seed)
-        target = random_signs(n, 8 * num_bytes, seed=seed + 1)
-        dots = packed_dots(pack_signs(query), pack_signs(target))
-        assert dots.dtype == torch.int32
-        torch.testing.assert_close(dots, (query @ target.T).int(), rtol=0, atol=0)
-
-    def test_batches_equal_their_members(self):
-        query, target = pack_signs(random_signs(3, 5, 64)), pack_signs(random_signs(3, 7, 64, seed=1))
-        alone = torch.stack([packed_dots(q, t) for q, t in zip(query, target, strict=True)])
-        torch.testing.assert_close(packed_dots(query, target), alone, rtol=0, atol=0)
+    def test_two_of_them_are_what_a_product_of_signs_lacks_of_its_maximum(self, m, n, num_bytes, seed):
+        query = random_signs(m, 8 * num_bytes, seed=seed).numpy()
+        target = random_signs(n, 8 * num_bytes, seed=seed + 1).numpy()
+        distances = hamming_distances(pack_signs(query), pack_signs(target))
+        assert distances.dtype == np.int32
+        np.testing.assert_array_equal(8 * num_bytes - 2 * distances, query @ target.T)
 
     def test_strides_of_the_codes_do_not_matter(self):
-        query, target = pack_signs(random_signs(10, 64)), pack_signs(random_signs(12, 64, seed=1))
-        strided = packed_dots(query[::2], target[1::3])
-        torch.testing.assert_close(strided, packed_dots(query, target)[::2, 1::3], rtol=0, atol=0)
+        query, target = (pack_signs(random_signs(n, 64, seed=n).numpy()) for n in (10, 12))
+        strided = hamming_distances(query[::2], target[1::3])
+        np.testing.assert_array_equal(strided, hamming_distances(query, target)[::2, 1::3])

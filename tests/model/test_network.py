@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import visil.model.network as network_module
 from visil.model.binarization import pack_signs
 from visil.model.network import NetworkSettings, SimilarityNetwork
 from visil.model.similarity import chamfer_similarity, frame_similarity
@@ -73,7 +74,22 @@ class TestEveryVariant:
         network = network_of(variant)
         query, target = network.index(video(6)), network.index(video(23))
         matrix = torch.cat([network.frame_similarity(query, part) for part in target.split(5)], dim=-1)
-        torch.testing.assert_close(network.score_of_similarity(matrix), network.score(query, target), rtol=0, atol=2e-6)
+        (joined,) = network.scores_of_similarity([matrix])
+        torch.testing.assert_close(joined, network.score(query, target), rtol=0, atol=2e-6)
+
+    @pytest.mark.parametrize("dtype", ROUNDING)
+    @given(st.integers(1, 9), st.lists(st.integers(1, 19), max_size=9), st.sampled_from([1, 150, 2**15]))
+    @few
+    def test_neither_batches_nor_their_order_change_a_score(self, variant, dtype, query_frames, lengths, cells):
+        network = network_of(variant, dtype)
+        query = network.index(video(query_frames, dtype=dtype))
+        targets = [network.index(video(n, seed=1, dtype=dtype)) for n in lengths]
+        matrices = [network.frame_similarity(query, target) for target in targets]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(network_module, "BATCH_CELLS", cells)
+            scores = network.scores_of_similarity(matrices)
+        alone = [network.score(query, target) for target in targets]
+        assert scores.tolist() == pytest.approx([float(score) for score in alone], abs=ROUNDING[dtype])
 
     @pytest.mark.parametrize("frames", [1, 2, 3])
     def test_a_short_video_scores_as_its_repetition(self, variant, frames):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from visil.model.binarization import pack_signs
 from visil.model.similarity import (
-    BLOCK_BYTES,
+    SLAB_BYTES,
     chamfer_similarity,
     frame_similarity,
     symmetric_chamfer_similarity,
@@ -120,10 +120,10 @@ class TestFrameSimilarity:
 
     @given(sizes, st.integers(1, 40), st.integers(1, 2000), st.booleans(), st.sampled_from(list(ROUNDING)), seeds)
     @few
-    def test_block_size_never_changes_a_matrix(self, tq, tt, block_bytes, symmetric, dtype, seed):
+    def test_slab_size_never_changes_a_matrix(self, tq, tt, slab_bytes, symmetric, dtype, seed):
         query, target = video(tq, seed=seed, dtype=dtype), video(tt, seed=seed + 1, dtype=dtype)
         whole = frame_similarity(query, target, symmetric=symmetric)
-        blocks = frame_similarity(query, target, symmetric=symmetric, block_bytes=block_bytes)
+        blocks = frame_similarity(query, target, symmetric=symmetric, slab_bytes=slab_bytes)
         torch.testing.assert_close(blocks, whole, rtol=0, atol=ROUNDING[dtype])
 
     def test_many_targets_are_one_long_target(self):
@@ -162,11 +162,11 @@ class TestFrameSimilarity:
         assert matrix[~real].eq(0).all()
         torch.testing.assert_close(matrix[real], frame_similarity(query, target)[real])
 
-    @given(sizes, st.integers(1, 20), st.booleans(), st.sampled_from([64, BLOCK_BYTES]), seeds)
+    @given(sizes, st.integers(1, 20), st.booleans(), st.sampled_from([64, SLAB_BYTES]), seeds)
     @few
-    def test_packed_signs_equal_the_product_of_signs_over_bits(self, tq, tt, symmetric, block_bytes, seed):
+    def test_packed_signs_equal_the_product_of_signs_over_bits(self, tq, tt, symmetric, slab_bytes, seed):
         query, target = video(tq, 3, 24, seed=seed).sign(), video(tt, 5, 24, seed=seed + 1).sign()
-        packed = frame_similarity(pack_signs(query), pack_signs(target), symmetric=symmetric, block_bytes=block_bytes)
+        packed = frame_similarity(pack_signs(query), pack_signs(target), symmetric=symmetric, slab_bytes=slab_bytes)
         torch.testing.assert_close(packed, slow_frame_similarity(query, target, symmetric=symmetric) / 24)
 
     def test_half_precision_is_for_storage(self):
@@ -177,7 +177,7 @@ class TestFrameSimilarity:
     def test_has_the_gradient_of_the_formula(self):
         query, target = video(4, dtype=torch.float64), video(5, seed=1, dtype=torch.float64)
         assert torch.autograd.gradcheck(
-            lambda q, t: frame_similarity(q, t, symmetric=True, block_bytes=200),
+            lambda q, t: frame_similarity(q, t, symmetric=True, slab_bytes=200),
             (query.requires_grad_(), target.requires_grad_()),
         )
 

@@ -125,13 +125,15 @@ def _fine_scores(
             some = stacked if len(wanted) == len(block) else torch.cat([frames[position] for position in wanted])
             similarity = model.frame_similarity(vectors, some)  # [Tq, sum T]: one product for all of them
             columns = similarity.split([len(frames[position]) for position in wanted], dim=1)
+            whole: dict[str, torch.Tensor] = {}  # [Tq, Tt] of the videos that end in this block
             for position, column in zip(wanted, columns, strict=True):
                 piece = block[position]
                 pieces = [*partial.pop((number, piece.id), []), column]
                 if piece.is_last:
-                    scores[number][piece.id] = model.score_of_similarity(torch.cat(pieces, dim=1))  # [Tq, Tt]
+                    whole[piece.id] = torch.cat(pieces, dim=1)
                 else:
                     partial[number, piece.id] = pieces
+            scores[number] |= zip(whole, model.scores_of_similarity(list(whole.values())), strict=True)
     return scores
 
 

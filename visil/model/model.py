@@ -8,7 +8,7 @@ The maths lies in the modules beside this one; here they meet devices, precision
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -167,8 +167,8 @@ class Model:
         similarity = self.frame_similarity(sides[0], sides[1])
         reverse = self.frame_similarity(sides[1], sides[0])
         return Comparison(
-            score=shown_score(self.score_of_similarity(similarity)),
-            reverse_score=shown_score(self.score_of_similarity(reverse)),
+            score=shown_score(self.scores_of_similarity([similarity])[0]),
+            reverse_score=shown_score(self.scores_of_similarity([reverse])[0]),
             similarity=similarity.cpu().numpy(),
         )
 
@@ -179,10 +179,10 @@ class Model:
             return self.network.frame_similarity(query, target).float()
 
     @torch.inference_mode()
-    def score_of_similarity(self, similarity: Tensor) -> float:
-        """Raw score in [-1, 1] of a whole frame-to-frame similarity matrix [Tq, Tt]."""
+    def scores_of_similarity(self, similarity: Sequence[Tensor]) -> list[float]:
+        """Raw scores in [-1, 1] of one query, by its whole matrices [Tq, Tt] with any number of videos."""
         with self.autocast():
-            return float(self.network.score_of_similarity(similarity))
+            return self.network.scores_of_similarity(similarity).tolist()
 
     def on_device(self, vectors: np.ndarray) -> Tensor:
         """Stored vectors as the network takes them: float32, or packed signs as they are."""

@@ -16,12 +16,14 @@ Source: ViSiL (ICCV 2019); DnS (IJCV 2022), fine-grained students.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from einops import pack, rearrange, repeat, unpack
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from visil.model import attention, comparator
 from visil.model.attention import Attention
@@ -30,6 +32,7 @@ from visil.model.comparator import Comparator
 from visil.model.similarity import chamfer_similarity, frame_similarity, symmetric_chamfer_similarity
 
 MAX_BITS = 8192  # bounds what a stranger's bundle can ask for
+BATCH_CELLS = 2**15  # of the matrices refined at once: 4 MB in the first layer of the comparator stay in a CPU's cache
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ class SimilarityNetwork(nn.Module):
             return matrix
         batch, shape = pack([matrix], "* i j")
         refined = self.comparator(batch, query_lengths=query_lengths, target_lengths=target_lengths)
-        return unpack(F.hardtanh(refined), shape, "* i j")[0]
+        return unpack(F.hardtanh(refined).to(matrix.dtype), shape, "* i j")[0]
 
     def video_similarity(
         self, refined: Tensor, *, query_mask: Tensor | None = None, target_mask: Tensor | None = None
@@ -144,12 +147,25 @@ class SimilarityNetwork(nn.Module):
 
     def score(self, query: Tensor, target: Tensor) -> Tensor:
         """Raw score [] in [-1, 1] of one pair of indexed videos [Tq, R, D] and [Tt, R, D], of any length."""
-        return self.score_of_similarity(self.frame_similarity(query, target))
+        return self.scores_of_similarity([self.frame_similarity(query, target)])[0]
 
-    def score_of_similarity(self, matrix: Tensor) -> Tensor:
-        """Raw scores [...] of whole frame-to-frame similarity matrices [..., Tq, Tt]: refine, then Chamfer."""
-        matrix = self.repeat_short(self.repeat_short(matrix, dim=-2), dim=-1)
-        return self.video_similarity(self.refine(matrix))
+    def scores_of_similarity(self, matrices: Sequence[Tensor]) -> Tensor:
+        """Refine, then Chamfer: raw scores [N] of a query with N videos.
+
+        Args:
+            matrices: whole frame-to-frame similarity matrices [Tq, Tt], Tt of any length each. They are refined in
+                batches of similar length, padded.
+        """
+        if not matrices:
+            return torch.empty(0)
+        matrices = [self.repeat_short(self.repeat_short(matrix, dim=-2), dim=-1) for matrix in matrices]
+        scores = torch.empty(len(matrices), dtype=matrices[0].dtype, device=matrices[0].device)
+        for members in _batches([matrix.shape for matrix in matrices]):
+            lengths = [matrices[n].shape[-1] for n in members]
+            batch = pad_sequence([matrices[n].mT for n in members], batch_first=True).mT  # [B, Tq, Tt]
+            is_padded = min(lengths) < max(lengths)
+            scores[members] = self._scores(batch, None, batch.new_tensor(lengths).long() if is_padded else None)
+        return scores
 
     def score_matrix(
         self,
@@ -185,13 +201,16 @@ class SimilarityNetwork(nn.Module):
             query_lengths = repeat(query_lengths, "a -> (a b)", b=num_targets)
         if target_lengths is not None:
             target_lengths = repeat(target_lengths, "b -> (a b)", a=num_queries)
-        refined = self.refine(matrix, query_lengths=query_lengths, target_lengths=target_lengths)
-        scores = self.video_similarity(
+        return rearrange(self._scores(matrix, query_lengths, target_lengths), "(a b) -> a b", a=num_queries)
+
+    def _scores(self, matrices: Tensor, query_lengths: Tensor | None, target_lengths: Tensor | None) -> Tensor:
+        """Raw scores [B] of a batch of matrices [B, Tq, Tt], padded at the end beyond the lengths [B]."""
+        refined = self.refine(matrices, query_lengths=query_lengths, target_lengths=target_lengths)
+        return self.video_similarity(
             refined,
             query_mask=self._refined_mask(query_lengths, refined.shape[-2]),
             target_mask=self._refined_mask(target_lengths, refined.shape[-1]),
         )
-        return rearrange(scores, "(a b) -> a b", a=num_queries)
 
     def _repeat_short_in_batch(self, videos: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The batch with every short member repeated, and the members' lengths (None: all fill the batch)."""
@@ -221,3 +240,13 @@ class SimilarityNetwork(nn.Module):
 def _first(lengths: Tensor, size: int) -> Tensor:
     """bool [B, size], True for the first `length` items of every row."""
     return torch.arange(size, device=lengths.device) < rearrange(lengths, "b -> b 1")
+
+
+def _batches(shapes: Sequence[torch.Size]) -> list[list[int]]:
+    """Numbers of the matrices [Tq, Tt] to refine together: of similar length, at most BATCH_CELLS padded (or one)."""
+    batches: list[list[int]] = []
+    for number in sorted(range(len(shapes)), key=lambda number: shapes[number][-1]):
+        if not batches or (len(batches[-1]) + 1) * shapes[number].numel() > BATCH_CELLS:
+            batches.append([])
+        batches[-1].append(number)
+    return batches

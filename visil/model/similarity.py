@@ -11,13 +11,20 @@ published code: docs/method.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
 import torch
 from einops import rearrange, reduce
 from torch import Tensor
 
-from visil.model.binarization import BITS_PER_BYTE, packed_dots
+from visil.model.binarization import BITS_PER_BYTE, hamming_distances, unpack_signs
 
-BLOCK_BYTES = 16 * 2**20  # of one slab of region products; larger is slower on a CPU (it leaves the cache)
+Array = TypeVar("Array", np.ndarray, Tensor)
+
+SLAB_BYTES = 2 * 2**20  # of region products at a time: they are read again from the cache of a CPU core
 
 
 def chamfer_similarity(
@@ -67,7 +74,7 @@ def frame_similarity(
     symmetric: bool = False,
     query_mask: Tensor | None = None,
     target_mask: Tensor | None = None,
-    block_bytes: int = BLOCK_BYTES,
+    slab_bytes: int = SLAB_BYTES,
 ) -> Tensor:
     """Chamfer similarity of the regions of every pair of frames.
 
@@ -78,9 +85,10 @@ def frame_similarity(
 
     Args:
         query, target: [..., Tq, Rq, D] and [..., Tt, Rt, D], float, or both packed signs (uint8, D/8), whose
-            products are divided by the number of bits. Leading axes broadcast.
+            products are divided by the number of bits. Leading axes broadcast. Products are computed in float32
+            at least (half precision is for storage), or in the type of an enclosing `torch.autocast`.
         query_mask, target_mask: bool [..., Tq] and [..., Tt], True for real frames; None: all are.
-        block_bytes: memory of a slab of products [Tq · Rq, target frames]; a few exist at a time, never all.
+        slab_bytes: memory of the products [Tq · Rq] of a few target frames, which exist at a time.
 
     Returns:
         float [..., Tq, Tt], float32 at least; 0 where either frame is not real.
@@ -90,9 +98,11 @@ def frame_similarity(
     """
     _check_vectors(query, target)
     num_frames = query.shape[-3]
-    rows = rearrange(_computed(query), "... i o d -> ... (i o) d")
-    blocks = target.split(_frames_per_block(query, target, block_bytes), dim=-3)
-    similarity = torch.cat([_block_similarity(rows, num_frames, block, symmetric) for block in blocks], dim=-1)
+    slabs = target.split(_frames_per_slab(query, target, slab_bytes), dim=-3)
+    if query.dtype == torch.uint8 and query.device.type == "cpu" and query.ndim == target.ndim == 3:
+        similarity = _packed_similarity(query, slabs, symmetric)
+    else:
+        similarity = _float_similarity(query, slabs, symmetric)
     if query_mask is not None:
         _check_length("query", num_frames, query_mask)
         similarity = similarity.masked_fill(~query_mask[..., :, None], 0.0)
@@ -102,41 +112,102 @@ def frame_similarity(
     return similarity
 
 
-def _block_similarity(rows: Tensor, num_frames: int, target: Tensor, symmetric: bool) -> Tensor:
-    """`frame_similarity` of all query regions [..., Tq · Rq, D] and few target frames, without masks.
+def _float_similarity(query: Tensor, slabs: Sequence[Tensor], symmetric: bool) -> Tensor:
+    """`frame_similarity` by matrix products, without masks."""
+    rows = rearrange(_computed(query), "... i o d -> ... (o i) d").contiguous()
+    similarity = torch.cat(
+        [
+            _best_matches(
+                _products(rearrange(_computed(slab), "... j p d -> ... (j p) d"), rows),
+                "max",
+                num_frames=query.shape[-3],
+                num_regions=slab.shape[-2],
+                symmetric=symmetric,
+            )
+            for slab in slabs
+        ],
+        dim=-1,
+    )
+    return similarity / rows.shape[-1] if query.dtype == torch.uint8 else similarity
 
-    The loop is over target regions, so that a slab has no region axis to be maximised over: a running maximum
-    of nine products is as fast as one product with nine times the columns, and takes a ninth of the memory.
+
+def _packed_similarity(query: Tensor, slabs: Sequence[Tensor], symmetric: bool) -> Tensor:
+    """`frame_similarity` of two plain lists of packed signs on the CPU, by Hamming distances, without masks."""
+    rows = rearrange(query.numpy(), "i o d -> (o i) d")
+
+    def mean_distance(slab: Tensor) -> np.ndarray:
+        columns = rearrange(slab.numpy(), "j p d -> (j p) d")
+        return _best_matches(
+            hamming_distances(columns, rows),
+            "min",
+            num_frames=query.shape[-3],
+            num_regions=slab.shape[-2],
+            symmetric=symmetric,
+        )
+
+    # Neither faiss nor numpy uses more than one core here. No torch inside: each thread would start a team of its own.
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        distances = np.concatenate(list(threads.map(mean_distance, slabs)), axis=-1)
+    return torch.from_numpy(1 - 2 / (BITS_PER_BYTE * rows.shape[-1]) * distances)
+
+
+def _best_matches(products: Array, best: str, *, num_frames: int, num_regions: int, symmetric: bool) -> Array:
+    """What every region finds best in a frame of the other side, averaged over the regions of its own frame.
+
+    Args:
+        products: [..., Tt · Rt, Rq · Tq]. In this order all maxima run over outer axes, which is as fast as the cache.
+        best: `max` or `min`.
+        num_frames: Tq.
+        num_regions: Rt.
+
+    Returns:
+        float [..., Tq, Tt], float32 at least.
     """
-    packed = rows.dtype == torch.uint8
-    best: Tensor | None = None  # of every query region, over target regions
-    best_back: list[Tensor] = []  # of every target region, over query regions
-    for region in _computed(target).unbind(dim=-2):  # [..., Tb, D]
-        dots = packed_dots(rows, region) if packed else rows @ region.mT  # [..., Tq · Rq, Tb]
-        best = dots if best is None else torch.maximum(best, dots)
-        if symmetric:
-            best_back.append(reduce(dots, "... (i o) j -> ... i j", "max", i=num_frames))
-    assert best is not None  # checked: there is a region
-    similarity = reduce(_in_float32(best), "... (i o) j -> ... i j", "mean", i=num_frames)
-    if symmetric:
-        similarity = (similarity + _in_float32(torch.stack(best_back)).mean(dim=0)) / 2
-    return similarity / (BITS_PER_BYTE * rows.shape[-1]) if packed else similarity  # [..., Tq, Tb]
+    found = reduce(products, "... (j p) oi -> ... j oi", best, p=num_regions)
+    similarity = reduce(_in_float32(found), "... j (o i) -> ... i j", "mean", i=num_frames)
+    if not symmetric:
+        return similarity
+    found = reduce(products, "... jp (o i) -> ... jp i", best, i=num_frames)
+    return (similarity + reduce(_in_float32(found), "... (j p) i -> ... i j", "mean", p=num_regions)) / 2
+
+
+def _products(x: Tensor, y: Tensor) -> Tensor:
+    """x [..., M, D] · yᵀ [..., D, N] -> [..., M, N]; y contiguous.
+
+    PyTorch gives float32 products to MKL, which does not use AVX-512 on AMD processors; oneDNN, which PyTorch brings
+    along for convolutions, does: twice as fast there, and no slower elsewhere. It knows no gradient.
+    """
+    if (
+        x.device.type == "cpu"
+        and x.dtype == y.dtype == torch.float32
+        and y.ndim == 2
+        and torch.backends.mkldnn.is_available()
+        and not (torch.is_grad_enabled() and (x.requires_grad or y.requires_grad))
+    ):
+        return torch.ops.mkldnn._linear_pointwise(x, y, None, "none", [], "")
+    return x @ y.mT
 
 
 def _computed(vectors: Tensor) -> Tensor:
-    """Vectors as they are multiplied: half precision is for storage."""
-    return vectors if vectors.dtype == torch.uint8 else _in_float32(vectors)
+    """Vectors as they are multiplied."""
+    if vectors.dtype == torch.uint8:
+        vectors = unpack_signs(vectors)
+    if torch.is_autocast_enabled(vectors.device.type):
+        return vectors.to(torch.get_autocast_dtype(vectors.device.type))
+    return _in_float32(vectors)
 
 
-def _in_float32(x: Tensor) -> Tensor:
+def _in_float32(x: Array) -> Array:
     """At least: float64 stays."""
+    if isinstance(x, np.ndarray):
+        return x.astype(np.float32)
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _frames_per_block(query: Tensor, target: Tensor, block_bytes: int) -> int:
+def _frames_per_slab(query: Tensor, target: Tensor, slab_bytes: int) -> int:
     pairs = torch.broadcast_shapes(query.shape[:-3], target.shape[:-3]).numel()
     item_bytes = 4 if query.dtype == torch.uint8 else max(4, query.element_size())
-    return max(1, block_bytes // max(1, pairs * query.shape[-3] * query.shape[-2] * item_bytes))
+    return max(1, slab_bytes // max(1, pairs * query.shape[-3] * query.shape[-2] * item_bytes))
 
 
 def _check_vectors(query: Tensor, target: Tensor) -> None:
