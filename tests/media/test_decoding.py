@@ -173,9 +173,7 @@ class TestProcesses:
     @pytest.mark.parametrize("program", ["raise SystemExit(1)", "print('hello')"])
     def test_that_never_get_ready_are_not_blamed_on_the_files(self, files, replace_worker, program):
         replace_worker(program)
-        with pytest.raises(
-            VisilError, match=r"workers do not start with .*; `visil doctor` says what is wrong"
-        ):
+        with pytest.raises(VisilError, match=r"workers do not start with .*; `visil doctor` says what is wrong"):
             list(decode_files(files, SMALL, workers=2))
 
     def test_whose_reader_does_not_load_are_not_blamed_on_the_files(self, files, replace_worker):

@@ -463,7 +463,7 @@ class TestDamage:
     def test_a_video_without_a_whole_frame_is_an_error(self, tmp_path):
         whole = write_grey(tmp_path / "whole.mp4", 25, codec="libx264").read_bytes()
         (tmp_path / "cut.mp4").write_bytes(whole[:60])
-        with pytest.raises(MediaError, match=r"cut\.mp4: (not a video|no frame could be decoded|no video stream)"):
+        with pytest.raises(MediaError, match=r"cut\.mp4: cut off before its headers are complete"):
             read(tmp_path / "cut.mp4")
 
 

@@ -18,6 +18,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from visil.errors import MediaError
+from visil.media.structure import Headers, headers_of, is_animated_webp
 
 MAX_PICTURE_PX = 8192 * 8192  # 8K panoramas pass, decompression bombs do not
 
@@ -54,7 +55,7 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
     except MemoryError:  # FFmpeg's too: the limit of the worker, not the file's doing alone
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path}: {_open_failure(path, error)}", "not_media") from error
+        raise _open_failure(path, error) from error
     try:
         return container, _video_stream(path, container, stills=stills)
     except BaseException:
@@ -68,6 +69,8 @@ def _video_stream(path: Path, container: InputContainer, *, stills: bool) -> Vid
         kinds = {"cover picture" if s.type == "video" else s.type for s in container.streams}
         holds = ", ".join(sorted(kinds)) or "nothing"
         raise MediaError(f"{path}: no video stream (it holds: {holds})", "no_video_stream")
+    if container.format.name == "webp_pipe" and is_animated_webp(path):
+        raise MediaError(f"{path}: animated WebP, which FFmpeg does not decode; convert it", "unsupported_format")
     if container.format.name.endswith("_pipe") and not stills:
         raise MediaError(f"{path}: a still picture, not a video", "not_a_video")
     stream = streams[0]
@@ -112,19 +115,25 @@ def _is_special(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _open_failure(path: Path, error: Exception) -> str:
+def _open_failure(path: Path, error: Exception) -> MediaError:
+    """Why a file was not opened, told by the file itself."""
     try:
         if path.is_dir():
-            return "a folder, not a video"
+            return MediaError(f"{path}: a folder, not a video", "unreadable")
         if path.stat().st_size == 0:
-            return "the file is empty"
+            return MediaError(f"{path}: the file is empty", "empty_file")
+        headers = headers_of(path)
     except FileNotFoundError:
-        return "no such file"
+        return MediaError(f"{path}: no such file", "unreadable")
     except (OSError, ValueError) as reason:  # not to be looked at, or no possible name
-        return f"cannot be opened ({reason_of(reason)})"
-    if isinstance(error, av.InvalidDataError | av.ArgumentError):  # the latter: a format that is not on our list
-        return "not a video, or its headers are damaged"
-    return f"cannot be opened ({reason_of(error)})"
+        return MediaError(f"{path}: cannot be opened ({reason_of(reason)})", "unreadable")
+    if headers is Headers.CUT:
+        return MediaError(f"{path}: cut off before its headers are complete; get the whole file", "truncated")
+    if headers is Headers.WHOLE:
+        return MediaError(f"{path}: its headers are damaged ({reason_of(error)})", "undecodable")
+    if isinstance(error, av.InvalidDataError | av.EOFError | av.ArgumentError):  # the last: a format not on our list
+        return MediaError(f"{path}: not a video, or its headers are damaged", "not_media")
+    return MediaError(f"{path}: cannot be opened ({reason_of(error)})", "undecodable")
 
 
 def reason_of(error: Exception) -> str:
