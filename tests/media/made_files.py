@@ -87,9 +87,9 @@ def write_frames(
     return path
 
 
-def write_grey(path: Path, count: int, **options: object) -> Path:
+def write_grey(path: Path, count: int, *, size_px: tuple[int, int] = (64, 48), **options: object) -> Path:
     """Frames 0 ... count-1 in grey levels; options as in `write_frames`."""
-    return write_frames(path, grey_frames(count), **options)  # type: ignore[arg-type]
+    return write_frames(path, grey_frames(count, size_px), **options)  # type: ignore[arg-type]
 
 
 def read(path: Path, preprocessing: Preprocessing = SMALL, **options: object) -> list[Frames]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from textwrap import indent
 from typing import IO, Any
 
 import numpy as np
@@ -19,7 +22,8 @@ import visil.media.worker_process as process_module
 from tests.media.made_files import SMALL, read, shown_frames, write_grey
 from tests.media.processes import running_workers
 from visil.errors import MediaError, VisilError
-from visil.media.decoding import DecodeEnd, decode_files, read_frames
+from visil.media.decoding import DecodeEnd, decode_files, probe_durations, read_frames
+from visil.media.limits import DecodeLimits, Patience
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import CHUNK_SAMPLES
 from visil.media.worker import LENGTHS
@@ -45,10 +49,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
-def outcomes(paths: list[Path], *, workers: int, preprocessing: Preprocessing = SMALL) -> dict[int, Outcome]:
+def outcomes(
+    paths: list[Path], *, workers: int, preprocessing: Preprocessing = SMALL, limits: DecodeLimits = DecodeLimits()
+) -> dict[int, Outcome]:
     """Chunks and error of every file; no event may follow the end of a file."""
     found: dict[int, tuple[list[Frames], list[str | None]]] = {k: ([], []) for k in range(len(paths))}
-    for index, event in decode_files(paths, preprocessing, workers=workers):
+    for index, event in decode_files(paths, preprocessing, workers=workers, limits=limits):
         chunks, ends = found[index]
         assert not ends, "an event after the end of its file"
         ends.append(event.error and str(event.error)) if isinstance(event, DecodeEnd) else chunks.append(event)
@@ -65,18 +71,40 @@ def assert_same_frames(ours: list[Frames], theirs: list[Frames]) -> None:
 
 
 @pytest.fixture
-def replace_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Run another program in place of the worker; it finds our worker under its name."""
+def replace_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[int]]:
+    """Run another program in place of the worker; it finds our worker under its name. Gives the ids of all started."""
     start = subprocess.Popen
 
-    def replace(program: str) -> None:
+    def replace(program: str) -> list[int]:
+        ids = []
+
         def started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
             assert command[-4:-2] == ["-m", "visil.media.worker"]
-            return start([*command[:-4], "-c", program, *command[-2:]], **options)
+            process = start([*command[:-4], "-c", program, *command[-2:]], **options)
+            ids.append(process.pid)
+            return process
 
         monkeypatch.setattr(process_module.subprocess, "Popen", started)
+        return ids
 
     return replace
+
+
+def worker_that(deed: str) -> str:
+    """A worker that does something after every chunk of `long.mkv`; `served` names the files it has read before."""
+    return f"""
+import os, pathlib, signal
+import visil.media.pyav_reader as reader, visil.media.worker as worker
+read, served = reader.PyAVReader.read, []
+def odd(self, path, preprocessing, *, alive, **options):
+    for chunk in read(self, path, preprocessing, alive=alive, **options):
+        yield chunk
+        if path.name == "long.mkv":
+{indent(deed, " " * 12)}
+    served.append(path.name)
+reader.PyAVReader.read = odd
+worker.main()
+"""
 
 
 class TestEvents:
@@ -141,19 +169,8 @@ class TestProcesses:
                 raise RuntimeError("enough")
         assert running_workers() == []
 
-    def test_a_killed_worker_costs_one_file_and_the_others_are_read(self, files, replace_worker, tmp_path):
-        replace_worker(
-            "import os, signal\n"
-            "import visil.media.pyav_reader as reader, visil.media.worker as worker\n"
-            "read = reader.PyAVReader.read\n"
-            "def deadly(self, path, preprocessing, **options):\n"
-            "    for number, chunk in enumerate(read(self, path, preprocessing, **options)):\n"
-            "        yield chunk\n"
-            "        if path.name == 'long.mkv':\n"
-            "            os.kill(os.getpid(), signal.SIGKILL)\n"
-            "reader.PyAVReader.read = deadly\n"
-            "worker.main()\n"
-        )
+    def test_a_killed_worker_costs_one_file_and_the_others_are_read(self, files, replace_worker):
+        replace_worker(worker_that("os.kill(os.getpid(), signal.SIGKILL)"))
         for workers in (1, 3):
             found = outcomes(files, workers=workers)
             assert found[0][1] == f"{files[0]}: {CRASHED}"
@@ -210,6 +227,119 @@ class TestProcesses:
         monkeypatch.chdir(tmp_path)
         assert outcomes(files[1:2], workers=1)[0][1] is None
         assert not (tmp_path / "run").exists()
+
+
+class TestTime:
+    """Time without progress, while the parent waits. The clock of these tests is a file that a worker makes."""
+
+    @pytest.fixture
+    def pass_time(self, monkeypatch, tmp_path) -> Callable[[float], str]:
+        """From the line of code that this gives until patience ends, every look at a wait finds so much time gone."""
+
+        def prepare(seconds: float) -> str:
+            hanging, waited = tmp_path / "hanging", Patience.waited
+
+            def passing(self: Patience, _: float) -> None:
+                waited(self, seconds if hanging.exists() else 0)
+                if self.complaint:
+                    hanging.unlink()
+
+            monkeypatch.setattr(Patience, "waited", passing)
+            return f"pathlib.Path({str(hanging)!r}).touch()"
+
+        return prepare
+
+    def test_a_file_that_hangs_is_given_up(self, files, replace_worker, pass_time):
+        started = replace_worker(worker_that(f"{pass_time(61)}\nsignal.pause()"))
+        found = outcomes([files[1], files[0], files[3]], workers=1)
+        assert found[1][1] == f"{files[0]}: given up: no progress for 60 s; a higher limit waits longer"
+        assert [found[k][1] for k in (0, 2)] == [None, None]
+        assert len(started) == 2, "the next file gets a new worker"
+
+    def test_a_file_that_makes_progress_for_ever_is_given_up_too(self, files, replace_worker, pass_time):
+        replace_worker(worker_that(f"worker.PULSE_S = 0\n{pass_time(59)}\nwhile True:\n    alive()"))
+        # 70 s in the header: one stall limit of 60 s, and one more for every 6 s
+        assert re.search(r"given up: not done after 760 s, too long", outcomes(files[:1], workers=1)[0][1])
+
+    def test_a_worker_that_does_not_start_in_time_is_not_the_fault_of_a_file(self, files, replace_worker, monkeypatch):
+        monkeypatch.setattr(process_module, "START_S", 0.1)
+        replace_worker("import signal\nsignal.pause()")
+        with pytest.raises(VisilError, match="workers do not start"):
+            outcomes(files[:1], workers=1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is limited on Linux only")
+class TestMemory:
+    LIMITS = DecodeLimits(memory_bytes=100 << 20)
+    TOO_LARGE = "needs more than the 0.0977 GiB of memory that decoding may use"
+
+    def test_a_file_that_takes_it_all_fails_and_the_others_are_read(self, files, replace_worker):
+        started = replace_worker(worker_that("bytearray(200 << 20)"))
+        found = outcomes([*files[:2], files[3]], workers=1, limits=self.LIMITS)
+        assert found[0][1] == f"{files[0]}: {self.TOO_LARGE}"
+        assert [found[k][1] for k in (1, 2)] == [None, None]
+        assert len(started) == 2
+
+    def test_large_pictures_need_a_higher_limit(self, tmp_path):
+        path = write_grey(tmp_path / "large.mkv", 2, codec="mpeg4", size_px=(4000, 3000))
+        (chunks, error) = outcomes([path], workers=1, limits=DecodeLimits(memory_bytes=16 << 20))[0]
+        assert (chunks, error) == ([], f"{path}: needs more than the 0.0156 GiB of memory that decoding may use")
+        assert outcomes([path], workers=1)[0][1] is None
+
+    def test_what_a_used_worker_has_no_room_for_is_tried_in_a_new_one(self, files, replace_worker):
+        replace_worker(worker_that("if served:\n    raise MemoryError"))
+        first, second = (outcomes(paths, workers=1) for paths in (files[:2], [files[1], files[0]]))
+        assert first[0][1] is second[1][1] is None
+        assert_same_frames(first[0][0], second[1][0])  # nothing twice
+
+    def test_what_no_worker_has_room_for_fails_in_any_order(self, files, replace_worker):
+        replace_worker(worker_that("raise MemoryError"))
+        for paths in (files[:2], [files[1], files[0]]):
+            errors = {paths[k].name: error for k, (_, error) in outcomes(paths, workers=1).items()}
+            assert errors["long.mkv"].endswith("needs more than the 2 GiB of memory that decoding may use")
+
+
+class TestEndOfTheParent:
+    """However it dies, its workers do not go on decoding for nobody."""
+
+    def test_by_kill_9_ends_the_workers_even_in_the_middle_of_a_file(self, files, tmp_path):
+        os.mkfifo(tmp_path / "alive")
+        worker = worker_that(f"os.write(os.open({str(tmp_path / 'alive')!r}, os.O_WRONLY), b'!')\nsignal.pause()")
+        parent = (
+            "import subprocess, sys\n"
+            "from pathlib import Path\n"
+            "start = subprocess.Popen\n"
+            f"subprocess.Popen = lambda command, **o: start([*command[:2], '-c', {worker!r}, *command[-2:]], **o)\n"
+            "from visil.media.decoding import read_frames\n"
+            "from visil.media.preprocessing import Preprocessing\n"
+            f"list(read_frames(Path({str(files[0])!r}), Preprocessing()))\n"
+        )
+        checkout = Path(process_module.__file__).parents[2]
+        process = subprocess.Popen([sys.executable, "-c", parent], env={**os.environ, "PYTHONPATH": str(checkout)})
+        with (tmp_path / "alive").open("rb", buffering=0) as from_worker:  # opens once the worker opens it
+            assert from_worker.read(1) == b"!"
+            process.kill()
+            process.wait()
+            assert select.select([from_worker], [], [], 60)[0], "the worker lives on"
+            assert from_worker.read(1) == b""
+
+
+class TestProbedLengths:
+    def test_are_those_of_the_headers_and_none_where_there_are_none(self, files):
+        assert probe_durations(files) == [70, 3, None, 1, None, 40]
+
+    def test_survive_a_worker_that_dies(self, files, replace_worker):
+        replace_worker(
+            "import os, visil.media.worker as worker\n"
+            "probe = worker._header_duration_s\n"
+            "worker._header_duration_s = lambda path: os._exit(1) if path.name == 'short.mkv' else probe(path)\n"
+            "worker.main()\n"
+        )
+        assert probe_durations(files) == [70, None, None, 1, None, 40]
+
+    def test_of_no_file_start_no_process(self, replace_worker):
+        started = replace_worker("raise SystemExit(1)")
+        assert probe_durations([]) == started == []
 
 
 def kind_of_next_message(stream: IO[bytes]) -> str:
