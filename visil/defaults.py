@@ -6,3 +6,4 @@ DEFAULT_BUNDLE = "untrained"
 DEFAULT_RERANK = 200  # candidates that get the fine score
 DEFAULT_TOP = 20  # matches a query
 PRECISIONS = ("fp32", "bf16", "fp16")
+READERS = ("pyav", "decord", "torchcodec")  # what decodes; the first needs no extra

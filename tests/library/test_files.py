@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,8 @@ def touch(path: Path, content: str = "") -> Path:
     return path
 
 
-def names(*paths: Path, pattern: str | None = None) -> list[str]:
-    return [file.name for file in find_files(paths, pattern=pattern).files]
+def names(*paths: Path, **patterns: Any) -> list[str]:
+    return [file.name for file in find_files(paths, **patterns).files]
 
 
 class TestFolders:
@@ -125,6 +126,63 @@ class TestPatterns:
     def test_without_exactly_one_id_are_an_error(self, root, pattern):
         with pytest.raises(DataError, match=r"must hold \{id\} once, as in '\{id\}/video"):
             find_files([root], pattern=pattern)
+
+
+class TestIncludeAndExclude:
+    FILES = ("B.MOV", "a.mp4", "cache/c.mp4", "news/2024/d.mp4", "news/2025/cache/e.mov", "news/f.mp4")
+
+    @pytest.fixture
+    def tree(self, root: Path) -> Path:
+        for name in (*self.FILES, "news/notes.txt"):
+            touch(root / name)
+        return root
+
+    @pytest.mark.parametrize(
+        ("pattern", "expected"),
+        [
+            ("*.mov", ["B.MOV", "news/2025/cache/e.mov"]),
+            ("cache", ["cache/c.mp4", "news/2025/cache/e.mov"]),
+            ("cache/", ["cache/c.mp4", "news/2025/cache/e.mov"]),
+            ("./cache", ["cache/c.mp4"]),
+            ("news/*", ["news/2024/d.mp4", "news/2025/cache/e.mov", "news/f.mp4"]),
+            ("news/*.mp4", ["news/f.mp4"]),
+            ("news/**/*.mp4", ["news/2024/d.mp4", "news/f.mp4"]),
+            ("**/cache/*.mov", ["news/2025/cache/e.mov"]),
+            ("news/202?", ["news/2024/d.mp4", "news/2025/cache/e.mov"]),
+            ("[a]*", []),
+        ],
+    )
+    def test_mean_the_same_files(self, tree, pattern, expected):
+        assert names(tree, include=[pattern]) == expected
+        assert names(tree, exclude=[pattern]) == [name for name in self.FILES if name not in expected]
+
+    def test_several_patterns_add_up_and_exclude_wins(self, tree):
+        assert names(tree, include=["*.mov", "2024"], exclude=["cache"]) == ["B.MOV", "news/2024/d.mp4"]
+        assert names(tree, exclude=["cache", "news"]) == ["B.MOV", "a.mp4"]
+
+    def test_an_excluded_folder_is_not_entered(self, tree, monkeypatch):
+        entered: list[str] = []
+        walk = os.walk
+
+        def spy(*args, **options):
+            for step in walk(*args, **options):
+                entered.append(Path(step[0]).name)
+                yield step
+
+        monkeypatch.setattr(os, "walk", spy)
+        names(tree, exclude=["news"])
+        assert entered == ["videos", "cache"]
+
+    def test_a_given_file_is_taken_whatever_they_say(self, tree):
+        assert names(tree / "a.mp4", include=["*.mov"], exclude=["*.mp4"]) == ["a.mp4"]
+
+    def test_go_with_a_pattern_for_ids(self, tree):
+        assert names(tree, pattern="news/**/{id}.mp4", exclude=["2024"]) == ["f"]
+
+    @pytest.mark.parametrize("pattern", ["", "/", "/home/ann/videos/cache"])
+    def test_that_cannot_match_anything_below_a_folder_are_an_error(self, tree, pattern):
+        with pytest.raises(DataError, match="must be a name, or a path below the folders that are searched"):
+            find_files([tree], exclude=[pattern])
 
 
 def test_the_hash_is_the_sha256_of_the_whole_file(root):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,10 +35,10 @@ def write(path: Path, content: str, *, at_s: int = 1000) -> Path:
     return path
 
 
-def record_of(path: Path, *, id: str | None = None, status: str = OK) -> VideoRecord:
-    """The row of a file as it is now."""
+def record_of(path: Path, *, id: str | None = None, status: str = OK, root: Path | str = "/") -> VideoRecord:
+    """The row of a file as it is now, found below this root (by default one that is always there)."""
     status_now = path.stat()
-    file = FileFacts(str(path), status_now.st_size, status_now.st_mtime_ns, content_hash(path))
+    file = FileFacts(str(path), status_now.st_size, status_now.st_mtime_ns, content_hash(path), root=str(root))
     return VideoRecord(id or path.name, file, status, "", 1.0, 1, None)
 
 
@@ -105,9 +107,21 @@ class TestOneFile:
         def denied(path: Path) -> str:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        write(root / "a.mp4", "A")
+        for name in ("a.mp4", "b.mp4"):
+            write(root / name, name)
+        reason = "cannot be read (Permission denied)"
         made = plan_for(root, [], hash_file=denied)
-        assert made == Plan(unreadable=[(str(root / "a.mp4"), "cannot be read (Permission denied)")])
+        assert made == Plan(unreadable=[(str(root / "a.mp4"), reason), (str(root / "b.mp4"), reason)])
+
+    def test_a_file_that_no_other_can_equal_is_not_read_before_it_is_decoded(self, root):
+        stored = record_of(write(root / "stored.mp4", "four"))
+        write(root / "a.mp4", "A")
+        write(root / "b.mp4", "BB")
+        made = plan_for(root, [stored], hash_file=never_hash)
+        assert {target.id: target.file.sha256 for job in made.jobs for target in job.targets} == {
+            "a.mp4": "",
+            "b.mp4": "",
+        }
 
     def test_a_name_that_is_no_text_is_named_in_a_readable_way(self, root):
         write(root / os.fsdecode(b"caf\xe9.mp4"), "A")
@@ -193,6 +207,65 @@ class TestMoves:
         made = plan(find_files([root / "b.mp4"]).files, [record], hash_file=content_hash, roots=[root])
         assert jobs_of(made) == {"b.mp4": "a.mp4"}
         assert not made.moved and not made.vanished
+
+
+class TestUnmountedRoots:
+    """A root that is missing or empty as a whole is no heap of deleted files."""
+
+    @pytest.fixture
+    def drive(self, tmp_path: Path) -> Path:
+        return tmp_path / "drive"
+
+    @pytest.fixture
+    def records(self, drive: Path) -> list[VideoRecord]:
+        return [
+            record_of(write(drive / name, content), root=drive) for name, content in [("a.mp4", "A"), ("s/b.mp4", "B")]
+        ]
+
+    @pytest.mark.parametrize("is_mount_point", [True, False], ids=["empty", "missing"])
+    def test_of_an_unmounted_root_nothing_is_gone(self, drive, records, is_mount_point):
+        shutil.rmtree(drive)
+        if is_mount_point:
+            drive.mkdir()
+        assert plan_for(drive, records) == Plan(unmounted={str(drive): 2})
+
+    def test_it_is_named_when_a_folder_around_it_is_indexed_but_not_for_another_one(self, drive, records, root):
+        shutil.rmtree(drive)
+        assert plan_for(drive.parent, records).unmounted == {str(drive): 2}
+        assert plan_for(root, records) == Plan()
+
+    def test_nothing_of_it_has_moved_to_where_equal_files_lie(self, drive, records, root):
+        shutil.rmtree(drive)
+        write(root / "copy of a.mp4", "A")
+        made = plan_for(root, records)
+        assert jobs_of(made) == {"copy of a.mp4": "a.mp4"}
+        assert not made.moved and not made.vanished
+
+    def test_a_root_whose_videos_are_found_below_another_one_was_renamed(self, drive, records, root):
+        shutil.rmtree(drive)
+        write(root / "s/b.mp4", "B")
+        made = plan([*find_files([root]).files], records, hash_file=content_hash, roots=[root, drive])
+        assert made.moved == [("b.mp4", str(drive / "s/b.mp4"), str(root / "s/b.mp4"))]
+        assert [record.id for record in made.vanished] == ["a.mp4"], "it did not come along: it was deleted"
+        assert not made.unmounted
+
+    def test_a_file_deleted_from_a_root_that_is_there_is_gone_as_ever(self, drive, records):
+        (drive / "a.mp4").unlink()
+        made = plan_for(drive, records)
+        assert ([record.id for record in made.vanished], made.unmounted) == (["a.mp4"], {})
+
+    def test_a_file_that_was_given_by_name_has_no_root_to_lose(self, root):
+        made = plan(find_files([write(root / "a.mp4", "A")]).files, [], hash_file=content_hash, roots=[root])
+        assert made.jobs[0].targets[0].file.root == ""
+        record = record_of(root / "a.mp4", root="")
+        shutil.rmtree(root)
+        assert plan_for(root.parent, [record]) == Plan(vanished=[record])
+
+    def test_until_it_is_found_below_a_folder(self, root):
+        record = record_of(write(root / "a.mp4", "A"), root="")
+        made = plan_for(root, [record], hash_file=never_hash)
+        assert made.new_files == {"a.mp4": replace(record.file, root=str(root))}
+        assert made.unchanged == [record] and not made.jobs
 
 
 class TestEqualContent:
@@ -283,9 +356,10 @@ class TestEveryPlan:
     """Whatever was stored and whatever is found now, on four names and three contents."""
 
     NAMES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
-    states = st.dictionaries(st.sampled_from(NAMES), st.sampled_from("ABC"))
+    CONTENTS = ("A", "B", "longer")  # equal sizes are hashed to decide, others beside decoding
+    states = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(CONTENTS))
 
-    @given(before=states, now=states, failed=st.sets(st.sampled_from("ABC"), max_size=1), retry=st.booleans())
+    @given(before=states, now=states, failed=st.sets(st.sampled_from(CONTENTS), max_size=1), retry=st.booleans())
     def test_accounts_for_every_file_and_every_row_once(self, tmp_path_factory, before, now, failed, retry):
         root = tmp_path_factory.mktemp("videos")
         records = []
@@ -308,11 +382,12 @@ class TestEveryPlan:
         }
         assert sorted(Path(file.path).name for file in stands_for.values()) == sorted(now)
         for file in stands_for.values():
-            assert file.sha256 == content_hash(Path(file.path)), "a row would hold another content than its file"
+            assert file.sha256 in ("", content_hash(Path(file.path))), "a row would hold another content than its file"
         assert {r.id for r in records} - set(stands_for) == {r.id for r in made.vanished}
         known = {r.file.sha256: r.status for r in sorted(records, key=lambda r: r.status == OK)}
-        for job in made.jobs:
-            content = job.targets[0].file.sha256
-            assert all(target.file.sha256 == content for target in job.targets)
+        contents = [content_hash(job.path) for job in made.jobs]
+        assert len(set(contents)) == len(contents), "a content would be encoded twice"
+        for job, content in zip(made.jobs, contents, strict=True):
+            assert all(target.file.sha256 == job.sha256 for target in job.targets)
             assert (job.copy_of is not None) == (known.get(content) == OK), "encoded though it is stored"
         assert retry <= (not made.failed_before)

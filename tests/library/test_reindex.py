@@ -260,7 +260,7 @@ Library.open(sys.argv[1], device="cpu").reindex(sys.argv[2], workers=1, progress
         assert ended.returncode == -signal.SIGKILL, ended.stderr
         again = Library.open(library.path, device="cpu")
         assert again.model.settings.name == "quick"
-        assert again.reindex(other_bundle, workers=1).unchanged >= 2
+        assert again.reindex(other_bundle, workers=1).unchanged >= 1  # the others were being written
 
 
 class TestWhatIsMissing:

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from visil.cli.options import compute_options, library_option, quiet_option, workers_option
-from visil.cli.output import notice, progress, warn_if_untrained
+from visil.cli.options import compute_options, decoding_options, library_option, quiet_option
+from visil.cli.output import Report, human_bytes, notice, progress, warn_if_untrained
 from visil.errors import DataError
+from visil.media.limits import DecodeLimits
+
+if TYPE_CHECKING:
+    from visil.library.ingest import IngestReport, Progress
+    from visil.library.library import Library
 
 
 @click.command("index")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, metavar="PATH...")
 @library_option
-@click.option("--model", metavar="NAME|FILE", help="Bundle of a new library; an existing one keeps its own.")
+@click.option("--model", metavar="NAME|FILE", help="Bundle of a new library, or the one to move to with --reindex.")
+@click.option("--reindex", is_flag=True, help="Move the library to the bundle of --model (else the default) first.")
 @click.option("--pattern", metavar="P", help="Where videos lie below a folder and what their ids are: '{id}/video.*'.")
-@workers_option
+@click.option("--include", metavar="P", multiple=True, help="Only these, below a folder: '*.mov', 'news/2024-*'.")
+@click.option("--exclude", metavar="P", multiple=True, help="Not these, nor anything in such a folder: 'cache'.")
+@click.option(
+    "--sampling",
+    type=click.Choice(["time", "keyframes"]),
+    help="Of a new library, or of one that is moved: keyframes is faster and coarser.  [default: as the bundle says]",
+)
 @click.option("--retry-failed", is_flag=True, help="Try files again that could not be read before.")
+@decoding_options
 @compute_options
 @quiet_option
 def command(
     paths: tuple[str, ...],
     library: Path,
     model: str | None,
+    reindex: bool,
     pattern: str | None,
-    workers: int,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    sampling: str | None,
     retry_failed: bool,
+    workers: int,
+    reader: str,
+    stall_seconds: float,
     device: str,
     precision: str,
     quiet: bool,
@@ -35,37 +58,91 @@ def command(
 
     PATH is a video file, tried whatever its name, or a folder, searched for names that videos usually have (hidden
     ones are passed over). Run it again at any time: unchanged files are skipped, moved ones recognised, changed ones
-    replaced, vanished ones reported, and an interrupted run goes on where it stopped.
+    replaced, vanished ones reported, and an interrupted run goes on where it stopped. A folder that is missing or
+    empty and was not before is taken for an unmounted drive: its videos stay as they are.
+
+    --include and --exclude may be repeated. A pattern without a slash is for the names of files and folders at any
+    depth, one with a slash for paths below PATH; * and ? match within a name, ** across folders, upper and lower case
+    are alike.
+
+    --reindex encodes every video of the library with another bundle or sampling; searches get the old one until the
+    new one is complete. It needs no PATH.
 
     \b
     Examples:
       visil index ~/Videos
-      visil index archive --library news --model mobile.safetensors
+      visil index archive --library news --model mobile.safetensors --exclude cache --exclude '*.tmp.mp4'
       visil index fivr --pattern '{id}/video.*'
+      visil index --reindex --model better.safetensors --library news
 
     Exit status: 0 all files indexed; 1 some failed (listed); 2 nothing could be indexed; 130 interrupted.
     """
-    from visil.library.files import is_there
     from visil.library.library import Library
 
-    if not any(is_there(path) for path in paths):  # a mistyped path must not leave an empty library behind
-        raise DataError(f"{', '.join(paths)}: no such file or folder")
-    opened = Library.open_or_create(library, model, device=device, precision=precision)
-    warn_if_untrained(opened.model.settings.name, quiet=quiet)
+    if not paths and not reindex:
+        raise click.UsageError("Missing argument 'PATH...'.")
+    limits = DecodeLimits(stall_s=stall_seconds)
+    if reindex:
+        opened = Library.open(library, device=device, precision=precision)
+    else:
+        _check_there_is_a_video(paths, library, pattern=pattern, include=include, exclude=exclude)
+        opened = Library.open_or_create(library, model, sampling=sampling, device=device, precision=precision)
+        warn_if_untrained(opened.model.settings.name, quiet=quiet)
+
+    def moved(tell: Callable[[Progress], None]) -> IngestReport:
+        return opened.reindex(model, sampling=sampling, workers=workers, reader=reader, limits=limits, progress=tell)
+
+    def added(tell: Callable[[Progress], None]) -> IngestReport:
+        return opened.add(
+            paths,
+            pattern=pattern,
+            include=include,
+            exclude=exclude,
+            workers=workers,
+            retry_failed=retry_failed,
+            reader=reader,
+            limits=limits,
+            progress=tell,
+        )
+
+    statuses = [_run("reindex", moved, opened, quiet=quiet)] if reindex else []
+    if paths:
+        statuses.append(_run("index", added, opened, quiet=quiet))
+    return max(statuses)
+
+
+def _check_there_is_a_video(
+    paths: tuple[str, ...], library: Path, *, pattern: str | None, include: tuple[str, ...], exclude: tuple[str, ...]
+) -> None:
+    """A mistyped path or an empty folder must not leave an empty library behind."""
+    from visil.library.files import find_files
+    from visil.library.settings import SETTINGS
+
+    if (library / SETTINGS).exists():
+        return
+    found = find_files(paths, pattern=pattern, include=include, exclude=exclude)
+    if not found.files:
+        reasons = [f"{path}: {reason}" for path, reason in found.unreadable]
+        raise DataError("; ".join(reasons) or f"{', '.join(paths)}: no video found, so no library is made")
+
+
+def _run(
+    title: str, work: Callable[[Callable[[Progress], None]], IngestReport], opened: Library, *, quiet: bool
+) -> int:
+    """Do it, tell what there is to do, how far it is and what came of it; the exit status."""
     try:
-        with progress("index", "videos", quiet=quiet) as report:
-            done = opened.add(
-                paths,
-                pattern=pattern,
-                workers=workers,
-                retry_failed=retry_failed,
-                progress=lambda p: report(p.done, p.total, f"{p.failures} failed" if p.failures else ""),
-            )
+        with progress(title, "videos", quiet=quiet) as report:
+            done = work(_Teller(report, quiet=quiet))
     except KeyboardInterrupt:
-        notice("videos finished so far are kept; the same command goes on from there")
+        notice(f"what was finished is in the library; go on with: {shlex.join(['visil', *sys.argv[1:]])}")
         raise
     for old_path in done.vanished:
         notice(f"{old_path}: gone; still in the library, `visil remove` forgets it")
+    for root, count in done.unmounted:
+        notice(
+            f"{root}: missing or empty, as an unmounted drive is; {count} video(s) of it stay in the library: mount it "
+            f"and run this again, or forget them with `visil remove --below {shlex.quote(root)}`"
+        )
     for path, reason in done.warnings:
         notice(f"{path}: indexed in part: {reason}")
     for path, reason in done.failed:
@@ -74,11 +151,35 @@ def command(
         notice(f"{len(done.failed_before)} file(s) failed before and were not tried again; --retry-failed tries them")
     summary = (
         f"{len(done.added)} added, {len(done.replaced)} replaced, {len(done.moved)} moved, {done.unchanged} unchanged, "
-        f"{len(done.vanished)} vanished, {len(done.failed)} failed; {len(opened.list())} videos in {library}"
+        f"{len(done.vanished)} vanished, {len(done.failed)} failed; {len(opened.list())} videos in {opened.path}"
     )
     notice(summary, quiet=quiet)
-    failures = len(done.failed) + len(done.failed_before)
     if not done.num_inputs and not done.vanished:
         notice("no video found below these paths")
         return 2
-    return 0 if not failures else 2 if failures == done.num_inputs else 1
+    return 0 if not done.num_failures else 2 if done.num_failures == done.num_inputs else 1
+
+
+class _Teller:
+    """Says once what there is to do, then how far it is."""
+
+    def __init__(self, report: Report, *, quiet: bool) -> None:
+        self._report = report
+        self._quiet = quiet
+        self._has_begun = False
+
+    def __call__(self, told: Progress) -> None:
+        work = told.workload
+        if not self._has_begun and work.num_files:
+            grows = work.library_bytes
+            estimate = "" if grows is None else f"; the library will grow by about {human_bytes(grows)}"
+            notice(
+                f"{work.num_files} files to decode, {human_bytes(work.num_bytes)}{estimate}, "
+                f"{human_bytes(work.free_bytes)} are free",
+                quiet=self._quiet,
+            )
+            if grows is not None and grows > work.free_bytes:
+                notice("that does not fit: free some space, or choose another --library, before the disk is full")
+        self._has_begun = True
+        failures = f"{told.failures} failed" if told.failures else ""
+        self._report(told.done, told.total, failures, share=told.num_bytes / max(1, work.num_bytes))

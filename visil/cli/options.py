@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from visil.defaults import PRECISIONS
+from visil.defaults import PRECISIONS, READERS
+from visil.media.limits import DecodeLimits
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -79,3 +80,23 @@ def workers_option(command: Command) -> Command:
         show_default="one a core",
         help="Decoding processes.",
     )(command)
+
+
+def decoding_options(command: Command) -> Command:
+    """--workers, --reader and --stall-seconds."""
+    command = click.option(
+        "--stall-seconds",
+        metavar="S",
+        type=click.FloatRange(min=1),
+        default=DecodeLimits.stall_s,
+        show_default=True,
+        help="Give a file up after this long without progress; altogether it may take ten times its length.",
+    )(command)
+    command = click.option(
+        "--reader",
+        type=click.Choice(READERS),
+        default=READERS[0],
+        show_default=True,
+        help="What decodes; all but the first are extras, for regular files.",
+    )(command)
+    return workers_option(command)

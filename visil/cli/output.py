@@ -120,17 +120,40 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     console.print(table)
 
 
-class Report(Protocol):
-    """Tells how far a job is."""
+def human_bytes(num_bytes: float) -> str:
+    """1.2 GB: decimal units, two digits."""
+    unit, *larger = ("B", "kB", "MB", "GB", "TB")
+    while num_bytes >= 999.5 and larger:
+        num_bytes, unit, *larger = (num_bytes / 1000, *larger)
+    return f"{num_bytes:.1f} {unit}" if num_bytes < 9.95 and unit != "B" else f"{num_bytes:.0f} {unit}"
 
-    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+def human_seconds(seconds: float) -> str:
+    """45 s, 12 min, 3 h 05 min, 2 d 4 h: what a person plans with."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = round(seconds / 3600)
+    return f"{minutes // 60} h {minutes % 60:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+class Report(Protocol):
+    """Tells how far a job is.
+
+    Args:
+        share: of the work that is done, in [0, 1], where steps differ in size; None: done / total.
+    """
+
+    def __call__(self, done: int, total: int, note: str = "", *, share: float | None = None) -> None: ...
 
 
 @contextmanager
 def progress(title: str, unit: str, *, quiet: bool) -> Iterator[Report]:
     """Progress with rate, remaining time and a note: a bar on a terminal, a line every few seconds elsewhere."""
     if quiet:
-        yield lambda done, total, note="": None
+        yield lambda done, total, note="", *, share=None: None
     elif sys.stderr.isatty():
         with _bar(title, unit) as report:
             yield report
@@ -141,23 +164,16 @@ def progress(title: str, unit: str, *, quiet: bool) -> Iterator[Report]:
 @contextmanager
 def _bar(title: str, unit: str) -> Iterator[Report]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (
-        TextColumn(title),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    started_s = time.monotonic()
+    columns = (TextColumn(title), BarColumn(), TextColumn("{task.fields[text]}"))
+    pace = _Pace(unit)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None, rate="", note="")
+        task = bar.add_task(title, total=None, text="")
 
-        def report(done: int, total: int, note: str = "") -> None:
-            rate = f"{done / max(1e-9, time.monotonic() - started_s):.1f} {unit}/s" if done else ""
-            bar.update(task, completed=done, total=total, rate=rate, note=note)
+        def report(done: int, total: int, note: str = "", *, share: float | None = None) -> None:
+            share = _share(done, total, share)
+            bar.update(task, completed=share, total=1.0, text=pace.text(done, total, note, share))
 
         yield report
 
@@ -165,14 +181,33 @@ def _bar(title: str, unit: str) -> Iterator[Report]:
 class _Lines:
     def __init__(self, title: str, unit: str) -> None:
         self._title = title
-        self._unit = unit
-        self._started_s = self._told_s = time.monotonic()
+        self._pace = _Pace(unit)
+        self._told_s = time.monotonic()
 
-    def __call__(self, done: int, total: int, note: str = "") -> None:
+    def __call__(self, done: int, total: int, note: str = "", *, share: float | None = None) -> None:
         now_s = time.monotonic()
         if now_s - self._told_s < PLAIN_PROGRESS_SECONDS or not done:
             return
         self._told_s = now_s
-        rate = done / (now_s - self._started_s)
-        left_s = (total - done) / rate
-        notice(f"{self._title}: {done}/{total} {self._unit}, {rate:.1f}/s, {left_s:.0f} s left {note}".rstrip())
+        notice(f"{self._title}: {self._pace.text(done, total, note, _share(done, total, share))}")
+
+
+class _Pace:
+    """How far, how fast, how long still; the clock starts when it is made."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._started_s = time.monotonic()
+
+    def text(self, done: int, total: int, note: str, share: float) -> str:
+        passed_s = max(1e-9, time.monotonic() - self._started_s)
+        parts = [f"{done}/{total} {self._unit}"]
+        if done:
+            parts.append(f"{done / passed_s:.1f}/s")
+        if share:
+            parts.append(f"{human_seconds(passed_s * (1 - share) / share)} left")
+        return ", ".join([*parts, *filter(None, [note])])
+
+
+def _share(done: int, total: int, share: float | None) -> float:
+    return share if share is not None else done / max(1, total)

@@ -6,9 +6,11 @@ PATH... ─► [find, name, hash] ─► ingest
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -22,6 +24,7 @@ VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .apng .asf .avi .divx .dv .f4v .flv .gif .h264 .hevc .ivf .m1v .m2t .m2ts .m2v .m4v .mjpeg .mjpg .mkv "
     ".mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv .y4m".split()
 )
+HASH_BLOCK_BYTES = 1 << 20  # long enough that reading and hashing run at full speed
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,8 @@ def _glob_matcher(glob: str) -> re.Pattern[str]:
     if not glob.strip("/") or glob.startswith("/"):
         raise DataError(f"pattern {glob!r} must be a name, or a path below the folders that are searched: 'old/*.avi'")
     anywhere = "" if "/" in glob.rstrip("/") else "(?:.*/)?"
-    return re.compile(f"{anywhere}{_glob_expression(glob.rstrip('/'))}(?:/.*)?", re.DOTALL | re.IGNORECASE)
+    below_root = glob.removeprefix("./").rstrip("/")
+    return re.compile(f"{anywhere}{_glob_expression(below_root)}(?:/.*)?", re.DOTALL | re.IGNORECASE)
 
 
 def _glob_expression(glob: str) -> str:
@@ -189,12 +193,25 @@ def _short_hash(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
 
 
-def content_hash(path: Path) -> str:
-    """SHA-256 of a whole file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def content_hash(path: Path, *, stop: threading.Event | None = None) -> str:
+    """SHA-256 of a whole file, hexadecimal.
+
+    Args:
+        stop: set by another thread when nobody wants the hash any more.
+
+    Raises:
+        OSError: the file cannot be read, or the hash is not wanted.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            if stop is not None and stop.is_set():
+                raise InterruptedError(errno.EINTR, "given up")
+            digest.update(block)
+    return digest.hexdigest()
 
 
-def file_facts(file: FoundFile, size_bytes: int, mtime_ns: int, sha256: str) -> FileFacts:
-    """What the table keeps of a file."""
-    return FileFacts(str(file.path), size_bytes, mtime_ns, sha256, str(file.root))
+def file_facts(file: FoundFile, size_bytes: int, mtime_ns: int, *, sha256: str) -> FileFacts:
+    """What the table keeps of a file. One that was given has no root: nobody said that its folder holds videos."""
+    root = "" if file.is_given else str(file.root)
+    return FileFacts(str(file.path), size_bytes, mtime_ns, sha256, root)

@@ -3,15 +3,17 @@
     files ─► plan ─► [decode_files ─► VideoEncoder ─► commits] ─► table
                      this module
 
-Decoding runs in worker processes, encoding here, and a commit holds whole videos only. An interrupt commits what is
-ready; running the same command again goes on from there.
+Three things go on at once: worker processes decode, this thread encodes, another writes; files are hashed beside. A
+commit holds whole videos only. An interrupt commits what is ready; running the same command again goes on from there.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,8 @@ from pathlib import Path
 from visil.errors import MediaError
 from visil.library.files import content_hash, find_files
 from visil.library.planning import Job, Plan, plan
-from visil.library.store import Store, StoredVideo
+from visil.library.store import Store, StoredVideo, VideoRecord
+from visil.library.workload import Workload, workload
 from visil.media.decoding import DecodeLimits, decode_files
 from visil.media.preprocessing import Preprocessing
 from visil.model.model import Model, VideoEncoder
@@ -33,33 +36,56 @@ COMMIT_SECONDS = 10.0
 
 @dataclass
 class IngestReport:
-    """What `add` did. Paths and ids are text; `failed` and `unreadable` hold (path, reason)."""
+    """What `add` did. Paths and ids are text.
+
+    Attributes:
+        failed, failed_before, warnings: (path, reason).
+        unmounted: (folder, number of its videos): missing or empty, so that nothing is known about them.
+        num_samples, num_bytes: encoded, and read to the end, by this run.
+    """
 
     added: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     moved: list[tuple[str, str, str]] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
+    unmounted: list[tuple[str, int]] = field(default_factory=list)
     unchanged: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     num_samples: int = 0
+    num_bytes: int = 0
 
     @property
     def num_inputs(self) -> int:
-        """Files looked at."""
+        """Files looked at, and folders that are not there."""
         stored = len(self.added) + len(self.replaced) + self.unchanged
-        return stored + len(self.failed) + len(self.failed_before)
+        return stored + self.num_failures
+
+    @property
+    def num_failures(self) -> int:
+        """Of these, how many could not be read, now or before."""
+        return len(self.failed) + len(self.failed_before) + len(self.unmounted)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an `add` is: videos done and to do, samples encoded, failures."""
+    """How far a run is.
+
+    Attributes:
+        done, total: videos.
+        num_samples: encoded so far.
+        failures: of the videos done.
+        num_bytes: size of the files done; what is left takes about as long as its share of `workload.num_bytes`.
+        workload: all that there is to do.
+    """
 
     done: int
     total: int
     num_samples: int
     failures: int
+    num_bytes: int
+    workload: Workload
 
 
 def add_files(
@@ -79,25 +105,27 @@ def add_files(
 ) -> IngestReport:
     """See `Library.add`; the caller holds the writer lock."""
     found = find_files(paths, pattern=pattern, include=include, exclude=exclude)
+    records = store.records()
     todo = plan(
         found.files,
-        store.records(),
+        records,
         hash_file=content_hash,
         roots=[Path(os.path.abspath(path)) for path in paths],
         retry_failed=retry_failed,
     )
     report = _report(todo, found.unreadable)
     store.update_files(todo.new_files)
-    total = sum(len(job.targets) for job in todo.jobs) + len(report.failed)
-
-    def tell() -> None:
-        if progress is not None:
-            done = len(report.added) + len(report.replaced) + len(report.failed)
-            progress(Progress(done, total, report.num_samples, len(report.failed)))
-
-    tell()
     encode_jobs(
-        store, model, preprocessing, todo.jobs, workers=workers, reader=reader, limits=limits, report=report, tell=tell
+        store,
+        model,
+        preprocessing,
+        todo.jobs,
+        workers=workers,
+        reader=reader,
+        limits=limits,
+        report=report,
+        known=records,
+        progress=progress,
     )
     return report
 
@@ -112,7 +140,8 @@ def encode_jobs(
     reader: str,
     limits: DecodeLimits,
     report: IngestReport,
-    tell: Callable[[], None],
+    known: Sequence[VideoRecord],
+    progress: Callable[[Progress], None] | None,
 ) -> None:
     """Decode, encode and store the files of `jobs`, or copy what is stored; the caller holds the writer lock.
 
@@ -122,11 +151,23 @@ def encode_jobs(
     Args:
         preprocessing: how the files are sampled; its pictures are those of the model's bundle.
         report: gets what happens to every file.
-        tell: called after every job.
+        known: videos that tell how many samples to expect.
+        progress: called before the first job and after every one.
     """
-    commits = _Commits(store, report)
+    work = workload(jobs, known, model=model, preprocessing=preprocessing, limits=limits, folder=store.uri.parent)
+    total = sum(len(job.targets) for job in jobs) + len(report.failed)
+
+    def tell() -> None:
+        if progress is not None:
+            done = len(report.added) + len(report.replaced) + len(report.failed)
+            progress(Progress(done, total, report.num_samples, len(report.failed), report.num_bytes, work))
+
+    tell()
     before = Store(store.uri, model.dim)  # copies read what was stored before this call, whatever is replaced meanwhile
-    try:
+    with (
+        closing(_Commits(store, report, stored={record.id for record in before.records()})) as commits,
+        closing(_Hashes(workers)) as hashes,
+    ):
         for job in jobs:
             if job.copy_of is not None:
                 commits.finish(job, before.read(job.copy_of).encoded, None)
@@ -134,43 +175,38 @@ def encode_jobs(
         to_encode = [job for job in jobs if job.copy_of is None]
         encoders: dict[int, VideoEncoder] = {}
         with closing(
-            decode_files((j.path for j in to_encode), preprocessing, workers=workers, reader=reader, limits=limits)
+            decode_files(hashes.begin(to_encode), preprocessing, workers=workers, reader=reader, limits=limits)
         ) as events:
             for index, event in events:
                 if isinstance(event, Frames):
                     encoders.setdefault(index, VideoEncoder(model)).add(event)
                     report.num_samples += len(event)
                     commits.flush_if_due()  # a long video must not keep finished ones waiting
-                else:
-                    job, encoder = to_encode[index], encoders.pop(index, None)
-                    if reason := _changed(job):  # nothing is stored, so that the next run tries again
-                        report.failed += [(target.file.path, reason) for target in job.targets]
-                    else:
-                        commits.finish(job, *_finished(encoder, event.error))
-                    tell()
-    finally:
-        commits.flush()
+                    continue
+                job, encoder = to_encode[index], encoders.pop(index, None)
+                report.num_bytes += job.num_bytes
+                try:
+                    commits.finish(hashes.complete(index, job), *_finished(encoder, event.error))
+                except _FileChangedError as error:  # nothing is stored, so that the next run tries again
+                    report.failed += [(target.file.path, str(error)) for target in job.targets]
+                tell()
 
 
 def _report(todo: Plan, unreadable: Sequence[tuple[str, str]]) -> IngestReport:
     return IngestReport(
         moved=todo.moved,
         vanished=[record.file.path for record in todo.vanished],
+        unmounted=list(todo.unmounted.items()),
         unchanged=len(todo.unchanged),
-        failed=[*unreadable, *todo.unreadable],
+        failed=[*(given for given in unreadable if not _is_of(given[0], todo.unmounted)), *todo.unreadable],
         failed_before=[(record.file.path, record.reason) for record in todo.failed_before],
     )
 
 
-def _changed(job: Job) -> str:
-    """Why what was read is not the content that was hashed, or an empty text."""
-    file = job.targets[0].file
-    try:
-        status = job.path.stat()
-    except OSError:
-        return "vanished while it was read"
-    unchanged = (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
-    return "" if unchanged else "changed while it was read; index it again"
+def _is_of(path: str, unmounted: Iterable[str]) -> bool:
+    """Whether a path is a folder that is not mounted, lies in one, or holds one."""
+    given = Path(os.path.abspath(path))
+    return any(given.is_relative_to(root) or Path(root).is_relative_to(given) for root in unmounted)
 
 
 def _finished(encoder: VideoEncoder | None, error: MediaError | None) -> tuple[EncodedVideo | None, MediaError | None]:
@@ -183,14 +219,65 @@ def _finished(encoder: VideoEncoder | None, error: MediaError | None) -> tuple[E
         return None, failure
 
 
-class _Commits:
-    """Collects finished videos and writes them together."""
+class _FileChangedError(Exception):
+    """What was decoded may not be what was hashed; the message says why, for the report."""
 
-    def __init__(self, store: Store, report: IngestReport) -> None:
+
+class _Hashes:
+    """Hashes files while they are decoded: a file is read from the disk once, and nobody waits for the hash."""
+
+    def __init__(self, workers: int) -> None:
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="visil-hash")
+        self._stop = threading.Event()
+        self._begun: dict[int, Future[str]] = {}
+
+    def begin(self, jobs: Sequence[Job]) -> Iterator[Path]:
+        """The path of each job, its hash begun when the path is taken."""
+        for index, job in enumerate(jobs):
+            if not job.sha256:
+                self._begun[index] = self._threads.submit(content_hash, job.path, stop=self._stop)
+            yield job.path
+
+    def complete(self, index: int, job: Job) -> Job:
+        """The job with the hash of its content.
+
+        Raises:
+            _FileChangedError: the file is not what it was when it was found, or cannot be read.
+        """
+        try:
+            if index in self._begun:
+                job = job.with_hash(self._begun.pop(index).result())
+            status = job.path.stat()
+        except FileNotFoundError:
+            raise _FileChangedError("vanished while it was read") from None
+        except OSError as error:
+            raise _FileChangedError(f"cannot be read ({error.strerror or error})") from error
+        file = job.targets[0].file
+        if (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+            raise _FileChangedError("changed while it was read; index it again")
+        return job
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        self._stop.set()
+        self._threads.shutdown(cancel_futures=True)
+
+
+class _Commits:
+    """Collects finished videos and has another thread write them together, one commit at a time.
+
+    At most one commit is being written and one collected: a slow disk holds the encoding up, not the memory. What the
+    writing thread raises comes out of the next call here, once.
+    """
+
+    def __init__(self, store: Store, report: IngestReport, stored: set[str]) -> None:
         self._store = store
         self._report = report
+        self._stored = stored  # ids that are in the table
         self._waiting: list[StoredVideo] = []
         self._first_at_s = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="visil-write")
+        self._writing: Future[None] | None = None
 
     def finish(self, job: Job, encoded: EncodedVideo | None, error: MediaError | None) -> None:
         """A job is done: its rows go into the next commit."""
@@ -218,9 +305,28 @@ class _Commits:
             or sum(video.num_bytes for video in self._waiting) >= COMMIT_BYTES
             or time.monotonic() - self._first_at_s >= COMMIT_SECONDS
         ):
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Write what is waiting."""
+    def close(self) -> None:
+        """Write what is waiting, and wait until it is written."""
+        try:
+            self._flush()
+            self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def _flush(self) -> None:
+        self._wait()
         waiting, self._waiting = self._waiting, []
-        self._store.put(waiting)
+        if waiting:
+            self._writing = self._thread.submit(self._write, waiting)
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            wait([self._writing])  # an interrupt here leaves the rest to `close`
+            written, self._writing = self._writing, None
+            written.result()
+
+    def _write(self, videos: Sequence[StoredVideo]) -> None:
+        self._store.append([video for video in videos if video.id not in self._stored])
+        self._store.put([video for video in videos if video.id in self._stored])

@@ -92,16 +92,17 @@ def encode_anew(
     new.put(todo.failures)
     report = IngestReport(unchanged=len(todo.ready), failed=todo.unreadable)
     report.failed_before += [(video.file.path, video.reason) for video in todo.failures]
-    total = sum(len(job.targets) for job in todo.jobs) + len(report.failed)
-
-    def tell() -> None:
-        if progress is not None:
-            done = len(report.added) + len(report.failed)
-            progress(Progress(done, total, report.num_samples, len(report.failed)))
-
-    tell()
     encode_jobs(
-        new, model, preprocessing, todo.jobs, workers=workers, reader=reader, limits=limits, report=report, tell=tell
+        new,
+        model,
+        preprocessing,
+        todo.jobs,
+        workers=workers,
+        reader=reader,
+        limits=limits,
+        report=report,
+        known=videos,
+        progress=progress,
     )
     new.refresh()
     made = {record.id: record for record in new.records()}

@@ -27,7 +27,9 @@ from visil.values import EncodedVideo, RegionVectors, VideoInfo
 STRETCH_FRAMES = 2048  # frames in a row: 19 MB of 9 x 512 half-precision vectors
 BLOCK_BYTES = 64 << 20  # region vectors read at once
 FRAGMENT_ROWS = 1024  # about 1 GB in a file: a later compaction leaves it alone
+_ARRAYS = frozenset({"vectors", "times_s", "descriptors"})
 OK, NO_CONTENT, FAILED = "ok", "no_content", "failed"
+DAMAGE = (ValueError, OSError, RuntimeError)  # what Lance raises when it cannot read a table
 
 _RECORD_COLUMNS = [
     "id", "path", "root", "size_bytes", "mtime_ns", "sha256", "status", "reason", "reason_class", "duration_s",
@@ -112,7 +114,7 @@ def holds_videos(uri: Path) -> bool:
     """Whether there is a table with rows, or a damaged one that may have had some."""
     try:
         return lance.dataset(str(uri)).count_rows() > 0
-    except (ValueError, OSError):
+    except DAMAGE:
         return any(uri.glob("data/*"))
 
 
@@ -122,7 +124,7 @@ class Store:
     def __init__(self, uri: Path, dim: int) -> None:
         try:
             self._dataset = lance.dataset(os.path.abspath(uri))  # the caller may change its folder later
-        except (ValueError, OSError) as error:
+        except DAMAGE as error:
             raise LibraryError(f"{uri}: the table cannot be read ({reason_of(error)}); {_remedy(uri)}") from error
         if set(self._dataset.schema.remove_metadata()) != set(_schema(dim)):
             raise LibraryError(
@@ -222,7 +224,7 @@ class Store:
     def _damage_is_an_error(self) -> Iterator[None]:
         try:
             yield
-        except (ValueError, OSError) as error:
+        except DAMAGE as error:
             if self._is_superseded():
                 raise VersionGoneError(
                     f"{self.uri}: version {self.version} was compacted away while it was read; open the library again"
@@ -232,7 +234,7 @@ class Store:
     def _is_superseded(self) -> bool:
         try:
             latest: int = self._dataset.latest_version
-        except (ValueError, OSError):
+        except DAMAGE:
             return not self.uri.exists()  # a whole generation was removed
         return latest != self.version
 
@@ -263,23 +265,33 @@ class Store:
 
     # --- writing; the caller holds the writer lock ---------------------------------------------------------------
 
+    def append(self, videos: Sequence[StoredVideo]) -> None:
+        """Insert whole videos that are not in the table, in one commit. Nothing of the table is read for it."""
+        if videos:
+            lance.write_dataset(self._to_write(videos), self._same_version(), mode="append")
+            self.refresh()
+
     def put(self, videos: Sequence[StoredVideo]) -> None:
         """Insert or replace whole videos in one commit."""
-        if not videos:
-            return
+        if videos:
+            (
+                self._same_version()
+                .merge_insert(["id", "stretch"])
+                .when_matched_update_all()
+                .when_not_matched_insert_all()
+                .when_not_matched_by_source_delete(_id_filter([video.id for video in videos]))
+                .execute(self._to_write(videos))
+            )
+            self.refresh()
+
+    def _to_write(self, videos: Sequence[StoredVideo]) -> pa.RecordBatchReader:
+        """Their rows, one at a time."""
         ids = [video.id for video in videos]
         if len(set(ids)) != len(ids):
             raise ValueError("a video may be written once a commit")
-        rows = [row for video in videos for row in _rows(video)]
-        (
-            self._same_version()
-            .merge_insert(["id", "stretch"])
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .when_not_matched_by_source_delete(_id_filter(ids))
-            .execute(pa.Table.from_pylist(rows, schema=self._dataset.schema))
-        )
-        self.refresh()
+        schema = _schema(self._dim)
+        batches = (_record_batch(row, schema) for video in videos for row in _rows(video))
+        return pa.RecordBatchReader.from_batches(schema, batches)
 
     def update_files(self, files: dict[str, FileFacts]) -> None:
         """New path, size and time of videos whose content stays, in one commit; vectors are not rewritten."""
@@ -361,7 +373,7 @@ def _schema(dim: int) -> pa.Schema:
 
 
 def _rows(video: StoredVideo) -> Iterator[dict[str, Any]]:
-    """One row a stretch; only the first carries the descriptors."""
+    """One row a stretch: values by column, arrays as they are. Only the first row carries the descriptors."""
     facts = {
         "id": video.id,
         "path": video.file.path,
@@ -375,15 +387,15 @@ def _rows(video: StoredVideo) -> Iterator[dict[str, Any]]:
     }
     encoded = video.encoded
     if encoded is None:
-        nothing = {"num_frames": 0, "num_regions": 0, "packed": False, "times_s": [], "vector_bytes": 0}
+        nothing = {"num_frames": 0, "num_regions": 0, "packed": False, "times_s": np.zeros(0), "vector_bytes": 0}
         yield {
             **facts,
             **nothing,
             "stretch": 0,
             "num_stretches": 1,
             "num_samples": 0,
-            "vectors": b"",
-            "descriptors": [],
+            "vectors": np.zeros(0, np.uint8),
+            "descriptors": np.zeros((0, 0), np.float32),
         }
         return
     info, vectors, times_s = encoded.video, encoded.region_vectors.vectors, encoded.region_vectors.times_s
@@ -410,11 +422,30 @@ def _rows(video: StoredVideo) -> Iterator[dict[str, Any]]:
             "stretch": number,
             "num_stretches": len(starts),
             "num_frames": len(stretch),
-            "times_s": times_s[start : start + STRETCH_FRAMES].tolist(),
+            "times_s": times_s[start : start + STRETCH_FRAMES],
             "vector_bytes": stretch.nbytes,
-            "vectors": stretch.tobytes(),
-            "descriptors": encoded.descriptors.tolist() if number == 0 else [],
+            "vectors": stretch,
+            "descriptors": encoded.descriptors[: None if number == 0 else 0],
         }
+
+
+def _record_batch(row: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
+    """One row of `_rows` for Arrow; vectors stay where they are, a copy would be as large as the video."""
+    columns = {name: pa.array([row.get(name)], schema.field(name).type) for name in row.keys() - _ARRAYS}
+    vectors = np.ascontiguousarray(row["vectors"])
+    offsets = pa.py_buffer(np.array([0, vectors.nbytes], np.int64))
+    columns["vectors"] = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(vectors)])
+    columns["times_s"] = _list_of(pa.array(row["times_s"], pa.float64()))
+    parts = pa.array(row["descriptors"].ravel(), pa.float32())
+    dim = schema.field("descriptors").type.value_type.list_size
+    columns["descriptors"] = _list_of(pa.FixedSizeListArray.from_arrays(parts, dim))
+    missing = {name: pa.nulls(1, schema.field(name).type) for name in schema.names if name not in columns}
+    return pa.RecordBatch.from_pydict({**columns, **missing}, schema=schema)
+
+
+def _list_of(values: pa.Array) -> pa.ListArray:
+    """One row that holds all values."""
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
 
 
 def _record(row: dict[str, Any]) -> VideoRecord:

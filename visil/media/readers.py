@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from visil.defaults import READERS
 from visil.errors import VisilError
 from visil.media.reader import FrameReader
-
-READERS = ("pyav", "decord", "torchcodec")
 
 
 def check_reader(name: str) -> None:

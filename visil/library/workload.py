@@ -1,0 +1,84 @@
+"""How much there is to do, before a long run, and what it will take on the disk.
+
+jobs × what is stored ─► [workload] ─► a line before the run, bytes done while it runs
+                         this module
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from visil.library.planning import Job
+from visil.library.store import FAILED, VideoRecord
+from visil.media.decoding import DecodeLimits, probe_durations
+from visil.media.preprocessing import Preprocessing
+from visil.model.model import Model
+
+LONG_RUN_BYTES = 1 << 30  # less makes a library of some 20 MB and ends within minutes: nothing to plan
+NUM_PROBED = 64  # headers that are read, or rows that are known, for the samples a byte of video makes
+BYTES_PER_VIDEO = 1024  # facts of a row, measured: 0.6 kB, and more with long paths
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a run has to do.
+
+    Attributes:
+        num_files, num_bytes: files to decode, and their sizes.
+        library_bytes: estimate of what the library will grow by; None for a short run, or where nothing tells.
+        free_bytes: on the disk of the library.
+    """
+
+    num_files: int
+    num_bytes: int
+    library_bytes: int | None
+    free_bytes: int
+
+
+def workload(
+    jobs: Sequence[Job],
+    records: Sequence[VideoRecord],
+    *,
+    model: Model,
+    preprocessing: Preprocessing,
+    limits: DecodeLimits,
+    folder: Path,
+) -> Workload:
+    """What these jobs are for a library in this folder that holds these videos."""
+    to_decode = [job for job in jobs if job.copy_of is None]
+    num_bytes = sum(job.num_bytes for job in to_decode)
+    library_bytes = None
+    if num_bytes >= LONG_RUN_BYTES:
+        rate = _known_rate(records) or _probed_rate(to_decode, preprocessing, limits)
+        if rate is not None:
+            num_rows = sum(len(job.targets) for job in jobs)
+            library_bytes = round(rate * num_bytes * bytes_per_sample(model)) + num_rows * BYTES_PER_VIDEO
+    return Workload(len(to_decode), num_bytes, library_bytes, shutil.disk_usage(folder).free)
+
+
+def bytes_per_sample(model: Model) -> float:
+    """What a sample takes in the table: its region vectors, its time, its share of a descriptor."""
+    num_regions = model.bundle.tensors["check.region_vectors"].shape[-2]  # of the fixed picture, as of most others
+    part_samples = model.settings.part_samples
+    descriptor = 0.0 if part_samples is None else model.dim * 4 / part_samples
+    return num_regions * model.stored_dim * model.stored_dtype.itemsize + 8 + descriptor
+
+
+def _known_rate(records: Sequence[VideoRecord]) -> float | None:
+    """Samples a byte of video, of what the library holds."""
+    known = [record for record in records if record.status != FAILED]
+    if len(known) < NUM_PROBED:
+        return None
+    return sum(record.num_samples for record in known) / sum(record.file.size_bytes for record in known)
+
+
+def _probed_rate(jobs: Sequence[Job], preprocessing: Preprocessing, limits: DecodeLimits) -> float | None:
+    """Samples a byte of video, by the headers of some files, evenly chosen."""
+    probed = jobs[:: -(-len(jobs) // NUM_PROBED)]
+    durations_s = probe_durations((job.path for job in probed), limits=limits)
+    told = [(job, duration_s) for job, duration_s in zip(probed, durations_s, strict=True) if duration_s is not None]
+    num_samples = sum(max(preprocessing.min_samples, duration_s * preprocessing.fps) for _, duration_s in told)
+    return num_samples / sum(job.num_bytes for job, _ in told) if told else None
