@@ -1,0 +1,103 @@
+"""What is opened: the file itself and nothing that it names; videos, and stills where they are asked for."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.media.made_files import SMALL, grey_frames, read, shown_frames, write_grey
+from visil.errors import MediaError
+from visil.media.preprocessing import Preprocessing
+from visil.media.pyav_reader import PyAVReader
+
+
+class TestReferences:
+    """A QuickTime movie may say that its samples lie in another file."""
+
+    @pytest.fixture
+    def thief(self, tmp_path) -> Path:
+        """The headers of a video beside it, with an alias of that video for a data source, and no samples."""
+        secret = write_grey(tmp_path / "secret.mov", 30, fps=10, codec="mpeg4").read_bytes()
+        path = tmp_path / "thief.mov"
+        path.write_bytes(box_of(secret, b"ftyp") + with_alias(box_of(secret, b"moov"), "secret.mov"))
+        return path
+
+    def test_to_another_file_are_not_followed(self, thief):
+        with pytest.raises(MediaError, match=r"thief\.mov: (no frame could be decoded|cannot be decoded)"):
+            read(thief)
+
+    def test_would_be_followed_by_a_demuxer_that_is_told_to(self, thief):
+        with av.open(str(thief), container_options={"enable_drefs": "1"}) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 30, "the trap works"
+
+
+CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"dinf"}
+
+
+def boxes(content: bytes) -> list[tuple[bytes, bytes]]:
+    """Names and contents of the boxes of ISO media, all with 32-bit sizes."""
+    found, position = [], 0
+    while position < len(content):
+        size, name = struct.unpack_from(">I4s", content, position)
+        found.append((name, content[position + 8 : position + size]))
+        position += size
+    return found
+
+
+def box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def box_of(content: bytes, wanted: bytes) -> bytes:
+    return next(box(name, inner) for name, inner in boxes(content) if name == wanted)
+
+
+def with_alias(moov: bytes, file_name: str) -> bytes:
+    """The same headers, whose data reference is a Macintosh alias of a file in the same folder."""
+    path = f"/{file_name}".encode()
+    path += bytes(len(path) % 2)
+    alias = bytes(10 + 1 + 27 + 12 + 1 + 63 + 16)  # volume and file name, unused
+    alias += struct.pack(">HH16x", 1, 1)  # one level up, one down: the same folder
+    alias += struct.pack(">HH", 2, len(path)) + path + struct.pack(">hH", -1, 0)
+    reference = struct.pack(">II", 0, 1) + box(b"alis", bytes(4) + alias)
+    return b"".join(
+        box(name, reference if name == b"dref" else with_alias(inner, file_name) if name in CONTAINERS else inner)
+        for name, inner in boxes(moov)
+    )
+
+
+class TestStills:
+    """A picture is no video, unless one is asked for: then it is a video of one frame."""
+
+    @pytest.fixture(params=["png", "mjpeg", "libwebp", "bmp", "tiff"])
+    def picture(self, request, tmp_path) -> Path:
+        return write_still(tmp_path / "picture.mp4", request.param)
+
+    def test_are_not_videos(self, picture):
+        with pytest.raises(MediaError, match="a still picture, not a video") as caught:
+            read(picture)
+        assert caught.value.reason_class == "not_a_video"
+
+    def test_are_videos_of_one_frame_where_they_are_asked_for(self, picture):
+        (chunk,) = PyAVReader().read(picture, Preprocessing(), stills=True)
+        assert (shown_frames([chunk]), chunk.times_s.tolist()) == ([7], [0])
+        assert chunk.video.coded_size_px == (64, 48)
+        assert chunk.warning == ""
+
+    def test_do_not_make_a_still_of_a_video(self, tmp_path):
+        path = write_grey(tmp_path / "a.mkv", 3, fps=1)
+        assert shown_frames(list(PyAVReader().read(path, SMALL, stills=True))) == [0, 1, 2]
+
+
+def write_still(path: Path, codec: str) -> Path:
+    """Frame 7 in grey."""
+    with av.open(str(path), "w", format="image2", container_options={"update": "1"}) as output:
+        stream = output.add_stream(codec, rate=1)
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = {"mjpeg": "yuvj420p", "libwebp": "yuv420p", "bmp": "bgr24"}.get(codec, "rgb24")
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(grey_frames(8)[7], format="rgb24")))
+        output.mux(stream.encode())
+    return path
