@@ -1,4 +1,4 @@
-"""`visil verify`: does a library keep its promises."""
+"""`visil verify`: does a library keep its promises, and what can be mended."""
 
 from __future__ import annotations
 
@@ -12,22 +12,43 @@ from visil.cli.output import chosen_format, notice, print_rows, progress
 
 @click.command("verify")
 @library_option
+@click.option("--repair", is_flag=True, help="Mend first what can be mended; says what it did.")
+@click.option("--model", metavar="NAME|FILE", help="With --repair: a copy of the library's bundle, if that is lost.")
+@click.option(
+    "--to-version",
+    metavar="N",
+    type=click.IntRange(1),
+    help="With --repair: go back to this version of the table, if the newest one cannot be opened.",
+)
 @format_option
 @quiet_option
-def command(library: Path, output_format: str | None, quiet: bool) -> int:
+def command(
+    library: Path, repair: bool, model: str | None, to_version: int | None, output_format: str | None, quiet: bool
+) -> int:
     """Check everything a library promises: its bundle, every row, every file it was made from.
 
     Every file is read once, to compare its content with what was indexed. Files that are gone or have changed are
     listed too; `visil index` and `visil remove` deal with them.
 
+    --repair restores a lost bundle, brings older formats up to date, saves what can be read of a damaged table and
+    turns videos with damaged rows into failures that the next `visil index` encodes again. It never goes back to an
+    older version of the table unless it is told to.
+
     \b
-    Example:
+    Examples:
       visil verify --library news
+      visil verify --library news --repair --model mobile.safetensors
 
     Exit status: 0 all holds; 1 files are gone or have changed; 2 the library is damaged.
     """
     from visil.library.library import Library
+    from visil.library.repairing import repair_library
 
+    if repair:
+        for done in repair_library(library, model, to_version=to_version):
+            notice(done)
+    elif model is not None or to_version is not None:
+        raise click.UsageError("--model and --to-version go with --repair.")
     opened = Library.open(library, device="cpu")
     with progress("verify", "files", quiet=quiet) as report:
         findings = opened.verify(progress=report)

@@ -18,7 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-import filelock
 import numpy as np
 
 from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
@@ -30,7 +29,16 @@ from visil.library.ingest import IngestReport, Progress, add_files
 from visil.library.queries import expand_query, video_query
 from visil.library.reindexing import begin, encode_anew, switch
 from visil.library.search import Query, SearchResult, rerank_count, search
-from visil.library.settings import BUNDLE, LOCK, SETTINGS, TABLE, LibrarySettings, read_settings, write_settings
+from visil.library.settings import (
+    BUNDLE,
+    LOCK,
+    SETTINGS,
+    TABLE,
+    LibrarySettings,
+    read_settings,
+    write_settings,
+    writer_lock,
+)
 from visil.library.store import Store, VersionGoneError, VideoRecord, create_table, holds_videos, reason_of
 from visil.library.verify import Finding, check_library
 from visil.media.decoding import DecodeLimits
@@ -86,7 +94,7 @@ class Library:
             others = sorted(entry.name for entry in path.iterdir() if not _left_by_an_interrupted_create(entry.name))
             if others:
                 raise LibraryError(f"{path}: not empty (it holds {others[0]}); choose a new folder for the library")
-            with _writer_lock(path):
+            with writer_lock(path):
                 if (path / SETTINGS).exists():
                     raise already_there
                 if holds_videos(path / TABLE):
@@ -465,7 +473,7 @@ class Library:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with _writer_lock(self.path):
+            with writer_lock(self.path):
                 self.refresh()
                 try:
                     yield
@@ -482,16 +490,6 @@ def _text_path(path: str | Path) -> Path:
     except UnicodeEncodeError:
         raise LibraryError(f"{str(path)!a}: the name of a library's folder must be valid UTF-8") from None
     return Path(path)
-
-
-@contextmanager
-def _writer_lock(path: Path) -> Iterator[None]:
-    """One writer at a time; readers never lock."""
-    try:
-        with filelock.FileLock(path / LOCK, timeout=0):
-            yield
-    except filelock.Timeout:
-        raise LibraryError(f"library {path}: another process is writing to it; try again when it is done") from None
 
 
 def _left_by_an_interrupted_create(name: str) -> bool:

@@ -10,8 +10,12 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import filelock
 
 from visil.errors import LibraryError
 
@@ -98,6 +102,21 @@ def read_any_format(path: Path, *, name: str = SETTINGS) -> tuple[int, LibrarySe
         raise LibraryError(f"{path}: no library here; `visil index FOLDER --library {path}` makes one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LibraryError(f"{path / name}: cannot be read ({error}); restore it, or choose a new folder") from error
+
+
+@contextmanager
+def writer_lock(path: Path) -> Iterator[None]:
+    """One writer at a time; readers never lock.
+
+    Raises:
+        LibraryError: another process is writing.
+        OSError: the folder cannot be written.
+    """
+    try:
+        with filelock.FileLock(path / LOCK, timeout=0):
+            yield
+    except filelock.Timeout:
+        raise LibraryError(f"library {path}: another process is writing to it; try again when it is done") from None
 
 
 def write_settings(path: Path, settings: LibrarySettings, *, name: str = SETTINGS) -> None:

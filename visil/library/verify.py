@@ -33,11 +33,22 @@ def check_library(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
-    """Every row, then every file.
+    """Every row, then every file: there, and with the content that was indexed."""
+    findings = check_rows(store, model, records)
+    for done, record in enumerate(records.values(), start=1):
+        problem = _file_problem(record)
+        if problem:
+            findings.append(Finding(record.id, problem, False))
+        if progress is not None:
+            progress(done, len(records))
+    return findings
 
-    Rows: stretches complete and unique, equal facts in all of them, vectors of the bundle's size, finite and not longer
-    than 1, times in order and within the video, one unit descriptor a part. Ids and paths: unique. Files: there, and
-    with the content that was indexed.
+
+def check_rows(store: Store, model: Model, records: dict[str, VideoRecord]) -> list[Finding]:
+    """What is damaged in the table.
+
+    Stretches complete and unique, equal facts in all of them, vectors of the bundle's size, finite and not longer than
+    1, times in order and within the video, one unit descriptor a part. Ids and paths: unique.
     """
     findings: list[Finding] = []
     rows_of: dict[str, list[dict[str, Any]]] = {}
@@ -51,12 +62,6 @@ def check_library(
         other = by_path.setdefault(record.file.path, record.id)
         if other != record.id:
             findings.append(Finding(record.id, f"stands for the same file as {other}", True))
-    for done, record in enumerate(records.values(), start=1):
-        problem = _file_problem(record)
-        if problem:
-            findings.append(Finding(record.id, problem, False))
-        if progress is not None:
-            progress(done, len(records))
     return findings
 
 
