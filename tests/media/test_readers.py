@@ -20,6 +20,8 @@ import visil.media.readers as readers_module
 from tests.media.made_files import SMALL, grey_frames, shown_frames, times_of, write_frames, write_grey
 from visil.errors import MediaError, VisilError
 from visil.media.by_number import ByNumberReader, NumberedPictures
+from visil.media.decoding import decode_files, read_frames
+from visil.media.frame_table import FrameTable
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.reader import CHUNK_SAMPLES, FrameReader
 from visil.media.readers import READERS, check_reader, open_reader
@@ -107,6 +109,8 @@ def made_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_frames(folder / "late.mkv", pictures, late, fps=8, codec="libx264", sound_from_s=0)
     write_frames(folder / "ten_bit.mp4", pictures, fps=8, codec="libx264", pixel_format="yuv420p10le")
     write_frames(folder / "keys.mp4", pictures, fps=8, codec="libx264", codec_options={"g": "6"})
+    open_groups = {"x264-params": "open-gop=1:keyint=8:min-keyint=8:bframes=3:b-adapt=0"}
+    write_frames(folder / "open.mp4", pictures, fps=8, codec="libx264", codec_options=open_groups)
     return folder
 
 
@@ -120,6 +124,11 @@ class TestSameFrames:
     def test_of_ten_bits_with_torchcodec(self, made_videos):
         found = read_all(_installed("torchcodec"), made_videos / "ten_bit.mp4")
         assert_same_frames(found, read_all("pyav", made_videos / "ten_bit.mp4"))
+
+    def test_of_open_groups_of_pictures_with_torchcodec(self, made_videos):
+        every_frame = Preprocessing(fps=8, size_px=32)
+        found = read_all(_installed("torchcodec"), made_videos / "open.mp4", every_frame)
+        assert_same_frames(found, read_all("pyav", made_videos / "open.mp4", every_frame))
 
     @pytest.mark.parametrize("file", REGULAR_FILES)
     def test_of_awkward_but_regular_files(self, extra, shared_data, file):
@@ -220,6 +229,10 @@ class TestAwkwardFiles:
         with pytest.raises(MediaError, match=rf"not for the {extra} reader \({reason}.*; the pyav reader reads it"):
             read_all(extra, shared_data / "hard_media" / file, PRESETS["whole-frame"])
 
+    def test_decord_seeks_wrongly_in_open_groups_of_pictures(self, made_videos):
+        with pytest.raises(MediaError, match="it seeks wrongly in open groups of pictures"):
+            read_all(_installed("decord"), made_videos / "open.mp4")
+
     @pytest.mark.parametrize(
         ("file", "reason"),
         [
@@ -244,7 +257,7 @@ class StubReader(ByNumberReader):
         self.extra_frames, self.late_s, self.crop_px, self.fails = extra_frames, late_s, crop_px, fails
         self.opened: list[Path] = []
 
-    def open_pictures(self, path: Path, stream_index: int) -> NumberedPictures:
+    def open_pictures(self, path: Path, table: FrameTable) -> NumberedPictures:
         self.opened.append(path)
         return _StubPictures(self, path)
 
@@ -270,7 +283,7 @@ class TestByNumber:
     """The half of an extra that is ours, with a decoder that is always there."""
 
     @pytest.mark.parametrize("preset", PRESETS)
-    @pytest.mark.parametrize("file", ["constant.mp4", "variable.mp4", "turned.mp4", "vp9.webm", "late.mkv"])
+    @pytest.mark.parametrize("file", ["constant.mp4", "variable.mp4", "turned.mp4", "vp9.webm", "late.mkv", "open.mp4"])
     def test_gives_the_frames_of_pyav(self, made_videos, file, preset):
         path = made_videos / file
         found = list(StubReader().read(path, PRESETS[preset]))
@@ -349,3 +362,15 @@ class TestReaderNames:
             monkeypatch.setitem(sys.modules, module, None)  # importing it raises ImportError
         with pytest.raises(VisilError, match=rf"{name} does not load.*{remedy}"):
             open_reader(name)
+
+
+class TestInAWorker:
+    def test_an_extra_decodes_there(self, extra, made_videos):
+        found = list(read_frames(made_videos / "turned.mp4", SMALL, reader=extra))
+        assert_same_frames(found, read_all("pyav", made_videos / "turned.mp4"))
+
+    def test_one_that_is_not_installed_ends_the_run_and_fails_no_file(self, monkeypatch, made_videos):
+        monkeypatch.setattr(readers_module, "find_spec", lambda package: None)
+        with pytest.raises(VisilError, match=r"the decord reader is not installed") as refused:
+            list(decode_files([made_videos / "turned.mp4"], SMALL, workers=1, reader="decord"))
+        assert not isinstance(refused.value, MediaError)

@@ -53,8 +53,12 @@ class ByNumberReader(ABC):
     failures: tuple[type[Exception], ...]
 
     @abstractmethod
-    def open_pictures(self, path: Path, stream_index: int) -> NumberedPictures:
-        """Open a video stream of a local file, given by its absolute path."""
+    def open_pictures(self, path: Path, table: FrameTable) -> NumberedPictures:
+        """Open the video stream that the table is of, in a local file given by its absolute path.
+
+        Raises:
+            IrregularError: the decoder is known to get such a file wrong.
+        """
 
     def read(
         self,
@@ -95,7 +99,7 @@ class ByNumberReader(ABC):
 
     def _opened(self, path: Path, table: FrameTable) -> NumberedPictures:
         try:
-            pictures = self.open_pictures(path.absolute(), table.stream_index)
+            pictures = self.open_pictures(path.absolute(), table)
         except self.failures as error:
             raise IrregularError("it cannot open it") from error
         if len(pictures) != len(table):

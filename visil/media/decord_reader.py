@@ -15,6 +15,7 @@ import numpy as np
 
 from visil.errors import VisilError
 from visil.media.by_number import ByNumberReader, NumberedPictures
+from visil.media.frame_table import FrameTable, IrregularError
 
 
 class DecordReader(ByNumberReader):
@@ -34,8 +35,12 @@ class DecordReader(ByNumberReader):
         self.failures = (decord.DECORDError, RuntimeError, AssertionError, IndexError, StopIteration)
         self._open = decord.VideoReader
 
-    def open_pictures(self, path: Path, stream_index: int) -> NumberedPictures:
-        return _DecordPictures(self._open(str(path), num_threads=1))  # decord finds the one video stream itself
+    def open_pictures(self, path: Path, table: FrameTable) -> NumberedPictures:
+        video = self._open(str(path), num_threads=1)  # decord finds the one video stream itself
+        keys = np.flatnonzero(table.is_key).tolist()
+        if len(video) == len(table) and video.get_key_indices() != keys:  # decord counts them in decoding order
+            raise IrregularError("it seeks wrongly in open groups of pictures")
+        return _DecordPictures(video)
 
 
 class _DecordPictures:

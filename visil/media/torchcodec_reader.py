@@ -16,6 +16,7 @@ import numpy as np
 
 from visil.errors import VisilError
 from visil.media.by_number import ByNumberReader, NumberedPictures
+from visil.media.frame_table import FrameTable
 
 if TYPE_CHECKING:
     from torchcodec.decoders import VideoDecoder
@@ -41,9 +42,15 @@ class TorchcodecReader(ByNumberReader):
             ) from error
         self._open = VideoDecoder
 
-    def open_pictures(self, path: Path, stream_index: int) -> NumberedPictures:
+    def open_pictures(self, path: Path, table: FrameTable) -> NumberedPictures:
         return _TorchcodecPictures(
-            self._open(str(path), stream_index=stream_index, dimension_order="NHWC", num_ffmpeg_threads=1, device="cpu")
+            self._open(
+                str(path),
+                stream_index=table.stream_index,
+                dimension_order="NHWC",
+                num_ffmpeg_threads=1,  # files are decoded in parallel
+                device="cpu",
+            )
         )
 
 
