@@ -14,10 +14,10 @@ import pytest
 import visil.diagnosis as diagnosis
 import visil.media.readers as readers_module
 from visil.cli.main import run
+from visil.defaults import READERS
 from visil.diagnosis import ABSENT, OK, WRONG, Finding, check_disk, check_library, check_packages, check_readers
 from visil.errors import MediaError, ModelError
 from visil.library.library import Library
-from visil.media.readers import READERS
 from visil.model.model import Model
 
 

@@ -20,6 +20,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from visil.defaults import READERS
 from visil.errors import VisilError
 
 OK, ABSENT, WRONG = "ok", "absent", "wrong"
@@ -103,7 +104,7 @@ def check_readers() -> Iterator[Finding]:
     """Every reader that is installed decodes a made video in a worker process."""
     import numpy as np
 
-    from visil.media.readers import READERS, check_reader
+    from visil.media.readers import check_reader
     from visil.synth.video_file import write_video
 
     with tempfile.TemporaryDirectory(prefix="visil-doctor-") as folder:

@@ -18,13 +18,15 @@ import pytest
 
 import visil.media.readers as readers_module
 from tests.media.made_files import SMALL, grey_frames, shown_frames, times_of, write_frames, write_grey
+from visil.cli.main import run
+from visil.defaults import READERS
 from visil.errors import MediaError, VisilError
 from visil.media.by_number import ByNumberReader, NumberedPictures
 from visil.media.decoding import decode_files, read_frames
 from visil.media.frame_table import FrameTable
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.reader import CHUNK_SAMPLES, FrameReader
-from visil.media.readers import READERS, check_reader, open_reader
+from visil.media.readers import check_reader, open_reader
 from visil.synth.scenes import distinct_scenes, scene_pictures
 from visil.values import Frames
 
@@ -352,6 +354,13 @@ class TestReaderNames:
         monkeypatch.setattr(readers_module, "find_spec", lambda package: None)
         with pytest.raises(VisilError, match=rf'the {name} reader is not installed: pip install "visil\[{name}\]"'):
             ask(name)
+
+    def test_a_command_that_asks_for_it_makes_no_library(self, monkeypatch, tmp_path, capsys):
+        monkeypatch.setattr(readers_module, "find_spec", lambda package: None)
+        video = write_grey(tmp_path / "a.mp4", 3, codec="libx264")
+        assert run(["index", str(video), "--library", str(tmp_path / "library"), "--reader", "decord"]) == 2
+        assert capsys.readouterr().err == 'visil: the decord reader is not installed: pip install "visil[decord]"\n'
+        assert not (tmp_path / "library").exists()
 
     @pytest.mark.parametrize(
         ("name", "remedy"), [("decord", "use the pyav reader"), ("torchcodec", "apt-get install ffmpeg")]

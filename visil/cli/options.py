@@ -82,6 +82,14 @@ def workers_option(command: Command) -> Command:
     )(command)
 
 
+def _installed_reader(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    """A reader that is not installed is refused before a library is made."""
+    from visil.media.readers import check_reader
+
+    check_reader(name)
+    return name
+
+
 def decoding_options(command: Command) -> Command:
     """--workers, --reader and --stall-seconds."""
     command = click.option(
@@ -97,6 +105,7 @@ def decoding_options(command: Command) -> Command:
         type=click.Choice(READERS),
         default=READERS[0],
         show_default=True,
+        callback=_installed_reader,
         help="What decodes; all but the first are extras, for regular files.",
     )(command)
     return workers_option(command)
