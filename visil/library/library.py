@@ -480,7 +480,9 @@ class Library:
                 finally:
                     self.refresh()
         except OSError as error:
-            raise LibraryError(f"library {self.path}: cannot be written ({reason_of(error)})") from error
+            raise LibraryError(
+                f"library {self.path}: cannot be written ({reason_of(error)}); what was committed before is kept"
+            ) from error
 
 
 def _text_path(path: str | Path) -> Path:

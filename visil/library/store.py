@@ -10,6 +10,7 @@ of the table: what it reads does not change under it while another process write
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ FRAGMENT_ROWS = 1024  # about 1 GB in a file: a later compaction leaves it alone
 _ARRAYS = frozenset({"vectors", "times_s", "descriptors"})
 OK, NO_CONTENT, FAILED = "ok", "no_content", "failed"
 DAMAGE = (ValueError, OSError, RuntimeError)  # what Lance raises when it cannot read a table
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how Rust prints what the system said
+_RUST_SOURCE = re.compile(r", \S+\.rs:\d+:\d+")
 
 _RECORD_COLUMNS = [
     "id", "path", "root", "size_bytes", "mtime_ns", "sha256", "status", "reason", "reason_class", "duration_s",
@@ -490,9 +494,11 @@ def _id_filter(ids: Sequence[str]) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """The words of an error in one line."""
+    """The words of an error in one line; of Lance's, without the place in its source."""
     words: str = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return words.splitlines()[0][:200]
+    if of_the_system := _OS_ERROR.search(words):
+        return os.strerror(int(of_the_system[1]))
+    return _RUST_SOURCE.sub("", words.splitlines()[0])[:200]
 
 
 def _remedy(uri: Path) -> str:
