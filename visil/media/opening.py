@@ -21,6 +21,8 @@ from visil.errors import MediaError
 from visil.media.structure import Headers, headers_of, is_animated_webp
 
 MAX_PICTURE_PX = 8192 * 8192  # 8K panoramas pass, decompression bombs do not
+BYTES_A_PIXEL = 8  # four channels of 16 bits
+LEAST_ROOM_BYTES = 4 << 20  # for a packet, where the size of the pictures is not known
 
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,gif,apng,ogg,h264,hevc,"
@@ -52,9 +54,8 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
                 "protocol_whitelist": "file",
             },
         )
-    except MemoryError:  # FFmpeg's too: the limit of the worker, not the file's doing alone
-        raise
     except (av.FFmpegError, OSError, ValueError) as error:
+        check_memory(error)
         raise _open_failure(path, error) from error
     try:
         return container, _video_stream(path, container, stills=stills)
@@ -90,6 +91,19 @@ def refuse_huge(path: Path | BinaryIO, width: int, height: int) -> None:
         raise MediaError(
             f"{path}: pictures of {width} x {height} px are larger than the limit of {MAX_PICTURE_PX} px", "too_large"
         )
+
+
+def check_memory(error: Exception, picture_px: int = 0) -> None:
+    """Tell a lack of memory from damage: FFmpeg has one error for memory that ran out and for sizes that are damaged,
+    and some decoders call a packet invalid when its picture finds no room.
+
+    Raises:
+        MemoryError: one more picture of this many pixels would find no room.
+    """
+    try:
+        bytearray(max(picture_px * BYTES_A_PIXEL, LEAST_ROOM_BYTES))
+    except MemoryError:
+        raise MemoryError from error
 
 
 def header_duration_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
