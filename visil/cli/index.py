@@ -105,7 +105,10 @@ def command(
             progress=tell,
         )
 
-    statuses = [_run("reindex", moved, opened, quiet=quiet)] if reindex else []
+    statuses = []
+    if reindex:
+        statuses.append(_run("reindex", moved, opened, quiet=quiet))
+        notice("the vectors of the old bundle are still on the disk; `visil compact` gives their space back", quiet=quiet)
     if paths:
         statuses.append(_run("index", added, opened, quiet=quiet))
     return max(statuses)
@@ -130,9 +133,15 @@ def _run(
     title: str, work: Callable[[Callable[[Progress], None]], IngestReport], opened: Library, *, quiet: bool
 ) -> int:
     """Do it, tell what there is to do, how far it is and what came of it; the exit status."""
+    from visil.library.reindexing import UnfinishedReindexError
+
     try:
         with progress(title, "videos", quiet=quiet) as report:
             done = work(_Teller(report, quiet=quiet))
+    except UnfinishedReindexError as refused:
+        for path, reason in refused.report.failed:
+            notice(f"{path}: {reason}")
+        raise
     except KeyboardInterrupt:
         notice(f"what was finished is in the library; go on with: {shlex.join(['visil', *sys.argv[1:]])}")
         raise

@@ -50,16 +50,18 @@ def command(
 ) -> int:
     """Rank the videos of a library by similarity to each QUERY.
 
-    QUERY is a video file, a folder, a list (@list.txt, one query a line, paths from the current folder) or id:ID of a
-    video already in the library. A file or folder of that name wins over any other reading.
+    QUERY is a video file, a part of one (clip.mp4@1:20-1:40, either end may be left out), a still picture, a folder, a
+    list (@list.txt, one query a line, paths from the current folder) or id:ID of a video already in the library. A file
+    or folder of that name wins over any other reading.
 
     score lies in [0, 1]: how well the frames of the query are found in the video. identical means that both files
-    have equal content. jsonl and json carry a manifest (versions, bundle, command) so that two results can be
+    have equal content; a part or a picture never is. jsonl and json carry a manifest (versions, bundle, command) so that two results can be
     compared: the first line of jsonl, the entry `manifest` of json. A query that failed is a line with `error`.
 
     \b
     Examples:
       visil search clip.mp4
+      visil search film.mp4@1:20-1:40 poster.jpg
       visil search @suspects.txt --top 5 --format jsonl > matches.jsonl
       visil search id:news/0412.mp4 --rerank all
 
