@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 import visil
 from visil.cli.main import COMMANDS, main
 from visil.library.library import Library
+from visil.model.bundle import Bundle
 from visil.model.model import Model
 from visil.synth.video_file import write_video
 
@@ -427,6 +428,61 @@ class TestTheOtherCommands:
         ended = run("models", "show", "untrained", "--check", "--format", "json")
         assert ended.status == 0
         assert "fixed picture: the same vectors" in ended.err
+
+
+class TestLibraryLife:
+    @pytest.fixture
+    def other_bundle(self, quick_model: Model, tmp_path: Path) -> Path:
+        settings = replace(quick_model.settings, name="other")
+        Bundle(settings, quick_model.bundle.tensors).save(tmp_path / "other.safetensors")
+        return tmp_path / "other.safetensors"
+
+    def test_a_query_may_be_a_part_of_a_clip(self, run, indexed, made_clips):
+        part = f"{made_clips / 'clip_3.mp4'}@0:01-"
+        ended = run("search", part, f"{made_clips / 'clip_3.mp4'}@0:01", "--library", indexed, "--top", 1)
+        assert ended.status == 1
+        _, best, bad = ended.rows()
+        assert (best["query"], best["video"], best["identical"]) == (part, "clip_3.mp4", False)
+        assert "'0:01' is no range; write START-END, as in clip_3.mp4@1:20-1:40" in bad["error"]
+
+    def test_reindex_moves_a_library_and_compact_gives_the_space_back(self, run, library, made_clips, other_bundle):
+        moved = run("index", "--reindex", "--model", other_bundle, "--library", library)
+        assert (moved.status, moved.out) == (0, "")
+        assert "6 added" in moved.err and "`visil compact` gives their space back" in moved.err
+        assert run("info", "--library", library).rows()[0]["bundle"] == "other"
+        compacted = run("compact", "--library", library)
+        assert (compacted.status, compacted.out) == (0, "")
+        assert re.search(r"^visil: [0-9.]+ MB given back; 6 videos in", compacted.err)
+        assert not (library / "videos.lance").exists()
+        assert run("verify", "--library", library).status == 0
+
+    def test_a_refused_move_lists_what_keeps_it(self, run, clips, tmp_path, bundle_file, other_bundle):
+        library = tmp_path / "library"
+        run("index", clips, "--library", library, "--model", bundle_file)
+        for number in (1, 2):
+            (clips / f"clip_{number}.mp4").unlink()
+        ended = run("index", "--reindex", "--model", other_bundle, "--library", library, "--quiet")
+        assert (ended.status, ended.out) == (2, "")
+        first, second, last = ended.err.splitlines()
+        assert (first, second) == tuple(f"visil: {clips / f'clip_{n}.mp4'}: its file is gone" for n in (1, 2))
+        assert last.startswith("visil: 2 of 6 videos cannot be encoded with bundle 'other'")
+        assert run("info", "--library", library).rows()[0]["bundle"] == "quick"
+
+    def test_verify_repairs_only_when_asked_to_and_says_what_it_did(self, run, library, bundle_file):
+        (library / "model.safetensors").unlink()
+        remedy = r"`visil verify --repair --library .* --model BUNDLE` restores it"
+        assert_one_line_error(run("list", "--library", library), remedy)
+        assert_one_line_error(run("verify", "--library", library), remedy)
+        assert_one_line_error(run("verify", "--repair", "--library", library), "give a copy of 'quick' .* with --model")
+        mended = run("verify", "--repair", "--model", bundle_file, "--library", library)
+        assert (mended.status, mended.out) == (0, "")
+        assert re.search(r"^visil: bundle 'quick' \(.*\) restored from .*\.safetensors$", mended.err, re.MULTILINE)
+
+    @pytest.mark.parametrize("option", [["--model", "untrained"], ["--to-version", "3"]])
+    def test_what_belongs_to_a_repair_needs_one(self, run, library, option):
+        ended = run("verify", "--library", library, *option)
+        assert (ended.status, ended.out) == (2, "")
+        assert "--model and --to-version go with --repair." in ended.err
 
 
 class TestTerminals:

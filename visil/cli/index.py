@@ -108,7 +108,9 @@ def command(
     statuses = []
     if reindex:
         statuses.append(_run("reindex", moved, opened, quiet=quiet))
-        notice("the vectors of the old bundle are still on the disk; `visil compact` gives their space back", quiet=quiet)
+        notice(
+            "the vectors of the old bundle are still on the disk; `visil compact` gives their space back", quiet=quiet
+        )
     if paths:
         statuses.append(_run("index", added, opened, quiet=quiet))
     return max(statuses)

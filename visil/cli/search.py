@@ -55,8 +55,9 @@ def command(
     or folder of that name wins over any other reading.
 
     score lies in [0, 1]: how well the frames of the query are found in the video. identical means that both files
-    have equal content; a part or a picture never is. jsonl and json carry a manifest (versions, bundle, command) so that two results can be
-    compared: the first line of jsonl, the entry `manifest` of json. A query that failed is a line with `error`.
+    have equal content; a part or a picture never is. jsonl and json carry a manifest (versions, bundle, command) so
+    that two results can be compared: the first line of jsonl, the entry `manifest` of json. A query that failed is a
+    line with `error`.
 
     \b
     Examples:
