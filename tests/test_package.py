@@ -43,6 +43,13 @@ class TestImports:
         assert "torch" in loaded
         assert loaded.isdisjoint({"timm", "torchvision", "lance", "av"})
 
+    def test_encoding_and_comparing_load_little_beside_torch(self, made_clips):
+        clip = str(made_clips / "clip_0.mp4")
+        loaded = modules_after(f"import visil\nvisil.load_model('untrained', device='cpu').compare({clip!r}, {clip!r})")
+        assert "torch" in loaded
+        assert packages(loaded).isdisjoint({"timm", "torchvision", "huggingface_hub", "sympy", "lance", "av"})
+        assert "torch._dynamo" not in loaded  # its compiler: a second
+
     def test_a_library_never_loads_the_training_rooms(self):
         loaded = modules_after("import visil.library.library, visil.evaluation.metrics, visil.synth.scenes")
         assert not {name for name in loaded if name.startswith(("visil.s2vs", "visil.dns"))}

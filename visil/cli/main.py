@@ -6,7 +6,9 @@ errors answer at once.
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import os
 import sys
 from importlib import import_module
@@ -58,6 +60,7 @@ def main() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115  open as long as the process
         getattr(sys, name).reconfigure(errors="backslashreplace")
+    atexit.register(gc.freeze)  # looking through all of torch for garbage at the end would take up to 0.5 s
     sys.exit(run(sys.argv[1:]))
 
 

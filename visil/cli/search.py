@@ -68,6 +68,10 @@ def command(
 
     Exit status: 0 all queries searched; 1 some could not be read (listed on stderr); 2 none.
     """
+    if not all(query.startswith("id:") for query in queries):
+        from visil.media.worker_process import worker_ahead
+
+        click.get_current_context().with_resource(worker_ahead())  # before torch, whose import takes a second
     from visil.library.library import Library
     from visil.library.search import rerank_count
 

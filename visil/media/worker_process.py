@@ -10,13 +10,14 @@ ten-line script needs no main guard, and nothing is unpickled that came from a d
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from math import inf, prod
 from pathlib import Path
@@ -31,6 +32,8 @@ from visil.media.preprocessing import MAX_SIDE_PX, Preprocessing
 from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES
 from visil.media.worker import LENGTHS
 from visil.values import Frames, VideoInfo
+
+logger = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_PIXEL_BYTES = CHUNK_SAMPLES * MAX_SIDE_PX * MAX_SIDE_PX * 3 * 4
@@ -71,6 +74,22 @@ class _OutOfMemoryError(Exception):
 
 class _ImpatientError(Exception):
     """The worker was waited for long enough."""
+
+
+_ahead: dict[tuple[str, DecodeLimits], _Running] = {}
+
+
+@contextmanager
+def worker_ahead(reader: str = "pyav", limits: DecodeLimits = DecodeLimits()) -> Iterator[None]:
+    """Start a process now for the next `WorkerProcess` that needs one: its imports run beside those of the caller."""
+    with suppress(NoWorkerError):  # whoever needs one will say why there is none
+        _ahead[reader, limits] = _Running(reader, limits)
+    try:
+        yield
+    finally:
+        unused = _ahead.pop((reader, limits), None)
+        if unused is not None:
+            unused.end()
 
 
 class WorkerProcess:
@@ -167,7 +186,8 @@ class WorkerProcess:
             if self._stopped:
                 raise EOFError
             if self._running is None:
-                self._running = running = _Running(self._reader, self._limits)
+                ahead = _ahead.pop((self._reader, self._limits), None)
+                self._running = running = ahead or _Running(self._reader, self._limits)
             else:
                 return self._running
         running.wait_until_ready()
@@ -189,6 +209,7 @@ class _Running:
 
     def __init__(self, reader: str, limits: DecodeLimits) -> None:
         self._process = _start([reader, str(limits.memory_bytes)])
+        logger.info("decoding worker %d started", self._process.pid)
         self._messages: queue.Queue[tuple[dict[str, Any], bytes] | BaseException] = queue.Queue(maxsize=1)
         self._ended = threading.Event()
         threading.Thread(target=self._receive, daemon=True).start()
