@@ -35,8 +35,6 @@ from visil.values import Frames, VideoInfo
 
 logger = logging.getLogger(__name__)
 
-logger = logging.getLogger(__name__)
-
 MAX_HEADER_BYTES = 1 << 20
 MAX_PIXEL_BYTES = CHUNK_SAMPLES * MAX_SIDE_PX * MAX_SIDE_PX * 3 * 4
 TICK_S = 0.5  # how often a wait is looked at; a suspended computer wakes up with one tick spent
@@ -211,7 +209,6 @@ class _Running:
 
     def __init__(self, reader: str, limits: DecodeLimits) -> None:
         self._process = _start([reader, str(limits.memory_bytes)])
-        logger.info("decoding worker %d started", self._process.pid)
         logger.info("decoding worker %d started", self._process.pid)
         self._messages: queue.Queue[tuple[dict[str, Any], bytes] | BaseException] = queue.Queue(maxsize=1)
         self._ended = threading.Event()
