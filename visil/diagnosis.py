@@ -203,7 +203,7 @@ def check_library(library: Path) -> Iterator[Finding]:
         opened = Library.open(library, device="cpu")
         statuses = Counter(record.status for record in opened.list())
     except VisilError as error:
-        yield Finding("library", WRONG, _one_line(error), f"visil verify --library {library}")
+        yield Finding("library", WRONG, _one_line(error), f"visil verify --library {library} --repair")
         return
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "no videos"
     found = f"{library}: {counts}; bundle {opened.model.settings.name}"
