@@ -118,7 +118,7 @@ def _require_regular(path: Path, container: InputContainer) -> None:
 
 def _frame_table(container: InputContainer, stream: VideoStream, alive: Callable[[], None]) -> FrameTable:
     picture: av.VideoFrame | None = None
-    times, keys, last = array("q"), bytearray(), (0, 0)
+    times, durations, keys = array("q"), array("q"), bytearray()
     for packet in container.demux(stream):
         alive()
         if picture is None:
@@ -129,8 +129,8 @@ def _frame_table(container: InputContainer, stream: VideoStream, alive: Callable
             raise IrregularError("damaged")
         if packet.pts is None:
             raise IrregularError("a frame without a timestamp")
-        last = max(last, (packet.pts, packet.duration or 0)) if times else (packet.pts, packet.duration or 0)
         times.append(packet.pts)
+        durations.append(packet.duration or 0)
         keys.append(packet.is_keyframe)
     order = np.argsort(times, kind="stable")
     starts, is_key = np.array(times)[order], np.array(keys, dtype=bool)[order]
@@ -149,7 +149,7 @@ def _frame_table(container: InputContainer, stream: VideoStream, alive: Callable
         starts=starts,
         is_key=is_key,
         time_base=time_base,
-        last_duration_s=last[1] * time_base or 1 / Fraction(stream.guessed_rate or Fraction(FALLBACK_FPS)),
+        last_duration_s=durations[order[-1]] * time_base or 1 / Fraction(stream.guessed_rate or Fraction(FALLBACK_FPS)),
     )
     if table.end_s > MAX_SPAN_S:
         raise IrregularError(f"its timestamps span more than {MAX_SPAN_S // 3600} hours")
