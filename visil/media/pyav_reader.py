@@ -7,8 +7,9 @@ opening.py   this module puts sampling.py and preprocessing.py behind FFmpeg's d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,8 +18,8 @@ import numpy as np
 
 from visil.errors import MediaError
 from visil.media.completeness import Completeness
-from visil.media.opening import header_duration_s, open_video, reason_of, refuse_huge
-from visil.media.packets import key_packets
+from visil.media.opening import check_memory, header_duration_s, open_video, reason_of, refuse_huge
+from visil.media.packets import KeyPackets, Thinning, ThinningError, Wanted, thinning
 from visil.media.pictures import input_picture, video_info
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES, beyond_end
@@ -40,27 +41,49 @@ class PyAVReader:
         stills: bool = False,
         alive: Callable[[], None] = lambda: None,
     ) -> Iterator[Frames]:
-        rate = Fraction(preprocessing.fps).limit_denominator(10_000)
-        part = None if span_s is None else part_of(span_s)
-        with _Decoding(path, preprocessing.sampling, rate, part=part, stills=stills, alive=alive) as decoding:
-            chunks = _chunks(decoding, preprocessing, rate)
-            first = next(chunks, None)
-            if first is None:
-                raise MediaError(
-                    f"{path}: too short for the `{preprocessing.sampling}` sampler: no frame is taken", "no_frames"
-                )
-            if len(first) >= preprocessing.min_samples or not preprocessing.fills_short_videos:
-                yield first
-                yield from chunks
-                return
-            wanted = min(preprocessing.min_samples, decoding.num_frames)
-            if wanted <= len(first):
-                yield first
-                return
-            dense_rate = wanted / (decoding.end_s - (part[0] if part else 0))
-        # A short video: decode it once more, evenly. Its length was unknown until its last frame had been decoded.
-        with _Decoding(path, preprocessing.sampling, dense_rate, part=part, stills=stills, alive=alive) as decoding:
-            yield from _chunks(decoding, preprocessing, dense_rate)
+        asked = _Asked(path, preprocessing, None if span_s is None else part_of(span_s), stills, alive)
+        num_chunks = 0
+        try:
+            for frames in _read(asked, thinly=True):
+                yield frames
+                num_chunks += 1
+        except ThinningError:  # once more, in full; the chunks so far are the same
+            yield from islice(_read(asked, thinly=False), num_chunks, None)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of `PyAVReader.read`."""
+
+    path: Path
+    preprocessing: Preprocessing
+    part: Part | None
+    stills: bool
+    alive: Callable[[], None]
+
+
+def _read(asked: _Asked, *, thinly: bool) -> Iterator[Frames]:
+    preprocessing = asked.preprocessing
+    rate = Fraction(preprocessing.fps).limit_denominator(10_000)
+    with _Decoding(asked, rate, thinly=thinly) as decoding:
+        chunks = _chunks(decoding, preprocessing, rate)
+        first = next(chunks, None)
+        if first is None:
+            raise MediaError(
+                f"{asked.path}: too short for the `{preprocessing.sampling}` sampler: no frame is taken", "no_frames"
+            )
+        if len(first) >= preprocessing.min_samples or not preprocessing.fills_short_videos:
+            yield first
+            yield from chunks
+            return
+        wanted = min(preprocessing.min_samples, decoding.num_frames)
+        if wanted <= len(first):
+            yield first
+            return
+        dense_rate = wanted / (decoding.end_s - (asked.part[0] if asked.part else 0))
+    # A short video: decode it once more, evenly. Its length was unknown until its last frame had been decoded.
+    with _Decoding(asked, dense_rate, thinly=thinly) as decoding:
+        yield from _chunks(decoding, preprocessing, dense_rate)
 
 
 def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndarray:
@@ -91,31 +114,34 @@ class _Decoding:
         warning: what is missing, once the end of the file has been reached.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        sampling: str,
-        rate: Fraction,
-        *,
-        part: Part | None,
-        stills: bool,
-        alive: Callable[[], None],
-    ) -> None:
-        self.path = path
+    def __init__(self, asked: _Asked, rate: Fraction, *, thinly: bool) -> None:
+        """
+        Args:
+            rate: samples a second.
+            thinly: decode only what sampling needs; by time only where that is known to change no sample.
+        """
+        self.path = asked.path
         self.num_frames = 0
         self.first_s = Fraction(0)
         self.end_s = Fraction(0)
         self.warning = ""
-        self.container, self.stream = open_video(path, stills=stills)
+        self.container, self.stream = open_video(asked.path, stills=asked.stills)
         self.completeness = Completeness(header_duration_s(self.container, self.stream))
         self.codec = self.stream.codec_context
         self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
-        self._keys_only = sampling == "keyframes"
-        self._rate = rate
-        self._part = part
-        self._alive = alive
-        self._skipped_until_s: Fraction | None = None
+        self._part = asked.part
+        self._alive = asked.alive
         self._video_end_s = Fraction(0)
+        self._samples_keys = asked.preprocessing.sampling == "keyframes"
+        self._keys: KeyPackets | None = None
+        self._thinning: Thinning | None = None
+        if thinly and self._samples_keys:
+            time_base = Fraction(self.stream.time_base or 0)
+            self._keys = KeyPackets(rate, time_base=time_base, nominal_s=self.nominal_s)
+        elif thinly and asked.preprocessing.sampling == "time":
+            start_s, end_s = asked.part or (Fraction(0), None)
+            wanted = Wanted(rate, start_s, end_s, num_first=asked.preprocessing.min_samples)
+            self._thinning = thinning(self.container, self.stream, wanted)
 
     def __enter__(self) -> _Decoding:
         return self
@@ -139,7 +165,8 @@ class _Decoding:
         for frame in frames if self._part is None else within(frames, *self._part):
             self.num_frames += 1
             self.end_s = frame.time_s + frame.duration_s
-            yield frame
+            if not self._samples_keys or frame.picture.key_frame or self.num_frames == 1:
+                yield frame
         if self._part is not None and self.num_frames == 0:
             raise beyond_end(self.path, self._part, self._video_end_s)
 
@@ -162,7 +189,8 @@ class _Decoding:
             shown = (time_s, time_s + self._own_duration_s(picture), picture)
         self.completeness.check(self.path)
         assert shown is not None
-        last = self._shown(shown, until_s=max(shown[1], self._skipped_until_s or shown[1]))
+        skipped_until_s = self.first_s + self._keys.end_s if self._keys is not None else shown[1]
+        last = self._shown(shown, until_s=max(shown[1], skipped_until_s))
         self.warning = self.completeness.warning(self._video_end_s)
         yield last
 
@@ -178,50 +206,76 @@ class _Decoding:
         return ShownFrame(time_s - self.first_s, until_s - time_s, picture)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        complete = self.completeness
+        """What the decoder gives for the packets that are needed.
+
+        Raises:
+            ThinningError: it cannot be told which are.
+        """
         try:
-            for packet in self._packets():
-                complete.num_packets += packet.size > 0 and not packet.is_discard
-                try:
-                    pictures = packet.decode()
-                except av.InvalidDataError:
-                    complete.refused()
-                    continue  # a damaged packet costs its own frames, not the rest of the video
-                for picture in pictures:
-                    refuse_huge(self.path, picture.width, picture.height)
-                    if self._keys_only and complete.num_frames and not picture.key_frame:
-                        continue
-                    complete.decoded()
-                    yield picture
-        except MemoryError:  # FFmpeg's too; not a mere early end, whatever came before
-            raise
+            if self._keys is not None:
+                yield from self._decoded_keys(self._keys)
+            elif self._thinning is not None:
+                yield from self._decoded_thinly(self._thinning)
+            else:
+                for packet in self._packets():
+                    yield from self._pictures(packet)
         except (av.FFmpegError, OSError, ValueError) as error:
-            if complete.num_frames == 0:
+            check_memory(error, self.codec.width * self.codec.height)
+            if self._thinning is not None:
+                raise ThinningError(reason_of(error)) from error
+            if self.completeness.num_frames == 0:
                 raise MediaError(f"{self.path}: cannot be decoded ({reason_of(error)})") from error
-            complete.stopped = f"decoding stopped early ({reason_of(error)})"  # the frames before it count
+            self.completeness.stopped = f"decoding stopped early ({reason_of(error)})"  # the frames before it count
+
+    def _decoded_thinly(self, thinning: Thinning) -> Iterator[av.VideoFrame]:
+        """Without frames that answer no sample; no damage is passed over."""
+        self.codec.options = {**self.codec.options, "err_detect": "explode"}
+        for packet in thinning.needed(self._packets()):
+            pictures = self._pictures(packet)
+            if self.completeness.num_refused:
+                raise ThinningError("a packet is damaged")
+            for picture in pictures:
+                thinning.came_out(picture)
+                yield picture
+        thinning.finish()
+
+    def _decoded_keys(self, keys: KeyPackets) -> Iterator[av.VideoFrame]:
+        """Key frames, each from a decoder that holds no other frame."""
+        for packet in keys.needed(self._packets()):
+            yield from self._pictures(packet, alone=True)
+            if self.completeness.num_frames == 0:
+                raise ThinningError("the first key frame is damaged")
+            self.codec.flush_buffers()
 
     def _packets(self) -> Iterator[av.Packet]:
-        """The packets that the decoder needs."""
-        if self._keys_only:
-            return key_packets(
-                self._all_packets(), self._rate, lambda: self.first_s if self.completeness.num_frames else None
-            )
-        return self._all_packets()
-
-    def _all_packets(self) -> Iterator[av.Packet]:
         for packet in self.container.demux(self.stream):
             self._alive()
-            if self._keys_only and packet.size and packet.pts is not None and not packet.is_discard:
-                ends_s = packet.pts * Fraction(packet.time_base) + self._own_duration_s(packet)
-                self._skipped_until_s = max(self._skipped_until_s or ends_s, ends_s)
             yield packet
+
+    def _pictures(self, packet: av.Packet, *, alone: bool = False) -> list[av.VideoFrame]:
+        """The frames that a decoder gives on a packet; with `alone` it gives what it holds back too."""
+        self.completeness.num_packets += packet.size > 0 and not packet.is_discard
+        try:
+            pictures = packet.decode()
+            if alone:
+                for picture in self.codec.decode(None):
+                    picture.time_base = packet.time_base  # not that of the decoder
+                    pictures.append(picture)
+        except av.InvalidDataError as error:
+            check_memory(error, self.codec.width * self.codec.height)
+            self.completeness.refused()
+            return []  # a damaged packet costs its own frames, not the rest of the video
+        for picture in pictures:
+            refuse_huge(self.path, picture.width, picture.height)
+            self.completeness.decoded()
+        return pictures
 
     def _timestamp_s(self, frame: av.VideoFrame) -> Fraction | None:
         if frame.pts is None or frame.time_base is None:
             return None
         return frame.pts * Fraction(frame.time_base)
 
-    def _own_duration_s(self, frame: av.VideoFrame | av.Packet) -> Fraction:
+    def _own_duration_s(self, frame: av.VideoFrame) -> Fraction:
         if frame.duration and frame.time_base:
             return frame.duration * Fraction(frame.time_base)
         return self.nominal_s
