@@ -280,6 +280,16 @@ class TestDevicesAndPrecision:
         with pytest.raises(ModelError, match="precision must be one of fp32, bf16, fp16, got 'fp8'"):
             Model(bundle, device="cpu", precision="fp8")
 
+    @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+    def test_stored_vectors_are_unit_vectors_again_in_the_precision_asked_for(
+        self, bundle: Bundle, model: Model, precision: str, dtype: torch.dtype
+    ) -> None:
+        stored = encode(model, pictures(2)).region_vectors.vectors
+        vectors = Model(bundle, device="cpu", precision=precision).on_device(stored)
+        assert vectors.dtype == dtype
+        norms = vectors.float().norm(dim=-1)
+        torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=torch.finfo(dtype).eps)
+
     def test_bf16_is_close_to_fp32(self, bundle: Bundle, model: Model) -> None:
         half = Model(bundle, device="cpu", precision="bf16")
         images, others = pictures(4), pictures(4, seed=1)

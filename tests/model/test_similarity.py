@@ -174,6 +174,23 @@ class TestFrameSimilarity:
         matrix = frame_similarity(query, target)
         torch.testing.assert_close(matrix, frame_similarity(query.float(), target.float()), rtol=0, atol=0)
 
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_autocast_multiplies_in_half_precision(self, dtype):
+        query, target = video(5, 9, 64), video(6, 9, 64, seed=1)
+        with torch.autocast("cpu", dtype=dtype):
+            matrix = frame_similarity(query, target, symmetric=True)
+        expected = frame_similarity(query.to(dtype), target.to(dtype), symmetric=True)  # of the rounded vectors
+        assert matrix.dtype == torch.float32
+        difference = (matrix - expected).abs().max()
+        assert 0 < difference < torch.finfo(dtype).eps, "only products are rounded, by half a unit at most"
+
+    def test_has_a_gradient_in_single_precision_too(self):
+        query, target = video(4).requires_grad_(), video(5, seed=1)
+        frame_similarity(query, target).sum().backward()
+        twin = query.detach().clone().requires_grad_()
+        slow_frame_similarity(twin, target).sum().backward()
+        torch.testing.assert_close(query.grad, twin.grad)
+
     def test_has_the_gradient_of_the_formula(self):
         query, target = video(4, dtype=torch.float64), video(5, seed=1, dtype=torch.float64)
         assert torch.autograd.gradcheck(

@@ -8,7 +8,8 @@ Several queries share one pass over the region vectors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -18,10 +19,11 @@ import torch
 from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError
 from visil.library.candidates import Candidates
-from visil.library.store import BLOCK_BYTES, Store, VideoRecord
+from visil.library.store import Store, VectorPiece, VideoRecord
 from visil.model.model import Model
 from visil.values import EncodedVideo, Match, shown_score
 
+BLOCK_BYTES = 8 << 20  # of region vectors at a time; float32 copies of more are new memory each time, twice as slow
 SCORE_DECIMALS = 5  # scores that agree in them are a tie: what is beyond depends on which videos share a block
 
 
@@ -115,9 +117,9 @@ def _fine_scores(
     partial: dict[tuple[int, str], list[torch.Tensor]] = {}
     on_device = [model.on_device(query.encoded.region_vectors.vectors) for query in queries]
     union = set().union(*chosen) if chosen else set()
-    for block in store.vectors(sorted(union), block_bytes=BLOCK_BYTES):
-        stacked = model.on_device(np.concatenate([piece.vectors for piece in block]))  # [sum T, R, D]
-        frames = list(stacked.split([len(piece.vectors) for piece in block]))
+    for block in _read_ahead(store.vectors(sorted(union), block_bytes=BLOCK_BYTES)):
+        frames = [model.on_device(piece.vectors) for piece in block]  # [T, R, D] each
+        stacked = torch.cat(frames)  # [sum T, R, D]
         for number, vectors in enumerate(on_device):
             wanted = [position for position, piece in enumerate(block) if piece.id in chosen[number]]
             if not wanted:
@@ -135,6 +137,15 @@ def _fine_scores(
                     partial[number, piece.id] = pieces
             scores[number] |= zip(whole, model.scores_of_similarity(list(whole.values())), strict=True)
     return scores
+
+
+def _read_ahead(blocks: Iterator[list[VectorPiece]]) -> Iterator[list[VectorPiece]]:
+    """The same blocks; the next one is read while one is compared."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        following = reader.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = reader.submit(next, blocks, None)
+            yield block
 
 
 def _rank(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 PADDINGS = {"replicate": "replicate", "zeros": "constant"}  # our name: that of torch.nn.functional.pad
 MIN_FRAMES = 4  # two 2 x 2 poolings leave one cell
-TILE_FRAMES = 512  # side of a tile of a longer matrix: 34 MB in the first layer (128 bytes a pair of frames)
+TILE_FRAMES = 384  # side of a tile of a longer matrix: 20 MB in the first layer (128 bytes a pair of frames)
 HALO_FRAMES = 8  # a cell of the output sees 7 frames before its own and 6 behind them; whole cells around a tile
 
 

@@ -196,13 +196,14 @@ class Model:
             return self.network.scores_of_similarity(similarity).tolist()
 
     def on_device(self, vectors: np.ndarray) -> Tensor:
-        """Stored vectors as the network takes them: float32, or packed signs as they are."""
+        """Stored vectors as they are multiplied: float32 or half, as `precision` says; packed signs stay."""
         tensor = torch.as_tensor(vectors).to(self.device)
         if tensor.dtype == torch.uint8:
             return tensor
-        if self.settings.network.attention is not None:
-            return tensor.float()
-        return torch.nn.functional.normalize(tensor.float(), dim=-1)  # half precision leaves norms off by 3e-5
+        tensor = tensor.float()
+        if self.settings.network.attention is None:
+            tensor = torch.nn.functional.normalize(tensor, dim=-1)  # half precision leaves norms off by 3e-5
+        return tensor.to(AUTOCAST_TYPES.get(self.precision, torch.float32))
 
     def check(self) -> float:
         """Largest difference between the fixed picture's region vectors here and those in the bundle."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from typing import TypeVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from visil.model.binarization import BITS_PER_BYTE, hamming_distances, unpack_si
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
-SLAB_BYTES = 2 * 2**20  # of region products at a time: they are read again from the cache of a CPU core
+SLAB_BYTES = 4 * 2**20  # of region products at a time: they are read again from the cache of a CPU
 
 
 def chamfer_similarity(
@@ -205,9 +206,9 @@ def _in_float32(x: Array) -> Array:
 
 
 def _frames_per_slab(query: Tensor, target: Tensor, slab_bytes: int) -> int:
-    pairs = torch.broadcast_shapes(query.shape[:-3], target.shape[:-3]).numel()
-    item_bytes = 4 if query.dtype == torch.uint8 else max(4, query.element_size())
-    return max(1, slab_bytes // max(1, pairs * query.shape[-3] * query.shape[-2] * item_bytes))
+    pairs = prod(np.broadcast_shapes(query.shape[:-3], target.shape[:-3]))  # torch's imports sympy: 0.4 s
+    frame_bytes = pairs * query.shape[-3] * query.shape[-2] * target.shape[-2] * max(4, query.element_size())
+    return max(1, slab_bytes // max(1, frame_bytes))
 
 
 def _check_vectors(query: Tensor, target: Tensor) -> None:
