@@ -310,6 +310,13 @@ class TestByNumber:
         with pytest.raises(MediaError, match=rf"constant\.mp4: not for the stub reader \({reason}\); the pyav reader"):
             list(StubReader(**lie).read(made_videos / "constant.mp4", SMALL))
 
+    def test_a_file_that_is_cut_within_its_last_frame_is_for_pyav(self, tmp_path):
+        whole = write_grey(tmp_path / "a.mp4", 40, fps=10, codec="libx264", container_options={"movflags": "faststart"})
+        path = tmp_path / "cut.mp4"
+        path.write_bytes(whole.read_bytes()[:-10])
+        with pytest.raises(MediaError, match=r"not for the stub reader \(damaged\); the pyav reader reads it"):
+            list(StubReader().read(path, SMALL))
+
     @pytest.mark.parametrize("second_half", [b"", b"\x00\x00\x01\xba"])
     def test_a_playlist_never_reaches_the_decoder(self, made_videos, tmp_path, second_half):
         video = made_videos / "constant.mp4"
