@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.media.made_files import read, write_grey
 from visil.errors import MediaError
 from visil.media.completeness import Completeness
 
@@ -54,25 +57,63 @@ class TestWarning:
 
 
 class TestCheck:
-    def test_no_packet_at_all_holds_no_frames(self):
+    @pytest.fixture
+    def path(self, tmp_path) -> Path:
+        (tmp_path / "a.mp4").touch()
+        return tmp_path / "a.mp4"
+
+    def test_no_packet_at_all_holds_no_frames(self, path):
         with pytest.raises(MediaError, match=r"a\.mp4: no frame could be decoded: it holds none") as caught:
-            decoded("").check("a.mp4")
+            decoded("").check(path)
         assert caught.value.reason_class == "no_frames"
 
+    def test_no_packet_in_a_file_that_ends_in_its_headers_is_a_cut(self, path):
+        path.write_bytes(b"\0\0\1\0moov")
+        with pytest.raises(MediaError, match=r"a\.mp4: cut off before its headers are complete"):
+            decoded("").check(path)
+
     @pytest.mark.parametrize("pattern", ["---", "...", "-"])
-    def test_packets_without_any_frame_cannot_be_decoded(self, pattern):
+    def test_packets_without_any_frame_cannot_be_decoded(self, path, pattern):
         with pytest.raises(MediaError, match="no frame could be decoded") as caught:
-            decoded(pattern).check("a.mp4")
+            decoded(pattern).check(path)
         assert caught.value.reason_class == "undecodable"
 
     @pytest.mark.parametrize("pattern", ["-+" * 20, "--+" * 5, "-+", "+-+-+-+-+-"])
-    def test_pictures_that_stand_alone_between_refused_packets_are_noise(self, pattern):
+    def test_pictures_that_stand_alone_between_refused_packets_are_noise(self, path, pattern):
         with pytest.raises(MediaError, match=r"packets are invalid, scattered over the whole file") as caught:
-            decoded(pattern).check("a.mp4")
+            decoded(pattern).check(path)
         assert caught.value.reason_class == "undecodable"
 
     @pytest.mark.parametrize(
         "pattern", ["+" * 10, "+" * 10 + "-" * 90, "-" * 90 + "+" * 10, "+" * 5 + "-" * 90 + "+" * 5, "-++" * 20, "+-"]
     )
-    def test_a_damaged_stretch_however_long_leaves_a_video(self, pattern):
-        decoded(pattern).check("a.mp4")
+    def test_a_damaged_stretch_however_long_leaves_a_video(self, path, pattern):
+        decoded(pattern).check(path)
+
+
+class TestCuts:
+    """A file that ends anywhere is read as far as it goes and says so, or fails: never in silence."""
+
+    @pytest.mark.parametrize(
+        ("name", "options", "expected"),
+        [
+            ("headers_first.mp4", {"movflags": "faststart"}, {"truncated", "warning", "silence"}),
+            ("headers_last.mp4", {}, {"truncated"}),
+            ("a.mkv", {}, {"truncated", "warning", "silence"}),
+            ("a.avi", {}, {"truncated", "warning", "silence"}),
+        ],
+    )
+    def test_at_64_places(self, tmp_path, name, options, expected):
+        whole = write_grey(tmp_path / name, 100, fps=5, codec="mpeg4", container_options=options).read_bytes()
+        cut = tmp_path / "cut"
+        endings = set()
+        for length in np.geomspace(40, len(whole) * 0.98, 64).round().astype(int):
+            cut.write_bytes(whole[:length])
+            try:
+                last = read(cut)[-1]
+            except MediaError as error:
+                endings.add(error.reason_class)
+            else:
+                endings.add("warning" if last.warning else "silence")
+                assert last.warning or last.duration_s > 18, "a tenth of 20 s may be missing in silence"
+        assert endings - {"no_frames"} == expected

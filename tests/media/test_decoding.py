@@ -252,7 +252,7 @@ class TestTime:
     def test_a_file_that_hangs_is_given_up(self, files, replace_worker, pass_time):
         started = replace_worker(worker_that(f"{pass_time(61)}\nsignal.pause()"))
         found = outcomes([files[1], files[0], files[3]], workers=1)
-        assert found[1][1] == f"{files[0]}: given up: no progress for 60 s; a higher limit waits longer"
+        assert found[1][1] == f"{files[0]}: given up: no progress for 60 s; --stall-seconds waits longer"
         assert [found[k][1] for k in (0, 2)] == [None, None]
         assert len(started) == 2, "the next file gets a new worker"
 

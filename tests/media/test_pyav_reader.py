@@ -329,6 +329,11 @@ class TestGeometry:
         path = write_frames(tmp_path / "a.mp4", [self.UPRIGHT] * 3, codec="libx264", sample_aspect=Fraction(1, 2))
         assert read(path, NATIVE)[0].video.square_pixel_size_px == (64, 96)
 
+    @pytest.mark.parametrize("aspect", [Fraction(60_000), Fraction(1, 60_000)])
+    def test_a_sample_aspect_beyond_belief_is_ignored(self, tmp_path, aspect):
+        path = write_frames(tmp_path / "a.mp4", [self.UPRIGHT] * 3, codec="libx264", sample_aspect=aspect)
+        assert read(path, NATIVE)[0].video.square_pixel_size_px == (64, 48)
+
     def test_sample_aspect_turns_with_the_picture(self, tmp_path):
         path = write_frames(
             tmp_path / "a.mp4", [self.UPRIGHT] * 3, codec="libx264", sample_aspect=Fraction(4, 3), rotation_deg=90

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from visil.errors import MediaError
+from visil.media.structure import Headers, cut_off, headers_of
 
 # Headers round, and where a stream does not tell its own length the container's is that of its longest sound.
 LEAST_SHARE = Fraction(9, 10)
@@ -54,7 +56,7 @@ class Completeness:
         self.num_lone += self._after_refusal
         self._after_refusal = False
 
-    def check(self, path: object) -> None:
+    def check(self, path: Path) -> None:
         """At the end of a file.
 
         Raises:
@@ -63,6 +65,8 @@ class Completeness:
                 pictures around a damaged stretch, however long, come in runs.)
         """
         if self.num_frames == 0:
+            if headers_of(path) is Headers.CUT:
+                raise cut_off(path)
             if self.num_packets == 0:
                 raise MediaError(f"{path}: no frame could be decoded: it holds none", "no_frames")
             raise MediaError(f"{path}: no frame could be decoded (of {self.num_packets} packets)", "undecodable")
@@ -87,5 +91,6 @@ class Completeness:
             self.num_frames < LEAST_FRAMES_A_PACKET * self.num_packets
             or self.num_refused > (1 - LEAST_SHARE) * self.num_packets
         ):
-            found.append(f"{self.num_packets - self.num_frames} of {self.num_packets} packets gave no picture")
+            num_lost = max(self.num_packets - self.num_frames, self.num_refused)
+            found.append(f"{num_lost} of {self.num_packets} packets gave no picture")
         return "; ".join(found)

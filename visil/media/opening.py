@@ -8,6 +8,7 @@ Only local files of the listed containers are opened: no network protocol, no pl
 
 from __future__ import annotations
 
+import errno
 import stat
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from visil.errors import MediaError
-from visil.media.structure import Headers, headers_of, is_animated_webp
+from visil.media.structure import Headers, cut_off, headers_of, is_animated_webp
 
 MAX_PICTURE_PX = 8192 * 8192  # 8K panoramas pass, decompression bombs do not
 BYTES_A_PIXEL = 8  # four channels of 16 bits
@@ -59,8 +60,10 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
         raise _open_failure(path, error) from error
     try:
         return container, _video_stream(path, container, stills=stills)
-    except BaseException:
+    except BaseException as error:
         container.close()
+        if isinstance(error, MediaError) and headers_of(path) is Headers.CUT:
+            raise cut_off(path) from error
         raise
 
 
@@ -109,9 +112,12 @@ def check_memory(error: Exception, picture_px: int = 0) -> None:
 def header_duration_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """Length of the video in seconds as the headers tell it: the stream's own, else the container's.
 
-    Matroska, which tells no stream's own, counts from time zero, though the video may begin later.
+    AVI counts frames; FFmpeg would tell a shorter length if the file is cut. Matroska, which tells no stream's own,
+    counts from time zero, though the video may begin later.
     """
     time_base = Fraction(stream.time_base or 0)
+    if container.format.name == "avi" and stream.frames and time_base:
+        return stream.frames * time_base
     if stream.duration and time_base:
         return stream.duration * time_base
     if not container.duration:
@@ -141,13 +147,18 @@ def _open_failure(path: Path, error: Exception) -> MediaError:
         return MediaError(f"{path}: no such file", "unreadable")
     except (OSError, ValueError) as reason:  # not to be looked at, or no possible name
         return MediaError(f"{path}: cannot be opened ({reason_of(reason)})", "unreadable")
-    if headers is Headers.CUT:
-        return MediaError(f"{path}: cut off before its headers are complete; get the whole file", "truncated")
+    # Where the headers themselves are there, a demuxer may need more than them.
+    if headers is Headers.CUT or (headers is Headers.WHOLE and _ran_into_the_end(error)):
+        return cut_off(path)
     if headers is Headers.WHOLE:
         return MediaError(f"{path}: its headers are damaged ({reason_of(error)})", "undecodable")
     if isinstance(error, av.InvalidDataError | av.EOFError | av.ArgumentError):  # the last: a format not on our list
         return MediaError(f"{path}: not a video, or its headers are damaged", "not_media")
     return MediaError(f"{path}: cannot be opened ({reason_of(error)})", "undecodable")
+
+
+def _ran_into_the_end(error: Exception) -> bool:
+    return isinstance(error, av.EOFError) or (isinstance(error, OSError) and error.errno == errno.EIO)
 
 
 def reason_of(error: Exception) -> str:

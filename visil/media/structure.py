@@ -12,6 +12,8 @@ import enum
 from pathlib import Path
 from typing import BinaryIO
 
+from visil.errors import MediaError
+
 MAX_PARTS = 10_000  # no real file has so many before its headers are complete
 
 
@@ -38,6 +40,11 @@ def headers_of(path: Path) -> Headers:
         if head.startswith(b"RIFF") and head[8:] == b"AVI ":
             return _avi(file)
     return Headers.UNKNOWN
+
+
+def cut_off(path: Path) -> MediaError:
+    """The failure of a file whose headers are `Headers.CUT`."""
+    return MediaError(f"{path}: cut off before its headers are complete; get the whole file", "truncated")
 
 
 def is_animated_webp(path: Path) -> bool:
@@ -107,15 +114,18 @@ def _matroska(file: BinaryIO) -> Headers:
 
 
 def _avi(file: BinaryIO) -> Headers:
-    """The first list, `hdrl`, says what the file holds."""
-    end = _size_bytes(file)
-    file.seek(12)
-    head = file.read(12)
-    if len(head) < 12:
-        return Headers.CUT
-    if head[:4] != b"LIST" or head[8:] != b"hdrl":
-        return Headers.UNKNOWN
-    return Headers.WHOLE if 20 + int.from_bytes(head[4:8], "little") <= end else Headers.CUT
+    """All chunks before the list `movi`, where the pictures are."""
+    position = 12
+    for _ in range(MAX_PARTS):
+        file.seek(position)
+        head = file.read(12)
+        if len(head) < 12:
+            return Headers.CUT
+        if head[:4] == b"LIST" and head[8:] == b"movi":
+            return Headers.WHOLE
+        size = int.from_bytes(head[4:8], "little")
+        position += 8 + size + size % 2
+    return Headers.UNKNOWN
 
 
 def _size_bytes(file: BinaryIO) -> int:

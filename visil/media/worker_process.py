@@ -131,7 +131,7 @@ class WorkerProcess:
             except NoWorkerError:
                 raise
             except _ImpatientError as error:
-                failure = MediaError(f"{request.path}: given up: {error}; a higher limit waits longer", "stalled")
+                failure = MediaError(f"{request.path}: given up: {error}; --stall-seconds waits longer", "stalled")
                 try_again = False
             except _OutOfMemoryError:
                 allowed_gib = self._limits.memory_bytes / (1 << 30)
