@@ -71,8 +71,8 @@ class PhaseClock:
             self.switch(before)
 
 
-def measured(arguments: Sequence[str], started_s: float) -> tuple[int, dict[str, float]]:
-    """Run `visil ARGUMENTS` in this process, which must be fresh: its exit status, and the seconds of every phase.
+def measured(arguments: Sequence[str], started_s: float) -> tuple[Any, dict[str, float]]:
+    """Run `visil ARGUMENTS` in this process, which must be fresh: its exit code, and the seconds of every phase.
 
     Imports are seen by replacing the built-in `__import__`, and functions are replaced by timed ones as their module
     is imported, before another module can take them by name.
@@ -90,14 +90,18 @@ def measured(arguments: Sequence[str], started_s: float) -> tuple[int, dict[str,
 
     waiting = dict(PLACES)
     builtins.__import__ = timed_import
+    sys.argv = ["visil", *arguments]
+    code: Any = None
     try:
-        from visil.cli.main import run
+        from visil.cli.main import main
 
-        status = run([*arguments])
+        main()
+    except SystemExit as ended:
+        code = ended.code
     finally:
         builtins.__import__ = plain_import
     clock.switch(REST)
-    return status, clock.seconds
+    return code, clock.seconds
 
 
 def _replace_by_timed(module: ModuleType, function: str, phase: str, clock: PhaseClock) -> None:
@@ -134,6 +138,6 @@ def _timed_iterator(items: Iterator[Any], phase: str, clock: PhaseClock) -> Iter
 
 if __name__ == "__main__":
     report, started_s, *command = sys.argv[1:]
-    status, seconds = measured(command, float(started_s))
+    code, seconds = measured(command, float(started_s))
     Path(report).write_text(json.dumps(seconds), encoding="utf-8")
-    sys.exit(status)
+    sys.exit(code)

@@ -3,7 +3,8 @@
     Frames ─► [backbone] ─► stage maps ─► regions ─► whitening ─► RegionVectors
               this module
 
-timm is imported here and nowhere else, when a picture is to be encoded, and if possible only in part: it costs seconds.
+timm is imported when a picture is to be encoded, and only in part where that is enough (lean_timm.py): it costs
+seconds.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class BackboneSettings:
 
 class Backbone(nn.Module):
     """Normalised pictures -> maps of the chosen stages; always in evaluation mode.
+
+    Args:
+        mean, std: of pixels in [0, 1], per channel.
+        initialise: see `build_network`.
 
     Attributes:
         strides: input pixels a cell of each stage map.
