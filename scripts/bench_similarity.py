@@ -2,8 +2,8 @@
 
 One query against many targets of its own length, 9 regions x 512 dimensions, for 30, 60 and 300 frames. Targets go
 from strangers to the query itself, so that scores do too; the comparator has random weights.
-    product  all region vectors multiplied, nothing else: the faster of MKL and oneDNN, one call or one a target;
-             of packed signs: Hamming distances by faiss, on one core
+    product  all region vectors multiplied, nothing else: the faster of MKL and oneDNN, in one call, in one a target or
+             in one for every 60 frames; of packed signs: Hamming distances by faiss, on one core
     einsum   pair by pair as the papers write it, the comparator as published
     visil    all targets in one call, as `visil search` does; packed: sign codes of 512 bits
 Timed: vectors in memory, as they are multiplied, to scores. Not timed: reading, decoding, encoding, process start.
@@ -144,13 +144,14 @@ def ways_of(query: Tensor, targets: Tensor, precisions: Sequence[str]) -> Iterat
 
 
 def products(query: Tensor, targets: Tensor) -> Iterator[Callable[[], object]]:
-    """The ways to multiply all region vectors."""
+    """The ways to multiply all region vectors: in one call, in one a target, in one for every 60 frames."""
     rows = rearrange(query, "i o d -> (i o) d")
-    columns = rearrange(targets, "n j p d -> n (j p) d")
-    if query.dtype == torch.uint8:
-        yield lambda: [hamming_distances(part.cpu().numpy(), rows.cpu().numpy()) for part in columns]
-        return
-    for parts in (columns, [columns.flatten(0, 1)]):
+    columns = rearrange(targets, "n j p d -> (n j p) d")
+    for size in (len(columns), len(columns) // len(targets), 60 * NUM_REGIONS):
+        parts = columns.split(size)
+        if query.dtype == torch.uint8:
+            yield lambda parts=parts: [hamming_distances(part.cpu().numpy(), rows.cpu().numpy()) for part in parts]
+            continue
         yield lambda parts=parts: [part @ rows.T for part in parts]
         if query.device.type == "cpu":
             yield lambda parts=parts: [onednn_product(part, rows) for part in parts]
