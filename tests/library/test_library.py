@@ -9,12 +9,13 @@ import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.library.made import encoded_video, file_facts
-from visil.errors import LibraryError
+from visil.errors import DataError, LibraryError
 from visil.library.library import BUNDLE, LOCK, SETTINGS, TABLE, Library
 from visil.library.store import Store, StoredVideo, create_table
 from visil.model.model import Model
@@ -166,6 +167,47 @@ class TestOpen:
         assert list(opened.search("id:a")) == []
         with pytest.raises(LibraryError, match=r"cannot be written \(Permission denied\)"):
             opened.remove(["a"])
+
+
+class TestSampling:
+    """A library may sample its files in its own way; queries go by the bundle."""
+
+    @pytest.fixture
+    def of_keyframes(self, tmp_path, quick_model) -> Library:
+        return Library.create(tmp_path / "keyframes", quick_model, sampling="keyframes")
+
+    def test_is_that_of_the_bundle_unless_chosen(self, library, of_keyframes, quick_model):
+        assert library.preprocessing == quick_model.settings.preprocessing
+        assert of_keyframes.preprocessing == replace(quick_model.settings.preprocessing, sampling="keyframes")
+        assert Library.open(of_keyframes.path, device="cpu").preprocessing == of_keyframes.preprocessing
+
+    def test_is_used_for_its_files_and_not_for_queries(self, of_keyframes, clips, quick_model):
+        of_keyframes.add([clips], workers=1)
+        assert {record.num_samples for record in of_keyframes.list()} == {1}  # each clip has one key frame
+        assert quick_model.encode(clips / "clip_0.mp4").num_samples == 3
+        assert of_keyframes.search(clips / "clip_0.mp4")[0].video == "clip_0.mp4"
+        assert of_keyframes.verify() == []
+
+    def test_stays_when_the_library_moves_and_may_be_changed_by_a_move(self, of_keyframes, clips, tmp_path, model):
+        of_keyframes.add([clips / "clip_0.mp4"], workers=1)
+        model.bundle.save(tmp_path / "model.safetensors")
+        of_keyframes.reindex(tmp_path / "model.safetensors", workers=1)
+        assert (of_keyframes.model.settings.name, of_keyframes.record("clip_0.mp4").num_samples) == ("untrained", 1)
+        of_keyframes.reindex(sampling="time", workers=1)
+        assert of_keyframes.model.settings.name == "untrained"
+        assert of_keyframes.record("clip_0.mp4").num_samples == model.settings.preprocessing.min_samples
+
+    def test_of_another_kind_than_asked_for_is_refused(self, library):
+        with pytest.raises(
+            LibraryError, match=r"sampled by 'time', not by 'keyframes'; .*--reindex --sampling keyframes"
+        ):
+            Library.open_or_create(library.path, sampling="keyframes", device="cpu")
+        assert Library.open_or_create(library.path, sampling="time", device="cpu").list() == ()
+
+    def test_that_does_not_exist_makes_no_library(self, tmp_path, quick_model):
+        with pytest.raises(DataError, match="sampling must be one of time, "):
+            Library.create(tmp_path / "new", quick_model, sampling="sometimes")
+        assert not (tmp_path / "new").exists()
 
 
 class TestOneObject:

@@ -26,6 +26,7 @@ def command(id: str | None, library: Path, output_format: str | None) -> int:
 
     Exit status: 0; 2 there is no library or no such video.
     """
+    from visil.library.compacting import folder_bytes
     from visil.library.library import Library
 
     opened = Library.open(library, device="cpu")
@@ -38,13 +39,13 @@ def command(id: str | None, library: Path, output_format: str | None) -> int:
             "version": opened.version,
             "bundle": settings.name,
             "bundle_hash": opened.model.bundle.hash,
-            "sampling": settings.preprocessing.sampling,
+            "sampling": opened.preprocessing.sampling,
             "fps": settings.preprocessing.fps,
             "videos": len(records),
             **{f"videos_{status}": n for status, n in sorted(Counter(r.status for r in records).items())},
             "duration_s": round(sum(r.duration_s for r in records), 1),
             "num_samples": sum(r.num_samples for r in records),
-            "disk_bytes": sum(f.stat().st_size for f in library.rglob("*") if f.is_file()),
+            "disk_bytes": folder_bytes(library),
         }
     else:
         facts = _video_facts(opened.record(id))
