@@ -153,7 +153,7 @@ def products(query: Tensor, targets: Tensor) -> Iterator[Callable[[], object]]:
             yield lambda parts=parts: [hamming_distances(part.cpu().numpy(), rows.cpu().numpy()) for part in parts]
             continue
         yield lambda parts=parts: [part @ rows.T for part in parts]
-        if query.device.type == "cpu":
+        if query.device.type == "cpu" and query.dtype == torch.float32:  # half precision goes to oneDNN anyway
             yield lambda parts=parts: [onednn_product(part, rows) for part in parts]
 
 
