@@ -107,10 +107,10 @@ def command(
 
     statuses = []
     if reindex:
+        before = opened.model.bundle.hash, opened.preprocessing
         statuses.append(_run("reindex", moved, opened, quiet=quiet))
-        notice(
-            "the vectors of the old bundle are still on the disk; `visil compact` gives their space back", quiet=quiet
-        )
+        if before != (opened.model.bundle.hash, opened.preprocessing):
+            notice("the old vectors are still on the disk; `visil compact` gives their space back", quiet=quiet)
     if paths:
         statuses.append(_run("index", added, opened, quiet=quiet))
     return max(statuses)

@@ -20,7 +20,14 @@ from visil.errors import LibraryError, MediaError
 from visil.library.files import content_hash
 from visil.library.ingest import IngestReport, Progress, encode_jobs
 from visil.library.planning import Job, Target
-from visil.library.settings import SETTINGS, LibrarySettings, read_settings, replace_file, write_settings
+from visil.library.settings import (
+    SETTINGS,
+    LibrarySettings,
+    flush_folder,
+    read_settings,
+    replace_file,
+    write_settings,
+)
 from visil.library.store import FAILED, FileFacts, Store, StoredVideo, VideoRecord, create_table
 from visil.media.decoding import DecodeLimits
 from visil.media.preprocessing import Preprocessing
@@ -66,6 +73,7 @@ def begin(path: Path, settings: LibrarySettings, model: Model, sampling: str) ->
 
 def switch(path: Path) -> None:
     """Make the generation that was begun the one in use."""
+    flush_folder(path / read_settings(path, name=PENDING).table_file)
     replace_file(path / PENDING, path / SETTINGS)
 
 

@@ -144,6 +144,14 @@ def replace_file(source: Path, target: Path) -> None:
             os.close(folder)
 
 
+def flush_folder(path: Path) -> None:
+    """See all files below a folder on the disk: Lance does not, and what they replace is about to be given up."""
+    for file in path.rglob("*"):
+        if file.is_file():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+
+
 def _toml(settings: LibrarySettings) -> str:
     return (
         f"format_version = {FORMAT_VERSION}\n\n"

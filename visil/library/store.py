@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from visil.errors import LibraryError
+from visil.library.settings import flush_folder
 from visil.values import EncodedVideo, RegionVectors, VideoInfo
 
 STRETCH_FRAMES = 2048  # frames in a row: 19 MB of 9 x 512 half-precision vectors
@@ -342,6 +343,7 @@ class Store:
             batch_size=1,  # Lance reads many batches ahead; a row has up to 19 MB
             num_threads=1,
         )
+        flush_folder(self.uri)
         self._forget_older_versions()
         self.refresh()
 
