@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 
 import visil
+import visil.library.workload as workload_module
 from visil.cli.main import COMMANDS, main
+from visil.cli.output import human_bytes
 from visil.library.library import Library
 from visil.model.bundle import Bundle
 from visil.model.model import Model
@@ -211,6 +213,48 @@ class TestIndex:
         assert_one_line_error(ended, "nowhere: no such file or folder$")
         assert not (tmp_path / "library").exists()
 
+    def test_an_empty_folder_is_an_error_and_leaves_no_library_behind(self, run, tmp_path, clips):
+        (tmp_path / "empty").mkdir()
+        ended = run("index", tmp_path / "empty", "--library", tmp_path / "library")
+        assert_one_line_error(ended, "empty: no video found, so no library is made$")
+        ended = run("index", clips, "--exclude", "clip_*", "--library", tmp_path / "library")
+        assert_one_line_error(ended, "no video found")
+        assert not (tmp_path / "library").exists()
+
+    def test_patterns_choose_among_the_files_of_a_folder(self, run, clips, tmp_path, bundle_file):
+        (clips / "cache").mkdir()
+        shutil.copy(clips / "clip_0.mp4", clips / "cache/clip_0.mp4")
+        chosen = ["--include", "*_0.mp4", "--include", "clip_1*", "--exclude", "cache"]
+        ended = run("index", clips, *chosen, "--library", tmp_path / "library", "--model", bundle_file)
+        assert (ended.status, "2 added" in ended.err) == (0, True)
+        rows = run("list", "--library", tmp_path / "library").rows()
+        assert [row["id"] for row in rows] == ["clip_0.mp4", "clip_1.mp4"]
+
+    def test_an_unmounted_drive_is_one_line_with_both_remedies(self, run, clips, tmp_path, bundle_file):
+        library = ["--library", tmp_path / "library"]
+        run("index", clips, *library, "--model", bundle_file)
+        clips.rename(tmp_path / "unplugged")
+        ended = run("index", clips, *library)
+        assert ended.status == 2
+        lines = [line for line in ended.err.splitlines() if str(clips) in line]
+        assert lines == [
+            f"visil: {clips}: missing or empty, as an unmounted drive is; 6 video(s) of it stay in the library: "
+            f"mount it and run this again, or forget them with `visil remove --below {clips}`"
+        ]
+        assert run("index", clips, tmp_path / "unplugged/clip_0.mp4", *library).status == 1
+        assert "6 removed" in run("remove", "--below", clips, *library).err
+        assert run("index", clips.parent, "--exclude", "library", *library).status == 0
+
+    def test_a_long_run_says_first_what_it_will_take(self, run, clips, tmp_path, bundle_file, monkeypatch):
+        arguments = ["index", clips, "--library", tmp_path / "library", "--model", bundle_file]
+        monkeypatch.setattr(workload_module, "LONG_RUN_BYTES", 1)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 1000))
+        ended = run(*arguments)
+        size = human_bytes(sum(path.stat().st_size for path in clips.iterdir()))
+        said = rf"visil: 6 files to decode, {size}; the library will grow by about \d+ kB, 1.0 kB are free\n"
+        assert re.search(said + "visil: that does not fit: free some space", ended.err), ended.err
+        assert "to decode" not in run(*arguments).err, "nothing is left to do"
+
     def test_a_pattern_names_the_ids(self, run, clips, library):
         for i in range(2):
             (clips / f"q{i}").mkdir()
@@ -240,8 +284,9 @@ class TestIndex:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(Library, "add", interrupted)
-        ended = run("index", clips, "--library", library)
+        ended = run("index", clips, "--library", library, "--exclude", "*.tmp.mp4")
         assert (ended.status, ended.out) == (130, "")
+        assert f"go on with: visil index {clips} --library {library} --exclude '*.tmp.mp4'\n" in ended.err
         assert "Traceback" not in ended.err
         assert len(run("list", "--library", library).rows()) == 6
 
@@ -405,6 +450,8 @@ class TestTheOtherCommands:
         assert (ended.status, ended.out) == (0, "")
         assert "2 removed; 4 videos" in ended.err
         assert_one_line_error(run("remove", "clip_2.mp4", "clip_0.mp4", "--library", library), "no video 'clip_0.mp4'")
+        assert_one_line_error(run("remove", "--below", "/nowhere", "--library", library), "no video .* lies there")
+        assert "or option '--below'" in run("remove", "--library", library).err
         assert len(run("list", "--library", library).rows()) == 4
 
     def test_compare_prints_both_directions(self, run, made_clips, bundle_file):

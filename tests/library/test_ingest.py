@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,10 @@ import pytest
 
 import visil.library.ingest as ingest_module
 from tests.media.processes import running_workers
-from visil.errors import DataError, VisilError
+from visil.errors import DataError, LibraryError, VisilError
 from visil.library.ingest import Progress
 from visil.library.library import Library
-from visil.library.store import StoredVideo
+from visil.library.store import Store, StoredVideo
 from visil.media.decoding import DecodeEnd
 from visil.model.model import Model
 from visil.synth.video_file import write_video
@@ -274,6 +276,54 @@ class TestFilesThatChangeWhileTheyAreRead:
         assert facts(library) == before
         assert library.add([path], workers=1).replaced == ["clip_0.mp4"]
 
+    def test_a_file_that_cannot_be_read_to_its_end_is_not_stored(self, library, clips, monkeypatch):
+        def denied(path, **options):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(ingest_module, "content_hash", denied)
+        path = clips / "clip_0.mp4"
+        assert library.add([path], workers=1).failed == [(str(path), "cannot be read (Permission denied)")]
+        assert library.list() == ()
+
+
+class TestUnmountedDrives:
+    """The whole root is gone: its videos are neither deleted nor moved."""
+
+    @pytest.mark.parametrize("is_mount_point", [True, False], ids=["empty", "missing"])
+    def test_are_told_from_deleted_files_and_found_again(self, library, clips, tmp_path, encoded_paths, is_mount_point):
+        library.add([clips], workers=1)
+        before = facts(library)
+        clips.rename(tmp_path / "unplugged")
+        if is_mount_point:
+            clips.mkdir()
+        report = library.add([clips], workers=1)
+        assert report.unmounted == [(str(clips), 6)]
+        assert (report.vanished, report.failed, report.num_failures, report.num_inputs) == ([], [], 1, 1)
+        if is_mount_point:
+            clips.rmdir()
+        (tmp_path / "unplugged").rename(clips)
+        encoded_paths.clear()
+        assert library.add([clips], workers=1).unchanged == 6
+        assert (facts(library), encoded_paths) == (before, [])
+
+    def test_mounted_elsewhere_keep_their_ids(self, library, clips, tmp_path, encoded_paths):
+        library.add([clips], workers=1)
+        ids = [record.id for record in library.list()]
+        clips.rename(tmp_path / "elsewhere")
+        encoded_paths.clear()
+        report = library.add([tmp_path / "elsewhere"], workers=1)
+        assert (len(report.moved), report.unmounted, encoded_paths) == (6, [], [])
+        assert [record.id for record in library.list()] == ids
+        assert {record.file.root for record in library.list()} == {str(tmp_path / "elsewhere")}
+
+    def test_leave_what_is_equal_on_another_drive_a_copy(self, library, clips, tmp_path):
+        library.add([clips], workers=1)
+        (tmp_path / "other").mkdir()
+        shutil.copy(clips / "clip_0.mp4", tmp_path / "other/copy.mp4")
+        clips.rename(tmp_path / "unplugged")
+        report = library.add([tmp_path / "other"], workers=1)
+        assert (report.added, report.moved, report.vanished, report.unmounted) == (["copy.mp4"], [], [], [])
+
 
 class TestMovesAndVanishings:
     def test_a_moved_file_keeps_its_id_and_is_not_encoded(self, library, clips, encoded_paths):
@@ -402,6 +452,56 @@ def test_a_folder_of_awkward_files_becomes_a_library_that_verifies(library, shar
     unchanged = library.add([shared_data / "hard_media"], workers=3)
     assert (unchanged.unchanged, unchanged.added) == (len(report.added), [])
     assert len(unchanged.failed_before) == len(report.failed)
+
+
+class TestWriting:
+    """Commits are written by a thread of their own."""
+
+    def test_new_videos_are_appended_without_looking_for_old_rows(self, library, clips, monkeypatch):
+        put = Store.put
+
+        def only_nothing(store, videos):
+            assert not videos
+            put(store, videos)
+
+        monkeypatch.setattr(Store, "put", only_nothing)
+        assert len(library.add([clips], workers=1).added) == 6
+        assert library.verify() == []
+
+    def test_encoding_goes_on_while_a_commit_is_written(self, library, clips, monkeypatch):
+        monkeypatch.setattr(ingest_module, "COMMIT_VIDEOS", 2)
+        third_is_done = threading.Event()
+        append = Store.append
+
+        def slow(store, videos):
+            assert third_is_done.wait(60), "the first commit held up the third video"
+            append(store, videos)
+
+        def tell(told: Progress) -> None:
+            if told.done == 3:
+                third_is_done.set()
+
+        monkeypatch.setattr(Store, "append", slow)
+        assert len(library.add([clips], workers=1, progress=tell).added) == 6
+        assert len(library.list()) == 6
+
+    def test_what_stops_a_commit_ends_the_run_with_one_line_and_the_next_run_goes_on(self, library, clips, monkeypatch):
+        monkeypatch.setattr(ingest_module, "COMMIT_VIDEOS", 2)
+        append, calls = Store.append, []
+
+        def full_at_the_second(store, videos):
+            calls.append([video.id for video in videos])
+            if len(calls) > 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            append(store, videos)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Store, "append", full_at_the_second)
+            with pytest.raises(LibraryError, match=r"cannot be written \(No space left on device\)"):
+                library.add([clips], workers=1)
+        assert [record.id for record in library.list()] == calls[0]
+        assert library.verify() == []
+        assert len(library.add([clips], workers=1).added) == 4
 
 
 class Interruption(BaseException):

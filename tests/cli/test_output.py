@@ -1,0 +1,65 @@
+"""How numbers and progress are put for a person."""
+
+from __future__ import annotations
+
+import pytest
+
+import visil.cli.output as output_module
+from visil.cli.output import human_bytes, human_seconds, progress
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (48.2e9, "48 GB"), (999.6e6, "1.0 GB"), (3.2e15, "3200 TB")],
+)
+def test_sizes(num_bytes, text):
+    assert human_bytes(num_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3569, "59 min"), (3580, "1 h 00 min"), (11_100, "3 h 05 min"),
+     (200_000, "2 d 8 h")],
+)  # fmt: skip
+def test_durations(seconds, text):
+    assert human_seconds(seconds) == text
+
+
+class TestProgressLines:
+    """Where there is no terminal: a line every few seconds."""
+
+    @pytest.fixture
+    def at(self, monkeypatch: pytest.MonkeyPatch):
+        """Sets the clock."""
+        monkeypatch.setattr(output_module.time, "monotonic", lambda: self.now_s)
+        self.now_s = 0.0
+
+        def set_clock(seconds: float) -> None:
+            self.now_s = seconds
+
+        return set_clock
+
+    def test_say_how_far_how_fast_and_how_long_still(self, at, capsys):
+        with progress("verify", "files", quiet=False) as report:
+            at(10)
+            report(20, 100, "1 failed")
+        assert capsys.readouterr().err == "visil: verify: 20/100 files, 2.0/s, 40 s left, 1 failed\n"
+
+    def test_the_time_left_goes_by_the_share_of_the_work_where_files_differ_in_size(self, at, capsys):
+        with progress("index", "videos", quiet=False) as report:
+            at(600)
+            report(90, 100, share=0.1)
+        assert capsys.readouterr().err == "visil: index: 90/100 videos, 0.1/s, 1 h 30 min left\n"
+
+    def test_are_not_one_a_file(self, at, capsys):
+        with progress("index", "videos", quiet=False) as report:
+            for second in range(1, 13):
+                at(second)
+                report(second, 12)
+        assert capsys.readouterr().err.count("\n") == 2
+
+    def test_quiet_says_nothing(self, at, capsys):
+        with progress("index", "videos", quiet=True) as report:
+            at(600)
+            report(1, 2, share=0.5)
+        assert capsys.readouterr().err == ""
