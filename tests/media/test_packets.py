@@ -19,6 +19,7 @@ from tests.media.made_files import grey_frames, read, write_frames
 from visil.errors import MediaError
 from visil.media.packets import KeyPackets, Thinning, ThinningError, Wanted
 from visil.media.preprocessing import Preprocessing
+from visil.media.pyav_reader import PyAVReader
 from visil.media.sampling import ShownFrame, sample_by_time, within
 from visil.media.syntax import Syntax
 from visil.values import Frames
@@ -33,9 +34,7 @@ WAYS = (  # what is asked of every file
 
 
 def read_in_full(path: Path, asked: Preprocessing, span_s: tuple[float, float] | None) -> list[Frames]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader_module, "thinning", lambda *_: None)
-        return read(path, asked, span_s=span_s)
+    return list(PyAVReader(in_full=True).read(path, asked, span_s=span_s))
 
 
 def content(chunks: list[Frames]) -> tuple[object, ...]:

@@ -32,6 +32,13 @@ MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video lon
 class PyAVReader:
     """The default reader; see `FrameReader`."""
 
+    def __init__(self, *, in_full: bool = False) -> None:
+        """
+        Args:
+            in_full: decode every frame, not only those that sampling needs: the same samples, slower.
+        """
+        self._in_full = in_full
+
     def read(
         self,
         path: Path,
@@ -44,7 +51,7 @@ class PyAVReader:
         asked = _Asked(path, preprocessing, None if span_s is None else part_of(span_s), stills, alive)
         num_chunks = 0
         try:
-            for frames in _read(asked, thinly=True):
+            for frames in _read(asked, thinly=not self._in_full):
                 yield frames
                 num_chunks += 1
         except ThinningError:  # once more, in full; the chunks so far are the same

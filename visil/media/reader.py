@@ -30,7 +30,8 @@ class FrameReader(Protocol):
     ) -> Iterator[Frames]:
         """Yield the samples of a video in chunks of at most CHUNK_SAMPLES.
 
-        Chunk boundaries depend on the arguments and the file alone. The last chunk carries the duration.
+        Chunk boundaries depend on the arguments and the file alone. The last chunk carries the duration: when the
+        video is over, or the part that was asked for.
 
         Args:
             span_s: (start, end) of the part to read, seconds since the first shown frame: sample k is the frame shown
