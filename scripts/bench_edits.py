@@ -8,6 +8,8 @@ Measured: recall@1, mAP and micro-AP, by family and pooled, of the untrained def
 of best-match voting of pHash on the same samples; and pooled micro-AP minus that of the untrained default
 with its 95 % interval (paired bootstrap over components). Equal scores count as one group.
     python scripts/bench_edits.py --model BUNDLE.safetensors --json edits.json
+    python scripts/bench_edits.py --sampling keyframes --json keyframes.json
+The second indexes key frames alone, to compare with the first; pHash voting keeps the samples of the first.
 Made files and libraries are kept in --work; the first run takes about 15 minutes on 4 busy cores with
 the untrained default alone (3 of them to make the files), more with larger backbones.
 """
@@ -43,6 +45,11 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=20, help="queries a family  [default: 20]")
     parser.add_argument("--distractors", type=int, default=1000, help="[default: 1000]")
     parser.add_argument("--rerank", default="all", help="candidates with a fine score  [default: all]")
+    parser.add_argument(
+        "--sampling",
+        choices=("time", "keyframes"),
+        help="of the library, not of queries  [default: as the bundle says]",
+    )
     options = parser.parse_args()
 
     data = prepare(
@@ -55,8 +62,10 @@ def main() -> None:
     queries = edited_queries(data, per_family=options.queries, workers=options.workers)
     systems, coverage = {}, {}
     for model in load_models(dict.fromkeys([DEFAULT_BUNDLE, *options.model]), device=options.device):
-        folder = library_folder(data.folder / "libraries", model)
-        library = benchmark_library(folder, model, data.library_folders, workers=options.workers)
+        folder = library_folder(data.folder / "libraries", model, options.sampling)
+        library = benchmark_library(
+            folder, model, data.library_folders, workers=options.workers, sampling=options.sampling
+        )
         scores = scores_of(library, queries, rerank=options.rerank)
         systems[model.settings.name] = _ranked(data, queries, scores)
         coverage[model.settings.name] = f"{len(searchable(library))} of {len(library.list())} videos"

@@ -36,17 +36,24 @@ def load_models(names: Iterable[str], *, device: str) -> Iterator[Model]:
         yield model
 
 
-def library_folder(place: Path, model: Model) -> Path:
-    """Where below `place` the library of a bundle lies."""
-    return place / f"{model.settings.name}-{model.bundle.hash[:12]}"
+def library_folder(place: Path, model: Model, sampling: str | None = None) -> Path:
+    """Where below `place` the library of a bundle lies; `sampling` as in `benchmark_library`."""
+    name = f"{model.settings.name}-{model.bundle.hash[:12]}"
+    return place / (name if sampling is None else f"{name}-{sampling}")
 
 
-def benchmark_library(folder: Path, model: Model, paths: Sequence[Path], *, workers: int) -> Library:
-    """The library of these files and folders, made or brought up to date; failures are logged."""
+def benchmark_library(
+    folder: Path, model: Model, paths: Sequence[Path], *, workers: int, sampling: str | None = None
+) -> Library:
+    """The library of these files and folders, made or brought up to date; failures are logged.
+
+    Args:
+        sampling: of the library; None: as the bundle says. Queries are always sampled as the bundle says.
+    """
     if (folder / SETTINGS).exists():
         library = Library.open(folder, device=str(model.device), precision=model.precision)
     else:
-        library = Library.create(folder, model)
+        library = Library.create(folder, model, sampling=sampling)
     report = library.add(paths, workers=workers, progress=_Log())
     for path, reason in [*report.failed, *report.failed_before]:
         logger.warning("%s was not indexed: %s", path, reason)
