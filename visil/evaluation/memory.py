@@ -14,8 +14,9 @@ from pathlib import Path
 SAMPLE_SECONDS = 0.2
 
 
-def tree_pss_bytes(process_id: int) -> int:
-    """PSS of a process and its descendants, now; those that end meanwhile count 0."""
+def tree_pss_bytes(process_id: int | None = None) -> int:
+    """PSS of a process (default: this one) and its descendants, now; those that end meanwhile count 0."""
+    process_id = process_id or os.getpid()
     return sum(_pss_bytes(member) for member in [process_id, *_descendants(process_id)])
 
 
@@ -23,12 +24,12 @@ class MemoryWatch:
     """Samples the tree of a process while it is entered.
 
     Attributes:
-        peak_bytes: the largest sample since it was entered or last reset.
+        peak_bytes: the largest sample since it was entered.
     """
 
     def __init__(self, process_id: int | None = None) -> None:
         self.peak_bytes = 0
-        self._process_id = process_id or os.getpid()
+        self._process_id = process_id
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
@@ -39,11 +40,6 @@ class MemoryWatch:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-
-    def reset(self) -> int:
-        """The peak so far; the next one begins here."""
-        peak_bytes, self.peak_bytes = self.peak_bytes, 0
-        return peak_bytes
 
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):

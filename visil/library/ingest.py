@@ -28,10 +28,11 @@ from visil.media.preprocessing import Preprocessing
 from visil.model.model import Model, VideoEncoder
 from visil.values import EncodedVideo, Frames
 
-# A commit costs milliseconds whatever it holds; a crash costs at most one.
-COMMIT_VIDEOS = 64
+# A crash costs at most what is being collected and written. Each commit adds a file to the table and writes a list of all
+# of them: one every 10 s of a whole day would be 5 GB of lists, one every 30 s 0.6.
+COMMIT_VIDEOS = 256
 COMMIT_BYTES = 64 << 20
-COMMIT_SECONDS = 10.0
+COMMIT_SECONDS = 30.0
 
 
 @dataclass
