@@ -45,14 +45,29 @@ def third_bundle(quick_model: Model, tmp_path_factory: pytest.TempPathFactory) -
     return path
 
 
+@pytest.fixture(scope="module")
+def folder(made_clips: Path, tmp_path_factory: pytest.TempPathFactory, quick_model: Model) -> Path:
+    """`clips`: six clips, a copy of the first under another name, a file that is no video; `library`: of these."""
+    folder = tmp_path_factory.mktemp("reindex")
+    shutil.copytree(made_clips, folder / "pristine")
+    shutil.copy(folder / "pristine/clip_0.mp4", folder / "pristine/twin.mp4")
+    (folder / "pristine/broken.mp4").write_text("this is no video")
+    shutil.copytree(folder / "pristine", folder / "clips")
+    Library.create(folder / "library", quick_model).add([folder / "clips"], workers=2)
+    return folder
+
+
 @pytest.fixture
-def library(tmp_path: Path, quick_model: Model, clips: Path) -> Library:
-    """Six clips, two of them of equal content, a copy of the first under another name, and a file that is no video."""
-    shutil.copy(clips / "clip_0.mp4", clips / "twin.mp4")
-    (clips / "broken.mp4").write_text("this is no video")
-    library = Library.create(tmp_path / "library", quick_model)
-    library.add([clips], workers=2)
-    return library
+def clips(folder: Path) -> Path:
+    """The files of the library, at their place and as they were, for a test to change."""
+    shutil.rmtree(folder / "clips")
+    return Path(shutil.copytree(folder / "pristine", folder / "clips"))
+
+
+@pytest.fixture
+def library(folder: Path, clips: Path, tmp_path: Path) -> Library:
+    """A copy of the library."""
+    return Library.open(shutil.copytree(folder / "library", tmp_path / "library"), device="cpu")
 
 
 def vectors(library: Library) -> dict[str, np.ndarray]:
