@@ -234,15 +234,15 @@ class TestTime:
 
     @pytest.fixture
     def pass_time(self, monkeypatch, tmp_path) -> Callable[[float], str]:
-        """From the line of code that this gives until patience ends, every look at a wait finds so much time gone."""
+        """From the line of code that this gives until a new worker starts, every look at a wait finds so much gone."""
 
         def prepare(seconds: float) -> str:
             hanging, waited = tmp_path / "hanging", Patience.waited
 
             def passing(self: Patience, _: float) -> None:
+                if self.stall_s == process_module.START_S:
+                    hanging.unlink(missing_ok=True)
                 waited(self, seconds if hanging.exists() else 0)
-                if self.complaint:
-                    hanging.unlink()
 
             monkeypatch.setattr(Patience, "waited", passing)
             return f"pathlib.Path({str(hanging)!r}).touch()"
@@ -257,7 +257,7 @@ class TestTime:
         assert len(started) == 2, "the next file gets a new worker"
 
     def test_a_file_that_makes_progress_for_ever_is_given_up_too(self, files, replace_worker, pass_time):
-        replace_worker(worker_that(f"worker.PULSE_S = 0\n{pass_time(59)}\nwhile True:\n    alive()"))
+        replace_worker(worker_that(f"worker.PULSE_S = 0\n{pass_time(19)}\nwhile True:\n    alive()"))
         # 70 s in the header: one stall limit of 60 s, and one more for every 6 s
         assert re.search(r"given up: not done after 760 s, too long", outcomes(files[:1], workers=1)[0][1])
 
