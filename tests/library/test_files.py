@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,29 @@ class TestFolders:
         (root / "link").symlink_to(tmp_path / "elsewhere")
         (tmp_path / "elsewhere/back").symlink_to(root)
         assert names(root) == ["link/a.mp4"]
+
+    def test_a_link_to_itself_and_a_link_to_its_own_folder_end(self, root):
+        touch(root / "a/b.mp4")
+        (root / "a/again").symlink_to(root / "a")
+        (root / "self").symlink_to(root / "self")
+        (root / "self.mp4").symlink_to(root / "self.mp4")
+        assert find_files([root]).unreadable == ()
+        assert names(root) == ["a/b.mp4"]
+
+    def test_what_the_system_refuses_is_named_and_the_rest_is_found(self, root, monkeypatch):
+        for name in ("a.mp4", "locked/b.mp4", "z.mp4"):
+            touch(root / name)
+        stat = os.stat
+
+        def denied(path, *args, **kwargs):
+            if os.fspath(path).endswith("b.mp4"):
+                raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+            return stat(path, *args, **kwargs)
+
+        monkeypatch.setattr(os, "stat", denied)
+        found = find_files([root])
+        assert [file.name for file in found.files] == ["a.mp4", "z.mp4"]
+        assert found.unreadable == ((str(root / "locked/b.mp4"), "cannot be looked at (Permission denied)"),)
 
     def test_a_dangling_link_and_a_pipe_are_passed_over(self, root):
         (root / "dangling.mp4").symlink_to(root / "nowhere.mp4")

@@ -85,7 +85,7 @@ def find_files(
     unreadable: list[tuple[str, str]] = []
 
     def skip(error: OSError) -> None:
-        unreadable.append((str(error.filename), f"cannot be entered ({error.strerror})"))
+        unreadable.append((str(error.filename), f"cannot be looked at ({error.strerror})"))
 
     for given in paths:
         path = Path(os.path.abspath(given))
@@ -137,17 +137,29 @@ def _walk(root: Path, selection: _Selection, skip: Callable[[OSError], None]) ->
     """Files below a folder and their paths below it; links to folders are followed, each folder is entered once."""
     entered: set[tuple[int, int]] = set()
     for directory, folders, names in os.walk(root, onerror=skip, followlinks=True):
-        below = "" if Path(directory) == root else f"{Path(directory).relative_to(root).as_posix()}/"
-        status = Path(directory).stat()
+        try:
+            status = Path(directory).stat()
+        except OSError as error:  # it was there a moment ago
+            skip(error)
+            continue
         if (status.st_dev, status.st_ino) in entered:
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
+        below = "" if Path(directory) == root else f"{Path(directory).relative_to(root).as_posix()}/"
         folders[:] = sorted(n for n in folders if not n.startswith(".") and not selection.excludes(below + n))
         for name in sorted(names):
             path = Path(directory, name)
-            if not name.startswith(".") and path.is_file():
+            if not name.startswith(".") and _is_file(path, skip):
                 yield path, below + name
+
+
+def _is_file(path: Path, skip: Callable[[OSError], None]) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # a folder whose names may be read, but nothing else
+        skip(error)
+        return False
 
 
 def _pattern_matcher(pattern: str) -> re.Pattern[str]:

@@ -28,11 +28,13 @@ from visil.media.preprocessing import Preprocessing
 from visil.model.model import Model, VideoEncoder
 from visil.values import EncodedVideo, Frames
 
-# A crash costs at most what is being collected and written. Each commit adds a file to the table and writes a list of all
-# of them: one every 10 s of a whole day would be 5 GB of lists, one every 30 s 0.6.
+# A crash costs what is being collected and written, a hundredth of the run, at most a minute. Not less: every commit
+# adds a file to the table and writes a list of all of them, and one every 10 s of a whole day would be 5 GB of lists.
 COMMIT_VIDEOS = 256
 COMMIT_BYTES = 64 << 20
-COMMIT_SECONDS = 30.0
+FIRST_COMMIT_SECONDS = 5.0
+COMMIT_SECONDS = 60.0
+COMMIT_SHARE = 0.01
 
 
 @dataclass
@@ -276,7 +278,7 @@ class _Commits:
         self._report = report
         self._stored = stored  # ids that are in the table
         self._waiting: list[StoredVideo] = []
-        self._first_at_s = 0.0
+        self._started_s = self._first_at_s = time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="visil-write")
         self._writing: Future[None] | None = None
 
@@ -304,9 +306,14 @@ class _Commits:
         if self._waiting and (
             len(self._waiting) >= COMMIT_VIDEOS
             or sum(video.num_bytes for video in self._waiting) >= COMMIT_BYTES
-            or time.monotonic() - self._first_at_s >= COMMIT_SECONDS
+            or self._is_old()
         ):
             self._flush()
+
+    def _is_old(self) -> bool:
+        now_s = time.monotonic()
+        limit_s = min(COMMIT_SECONDS, max(FIRST_COMMIT_SECONDS, COMMIT_SHARE * (now_s - self._started_s)))
+        return now_s - self._first_at_s >= limit_s
 
     def close(self) -> None:
         """Write what is waiting, and wait until it is written."""

@@ -80,5 +80,6 @@ def _probed_rate(jobs: Sequence[Job], preprocessing: Preprocessing, limits: Deco
     probed = jobs[:: -(-len(jobs) // NUM_PROBED)]
     durations_s = probe_durations((job.path for job in probed), limits=limits)
     told = [(job, duration_s) for job, duration_s in zip(probed, durations_s, strict=True) if duration_s is not None]
-    num_samples = sum(max(preprocessing.min_samples, duration_s * preprocessing.fps) for _, duration_s in told)
+    least = preprocessing.min_samples if preprocessing.fills_short_videos else 1
+    num_samples = sum(max(least, duration_s * preprocessing.fps) for _, duration_s in told)
     return num_samples / sum(job.num_bytes for job, _ in told) if told else None
