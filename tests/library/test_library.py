@@ -269,6 +269,8 @@ visil.library.ingest.COMMIT_VIDEOS = 2
 
 def die(progress):
     if progress.done == 5:  # two commits of two videos; the fifth waits for the third commit
+        while len(Library.open(sys.argv[1], device="cpu").list()) < 4:
+            pass  # the second is still being written
         for thread in os.listdir("/proc/self/task"):
             print(open(f"/proc/self/task/{thread}/children").read(), end="", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
