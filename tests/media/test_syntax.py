@@ -7,7 +7,7 @@ import pytest
 
 from tests.media.made_files import write_grey
 from visil.media.opening import open_video
-from visil.media.syntax import STILL, Syntax, _h264, _hevc, _mjpeg, packet_syntax
+from visil.media.syntax import STILL, Syntax, _av1, _h264, _hevc, _mjpeg, _vp9, packet_syntax
 
 GROUP, LINK, LEAF = Syntax(True, False, False), Syntax(False, False, False), Syntax(False, True, False)
 
@@ -84,6 +84,43 @@ class TestMotionJpeg:
         assert _mjpeg(av.Packet(tables.replace(b"\xff\xc4", b"\xff\xc0"))) is None
 
 
+class TestVp9:
+    @pytest.mark.parametrize(
+        ("first_byte", "syntax"),
+        [
+            pytest.param(0b10_00_00_10, GROUP, id="key"),
+            pytest.param(0b10_10_00_10, GROUP, id="key of profile 1"),
+            pytest.param(0b10_00_01_10, LINK, id="other"),
+            pytest.param(0b10_00_10_00, LINK, id="shows another"),
+            pytest.param(0b10_11_00_00, None, id="profile 3"),
+            pytest.param(0b01_00_00_10, None, id="no frame"),
+        ],
+    )
+    def test_a_key_frame_starts_a_group(self, first_byte, syntax):
+        assert _vp9(av.Packet(bytes([first_byte, 0, 0]))) == syntax
+
+
+class TestAv1:
+    def unit(self, kind: int, payload: bytes, *, extension: bool = False) -> bytes:
+        return bytes([kind << 3 | extension << 2 | 2, len(payload)]) + payload
+
+    def test_a_shown_key_frame_behind_a_sequence_header_starts_a_group(self):
+        sequence, key, other = self.unit(1, bytes(10)), self.unit(6, b"\x10" * 99), self.unit(6, b"\x30" * 99)
+        assert _av1(av.Packet(sequence + key)) == GROUP
+        assert _av1(av.Packet(self.unit(2, b"") + sequence + key)) == GROUP  # behind a delimiter
+        assert _av1(av.Packet(key)) == LINK
+        assert _av1(av.Packet(sequence + other)) == LINK
+        assert _av1(av.Packet(sequence + self.unit(3, b"\x00" * 9))) == LINK  # a key frame that is not shown
+
+    def test_layers_and_what_holds_no_frame_are_not_understood(self):
+        assert _av1(av.Packet(self.unit(6, b"\x10" * 9, extension=True))) is None
+        assert _av1(av.Packet(self.unit(1, bytes(10)))) is None
+
+    def test_long_units_are_passed_over(self):
+        padding = bytes([15 << 3 | 2, 0x80 | 300 & 127, 300 >> 7]) + bytes(300)
+        assert _av1(av.Packet(padding + self.unit(1, bytes(10)) + self.unit(6, b"\x10" * 9))) == GROUP
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "known"),
     [
@@ -92,6 +129,7 @@ class TestMotionJpeg:
         ("a.ts", "libx264", False),  # a packet may be half a picture
         ("a.avi", "mjpeg", True),
         ("a.mp4", "mpeg4", False),
+        ("a.webm", "libvpx-vp9", True),
         ("a.webm", "libvpx", False),
         ("a.mkv", "ffv1", False),
     ],

@@ -62,13 +62,21 @@ class Wanted:
         return self.start_s < until_s and (self.end_s is None or from_s < self.end_s)
 
 
-def thinning(container: InputContainer, stream: VideoStream, wanted: Wanted) -> Thinning | None:
-    """For a stream that has just been opened; None: decode it in full."""
+def thinning(
+    container: InputContainer, stream: VideoStream, wanted: Wanted, zero_s: Fraction | None = None
+) -> Thinning | None:
+    """For a stream that has just been opened; None: decode it in full.
+
+    Args:
+        zero_s: when the first frame of the file is shown, if it will not be among the packets.
+    """
     syntax = packet_syntax(container, stream)
     codec = stream.codec_context
     if syntax is None or stream.time_base is None or not hasattr(codec, "reorder_depth"):  # PyAV before 17
         return None
-    return Thinning(wanted, syntax, time_base=Fraction(stream.time_base), reorder=codec.reorder_depth)
+    time_base = Fraction(stream.time_base)
+    zero = None if zero_s is None else round(zero_s / time_base)
+    return Thinning(wanted, syntax, time_base=time_base, reorder=codec.reorder_depth, zero=zero)
 
 
 class _Held(NamedTuple):
@@ -86,12 +94,15 @@ class _Held(NamedTuple):
 class Thinning:
     """One pass over the packets of a video stream: drops those that are not needed, and checks what comes out."""
 
-    def __init__(self, wanted: Wanted, syntax: PacketSyntax, *, time_base: Fraction, reorder: int) -> None:
+    def __init__(
+        self, wanted: Wanted, syntax: PacketSyntax, *, time_base: Fraction, reorder: int, zero: int | None = None
+    ) -> None:
         """
         Args:
             syntax: tells what a packet says of itself.
             time_base: unit of presentation times, seconds.
             reorder: how many frames the decoder holds back to bring them in order of presentation.
+            zero: presentation time of the first frame of the file; None: it is among the packets.
         """
         self._wanted = wanted
         self._syntax = syntax
@@ -99,7 +110,7 @@ class Thinning:
         self._reorder = reorder
         self._num_counted = 0  # frames of the part that are decoded to be counted
         self._recent: deque[int] = deque(maxlen=MAX_REORDER)  # presentation times of packets
-        self._first: int | None = None
+        self._zero = zero
         self._latest = self._latest_before_group = -inf
         self._awaited: list[int] = []  # presentation times of the frames that the decoder owes, a heap
 
@@ -139,7 +150,7 @@ class Thinning:
         Raises:
             ThinningError: a frame did not come out.
         """
-        if self._awaited:
+        if self._awaited or self._latest == -inf:
             raise ThinningError("a frame did not come out")
 
     def _checked(self, packet: av.Packet) -> _Held:
@@ -149,13 +160,17 @@ class Thinning:
             raise ThinningError("a packet that is damaged, not understood, without a time or for other settings")
         if syntax.starts_group:
             self._latest_before_group = self._latest
-        is_in_no_group = self._latest == -inf and not syntax.starts_group
+        is_first = self._latest == -inf
+        is_in_no_group = is_first and not (syntax.starts_group and self._is_before_part(time))
         is_too_late = sum(other > time for other in self._recent) > self._reorder  # a decoder drops such a frame
         if is_in_no_group or is_too_late or time in self._recent or time <= self._latest_before_group:
             raise ThinningError("a packet out of place")
         self._recent.append(time)
         self._latest = max(self._latest, time)
         return _Held(packet, time, syntax)
+
+    def _is_before_part(self, time: int) -> bool:
+        return self._zero is None or (time - self._zero) * self._time_base <= self._wanted.start_s
 
     def _chosen(self, ahead: list[_Held], *, next_group: _Held | None) -> Iterator[av.Packet]:
         """Of a stretch of packets, in decoding order, those that are needed.
@@ -164,8 +179,8 @@ class Thinning:
         decoded that answers no sample, never the other way round.
         """
         starts = sorted(held.time for held in ahead if held.is_shown)
-        if self._first is None:
-            self._first = min(starts, default=None)
+        if self._zero is None:
+            self._zero = min(starts, default=None)
         ends = [*starts[1:], next_group.time if next_group is not None and next_group.is_shown else None]
         wanted = {start for start, end in zip(starts, ends, strict=False) if self._is_wanted(start, end)}
         is_needed = [held.time in wanted or held.syntax.is_kept or not held.is_shown for held in ahead]
@@ -181,11 +196,11 @@ class Thinning:
     def _is_wanted(self, start: int, end: int | None) -> bool:
         if end is None:  # nobody knows how long it is shown
             return True
-        assert self._first is not None
-        from_s, until_s = ((time - self._first) * self._time_base for time in (start, end))
+        assert self._zero is not None
+        from_s, until_s = ((time - self._zero) * self._time_base for time in (start, end))
         is_counted = self._num_counted < self._wanted.num_first and self._wanted.overlaps(from_s, until_s)
         self._num_counted += is_counted
-        return is_counted or start == self._first or self._wanted.has_sample(from_s, until_s)  # the clock starts there
+        return is_counted or start == self._zero or self._wanted.has_sample(from_s, until_s)  # the clock starts there
 
 
 class KeyPackets:

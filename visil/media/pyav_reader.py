@@ -7,9 +7,12 @@ opening.py   this module puts sampling.py and preprocessing.py behind FFmpeg's d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import Enum
 from fractions import Fraction
 from itertools import chain, islice
+from math import floor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +30,8 @@ from visil.media.sampling import FALLBACK_FPS, Part, Samples, ShownFrame, part_o
 from visil.values import Frames, VideoInfo
 
 MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video long
+LONG_GAP_S = 10  # before a part: less is as soon read as passed over
+SEEK_MARGIN_S = 1  # containers find key frames by decoding time, which is earlier than that of presentation
 
 
 class PyAVReader:
@@ -50,12 +55,22 @@ class PyAVReader:
     ) -> Iterator[Frames]:
         asked = _Asked(path, preprocessing, None if span_s is None else part_of(span_s), stills, alive)
         num_chunks = 0
-        try:
-            for frames in _read(asked, thinly=not self._in_full):
-                yield frames
-                num_chunks += 1
-        except ThinningError:  # once more, in full; the chunks so far are the same
-            yield from islice(_read(asked, thinly=False), num_chunks, None)
+        for way in [_Way.IN_FULL] if self._in_full else _Way:
+            try:
+                for frames in islice(_read(asked, way), num_chunks, None):
+                    yield frames
+                    num_chunks += 1
+                return
+            except ThinningError:  # the chunks so far are those of every way
+                continue
+
+
+class _Way(Enum):
+    """How a file is decoded, the fastest first; all give the same samples, the last always does."""
+
+    SEEKING = "only what sampling needs, from the last group of pictures before the part"
+    THINLY = "only what sampling needs"
+    IN_FULL = "every frame"
 
 
 @dataclass(frozen=True)
@@ -69,10 +84,17 @@ class _Asked:
     alive: Callable[[], None]
 
 
-def _read(asked: _Asked, *, thinly: bool) -> Iterator[Frames]:
+def _read(asked: _Asked, way: _Way) -> Iterator[Frames]:
     preprocessing = asked.preprocessing
     rate = Fraction(preprocessing.fps).limit_denominator(10_000)
-    with _Decoding(asked, rate, thinly=thinly) as decoding:
+    zero_s = None
+    if way is _Way.SEEKING:
+        if asked.part is None or asked.part[0] < LONG_GAP_S or preprocessing.sampling != "time":
+            raise ThinningError("there is nothing to pass over")
+        with _Decoding(replace(asked, part=None), rate, thinly=True) as decoding:
+            next(decoding.frames())
+            zero_s = decoding.first_s
+    with _Decoding(asked, rate, thinly=way is not _Way.IN_FULL, zero_s=zero_s) as decoding:
         chunks = _chunks(decoding, preprocessing, rate)
         first = next(chunks, None)
         if first is None:
@@ -89,7 +111,7 @@ def _read(asked: _Asked, *, thinly: bool) -> Iterator[Frames]:
             return
         dense_rate = wanted / (decoding.end_s - (asked.part[0] if asked.part else 0))
     # A short video: decode it once more, evenly. Its length was unknown until its last frame had been decoded.
-    with _Decoding(asked, dense_rate, thinly=thinly) as decoding:
+    with _Decoding(asked, dense_rate, thinly=way is not _Way.IN_FULL, zero_s=zero_s) as decoding:
         yield from _chunks(decoding, preprocessing, dense_rate)
 
 
@@ -121,11 +143,16 @@ class _Decoding:
         warning: what is missing, once the end of the file has been reached.
     """
 
-    def __init__(self, asked: _Asked, rate: Fraction, *, thinly: bool) -> None:
+    def __init__(self, asked: _Asked, rate: Fraction, *, thinly: bool, zero_s: Fraction | None = None) -> None:
         """
         Args:
             rate: samples a second.
             thinly: decode only what sampling needs; by time only where that is known to change no sample.
+            zero_s: when the first frame of the file is shown, if that is known: then what comes long before the part
+                is passed over. It goes with `thinly` only.
+
+        Raises:
+            ThinningError: nothing can be passed over in this file.
         """
         self.path = asked.path
         self.num_frames = 0
@@ -148,7 +175,14 @@ class _Decoding:
         elif thinly and asked.preprocessing.sampling == "time":
             start_s, end_s = asked.part or (Fraction(0), None)
             wanted = Wanted(rate, start_s, end_s, num_first=asked.preprocessing.min_samples)
-            self._thinning = thinning(self.container, self.stream, wanted)
+            self._thinning = thinning(self.container, self.stream, wanted, zero_s)
+        self._zero_s = zero_s
+        if zero_s is not None:
+            try:
+                self._seek(zero_s)
+            except BaseException:
+                self.container.close()
+                raise
 
     def __enter__(self) -> _Decoding:
         return self
@@ -187,7 +221,8 @@ class _Decoding:
         for picture in self._decoded():
             time_s = self._timestamp_s(picture)
             if shown is None:
-                time_s = self.first_s = time_s or Fraction(0)
+                time_s = time_s or Fraction(0)
+                self.first_s = time_s if self._zero_s is None else self._zero_s
             else:
                 time_s = shown[1] if time_s is None else time_s
                 if time_s <= shown[0]:
@@ -254,10 +289,22 @@ class _Decoding:
                 raise ThinningError("the first key frame is damaged")
             self.codec.flush_buffers()
 
+    def _seek(self, zero_s: Fraction) -> None:
+        """Go to a key frame before the part."""
+        if self._thinning is None or self._part is None or not self.stream.time_base:
+            raise ThinningError("it is not known which frames the part needs")
+        before_s = zero_s + self._part[0] - SEEK_MARGIN_S
+        try:
+            self.container.seek(floor(before_s / self.stream.time_base), stream=self.stream)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise ThinningError(reason_of(error)) from error
+
     def _packets(self) -> Iterator[av.Packet]:
-        for packet in self.container.demux(self.stream):
-            self._alive()
-            yield packet
+        # Behind the last packet PyAV stumbles over streams that began in the middle (MPEG-TS).
+        with suppress(IndexError):
+            for packet in self.container.demux(self.stream):
+                self._alive()
+                yield packet
 
     def _pictures(self, packet: av.Packet, *, alone: bool = False) -> list[av.VideoFrame]:
         """The frames that a decoder gives on a packet; with `alone` it gives what it holds back too."""

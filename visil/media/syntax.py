@@ -38,6 +38,8 @@ PacketSyntax = Callable[[av.Packet], Syntax | None]  # None: not understood
 WHOLE_FRAMES = ("mov", "matroska")
 WHOLE_STILLS = ("mov", "matroska", "avi")
 STILL = Syntax(starts_group=True, is_leaf=True, is_kept=False)
+GROUP_START = Syntax(starts_group=True, is_leaf=False, is_kept=False)
+LINK = Syntax(starts_group=False, is_leaf=False, is_kept=False)
 
 
 def packet_syntax(container: InputContainer, stream: VideoStream) -> PacketSyntax | None:
@@ -49,6 +51,8 @@ def packet_syntax(container: InputContainer, stream: VideoStream) -> PacketSynta
             return lambda packet: _h264(packet, (extradata[4] & 3) + 1)
         if codec == "hevc" and len(extradata) > 21:
             return lambda packet: _hevc(packet, (extradata[21] & 3) + 1, num_layers=extradata[21] >> 3 & 7)
+    if container_name in WHOLE_FRAMES and codec in ("vp9", "libdav1d"):
+        return _vp9 if codec == "vp9" else _av1
     if container_name in WHOLE_STILLS:
         return {"mjpeg": _mjpeg, "prores": lambda _: STILL}.get(codec)
     return None
@@ -104,3 +108,43 @@ def _mjpeg(packet: av.Packet) -> Syntax | None:
     """Pictures with quantisation and Huffman tables of their own; others may use those of an earlier one."""
     head = bytes(memoryview(packet)[:4096])
     return STILL if b"\xff\xdb" in head and b"\xff\xc4" in head else None
+
+
+def _vp9(packet: av.Packet) -> Syntax | None:
+    """A key frame resets all that a decoder holds; which of the others are leaves is not looked for."""
+    first = memoryview(packet)[0]
+    marker, is_high_profile, shows_existing, is_no_key = first >> 6, first >> 4 & 3 == 3, first >> 3 & 1, first >> 2 & 1
+    if marker != 2 or is_high_profile:
+        return None
+    return LINK if shows_existing or is_no_key else GROUP_START
+
+
+# AV1 specification, section 6.2.2: types of units
+AV1_SEQUENCE, AV1_FRAME_HEADER, AV1_FRAME = 1, 3, 6
+
+
+def _av1(packet: av.Packet) -> Syntax | None:
+    """A shown key frame behind a sequence header resets all that a decoder holds."""
+    data, place, has_sequence = memoryview(packet), 0, False
+    while place + 2 < len(data):
+        kind, has_extension, has_size = data[place] >> 3 & 15, data[place] >> 2 & 1, data[place] >> 1 & 1
+        if has_extension or not has_size:
+            return None  # layers; or the last unit, whose end is that of the packet
+        size, num_bytes = _leb128(data[place + 1 : place + 9])
+        place += 1 + num_bytes
+        if kind in (AV1_FRAME, AV1_FRAME_HEADER):
+            is_shown_key = data[place] >> 4 == 0b0001  # no existing frame, of type key, shown
+            return GROUP_START if has_sequence and is_shown_key else LINK
+        has_sequence |= kind == AV1_SEQUENCE
+        place += size
+    return None
+
+
+def _leb128(data: memoryview) -> tuple[int, int]:
+    """A number in groups of seven bits, the lowest first, and how many bytes it takes."""
+    number = 0
+    for index, byte in enumerate(data):
+        number |= (byte & 127) << 7 * index
+        if byte < 128:
+            return number, index + 1
+    return 0, len(data)
