@@ -27,9 +27,9 @@ import av
 
 from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
 from visil.media.opening import open_video
-from visil.media.packets import Wanted, thinning
 from visil.media.preprocessing import PRESETS
 from visil.media.pyav_reader import PyAVReader
+from visil.media.thinning import Wanted, thinning_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "bbb_opening__webm30.webm"  # 1280 x 720, 30 s
@@ -90,7 +90,7 @@ def decode_needed(paths: Sequence[Path]) -> int:
 def _decode(path: Path, *, in_full: bool) -> int:
     container, stream = open_video(path)
     wanted = Wanted(Fraction(BY_TIME.fps), Fraction(0), None, num_first=BY_TIME.min_samples)
-    chosen = None if in_full else thinning(container, stream, wanted)
+    chosen = None if in_full else thinning_of(container, stream, wanted)
     num_packets = 0
     with container:
         packets = container.demux(stream)

@@ -25,6 +25,7 @@ from tests.media.made_files import (
     write_grey,
 )
 from visil.errors import MediaError
+from visil.media.one_pass import Decoding
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.pyav_reader import PyAVReader
 from visil.media.reader import CHUNK_SAMPLES
@@ -78,13 +79,13 @@ class TestTimes:
 
     def test_a_frame_that_is_not_later_than_the_one_before_is_dropped(self, tmp_path, monkeypatch):
         stamps = iter([0, 1, 1, Fraction(1, 2), 2, 3])
-        monkeypatch.setattr(reader_module._Decoding, "_timestamp_s", lambda self, frame: Fraction(next(stamps)))
+        monkeypatch.setattr(Decoding, "_timestamp_s", lambda self, frame: Fraction(next(stamps)))
         chunks = read(write_grey(tmp_path / "a.mkv", 6, fps=1))
         assert (shown_frames(chunks), times_of(chunks)) == ([0, 1, 4, 5], [0, 1, 2, 3])
 
     def test_a_frame_without_a_timestamp_follows_one_frame_later(self, tmp_path, monkeypatch):
         stamps = iter([0, None, None, 5, None])
-        monkeypatch.setattr(reader_module._Decoding, "_timestamp_s", lambda self, frame: next(stamps))
+        monkeypatch.setattr(Decoding, "_timestamp_s", lambda self, frame: next(stamps))
         chunks = read(write_grey(tmp_path / "a.mkv", 5, fps=Fraction(1, 2)))
         assert shown_frames(chunks) == [0, 0, 1, 1, 2, 3, 3, 4, 4]  # frame 2 begins at 4 s, is over at 5 s
         assert chunks[-1].duration_s == 9

@@ -13,15 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import visil.media.packets as packets_module
-import visil.media.pyav_reader as reader_module
+import visil.media.thinning as thinning_module
 from tests.media.made_files import grey_frames, read, write_frames
 from visil.errors import MediaError
-from visil.media.packets import KeyPackets, Thinning, ThinningError, Wanted
+from visil.media.key_frames import KeyPackets
+from visil.media.one_pass import Decoding
 from visil.media.preprocessing import Preprocessing
 from visil.media.pyav_reader import PyAVReader
 from visil.media.sampling import ShownFrame, sample_by_time, within
 from visil.media.syntax import Syntax
+from visil.media.thinning import Thinning, ThinningError, Wanted
 from visil.values import Frames
 
 ASKED = Preprocessing(size_px=32)
@@ -55,13 +56,13 @@ def moving_pictures(count: int) -> list[np.ndarray]:
 def num_decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[av.Packet]]:
     """The packets that go to a decoder."""
     decoded: list[av.Packet] = []
-    pictures = reader_module._Decoding._pictures
+    pictures = Decoding._pictures
 
     def counted(self: object, packet: av.Packet, **options: bool) -> list[av.VideoFrame]:
         decoded.append(packet)
         return pictures(self, packet, **options)
 
-    monkeypatch.setattr(reader_module._Decoding, "_pictures", counted)
+    monkeypatch.setattr(Decoding, "_pictures", counted)
     return decoded
 
 
@@ -156,7 +157,7 @@ class TestEqualsFullDecoding:
 
     def test_if_more_packets_come_than_are_read_ahead(self, tmp_path, monkeypatch):
         path = write_frames(tmp_path / "a.mp4", moving_pictures(100), codec="libx264")
-        monkeypatch.setattr(packets_module, "MAX_AHEAD", 7)
+        monkeypatch.setattr(thinning_module, "MAX_AHEAD", 7)
         assert content(read(path, ASKED)) == content(read_in_full(path, ASKED, None))
 
     def test_a_damaged_file_is_decoded_in_full(self, tmp_path, num_decoded):

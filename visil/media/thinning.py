@@ -6,7 +6,7 @@ file ─► packets ─► [those that are needed] ─► decoded pictures ─�
 `Thinning` changes no sample: a picture is a function of its packet and of the frames that it refers to, and these are
 all kept. It drops frames that no other refers to (`syntax.py` tells them) and, behind the last wanted frame of a group
 of pictures, all up to the next group. That holds for files without surprises; at the first one, before or after
-decoding, `ThinningError` says that the file must be decoded in full. `KeyPackets` keeps key frames alone.
+decoding, `ThinningError` says that the file must be decoded in full.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
-from math import ceil, floor, inf
+from math import ceil, inf
 from typing import NamedTuple
 
 import av
@@ -62,7 +62,7 @@ class Wanted:
         return self.start_s < until_s and (self.end_s is None or from_s < self.end_s)
 
 
-def thinning(
+def thinning_of(
     container: InputContainer, stream: VideoStream, wanted: Wanted, zero_s: Fraction | None = None
 ) -> Thinning | None:
     """For a stream that has just been opened; None: decode it in full.
@@ -134,6 +134,7 @@ class Thinning:
                 ahead, num_bytes = [], 0
             ahead.append(held)
             num_bytes += packet.size
+        raise ThinningError("the packets end without an end of the file")
 
     def came_out(self, picture: av.VideoFrame) -> None:
         """Compare a decoded picture with what is awaited.
@@ -201,52 +202,3 @@ class Thinning:
         is_counted = self._num_counted < self._wanted.num_first and self._wanted.overlaps(from_s, until_s)
         self._num_counted += is_counted
         return is_counted or start == self._zero or self._wanted.has_sample(from_s, until_s)  # the clock starts there
-
-
-class KeyPackets:
-    """One pass over the packets of a video stream: key frames alone, at most one for every slot [k/rate, (k+1)/rate).
-
-    Each is decoded by itself, with a decoder that holds nothing of the one before.
-
-    Attributes:
-        end_s: end of the last frame among all packets, seconds since the first.
-    """
-
-    def __init__(self, rate: Fraction, *, time_base: Fraction, nominal_s: Fraction) -> None:
-        """
-        Args:
-            time_base: unit of presentation times, seconds.
-            nominal_s: duration of a frame whose packet does not tell it, seconds.
-        """
-        self.end_s = Fraction(0)
-        self._rate = rate
-        self._time_base = time_base
-        self._nominal_s = nominal_s
-
-    def needed(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-        """The packets to decode.
-
-        Raises:
-            ThinningError: a packet without a time; or the first is not the key frame that is shown first.
-        """
-        first: int | None = None
-        last_slot = -1
-        for packet in packets:
-            if packet.size == 0 or packet.is_corrupt:
-                continue
-            if packet.pts is None:
-                raise ThinningError("a packet without a time")
-            if first is None:
-                first = packet.pts
-                if not packet.is_keyframe or packet.is_discard:
-                    raise ThinningError("the first packet is no key frame that is shown")
-            if packet.is_discard:
-                continue
-            time_s = (packet.pts - first) * self._time_base
-            if time_s < 0:
-                raise ThinningError("a frame is shown before the first key frame")
-            self.end_s = max(self.end_s, time_s + ((packet.duration or 0) * self._time_base or self._nominal_s))
-            slot = floor(time_s * self._rate)
-            if packet.is_keyframe and slot > last_slot:
-                last_slot = slot
-                yield packet

@@ -1,0 +1,241 @@
+"""One pass of a decoder over a file.
+
+[packets ─► those that are needed ─► decoded pictures ─► shown frames] ─► sampling ─► Frames
+            thinning.py                                  this module
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+
+import av
+
+from visil.errors import MediaError
+from visil.media.completeness import Completeness
+from visil.media.key_frames import KeyPackets
+from visil.media.opening import check_memory, header_duration_s, open_video, reason_of, refuse_huge
+from visil.media.preprocessing import Preprocessing
+from visil.media.reader import beyond_end
+from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, within
+from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
+
+MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video long
+SEEK_MARGIN_S = 1  # containers find key frames by decoding time, which is earlier than that of presentation
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of `PyAVReader.read`."""
+
+    path: Path
+    preprocessing: Preprocessing
+    part: Part | None
+    stills: bool
+    alive: Callable[[], None]
+
+
+class Decoding:
+    """One pass over the shown frames of a file, or of a part of it; counts what it has seen.
+
+    Attributes:
+        num_frames: frames that came out, those of the part.
+        first_s: when the first frame of the file is shown, on the file's own clock.
+        end_s: end of the last frame that came out, cut to the part; seconds since the first shown frame.
+        warning: what is missing, once the end of the file has been reached.
+    """
+
+    def __init__(self, asked: Asked, rate: Fraction, *, thinly: bool, zero_s: Fraction | None = None) -> None:
+        """
+        Args:
+            rate: samples a second.
+            thinly: decode only what sampling needs; by time only where that is known to change no sample.
+            zero_s: when the first frame of the file is shown, if that is known: then what comes long before the part
+                is passed over. It goes with `thinly` only.
+
+        Raises:
+            ThinningError: nothing can be passed over in this file.
+        """
+        self.path = asked.path
+        self.num_frames = 0
+        self.first_s = Fraction(0)
+        self.end_s = Fraction(0)
+        self.warning = ""
+        self.container, self.stream = open_video(asked.path, stills=asked.stills)
+        self.completeness = Completeness(header_duration_s(self.container, self.stream))
+        self.codec = self.stream.codec_context
+        self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
+        self._part = asked.part
+        self._alive = asked.alive
+        self._video_end_s = Fraction(0)
+        self._samples_keys = asked.preprocessing.sampling == "keyframes"
+        self._keys: KeyPackets | None = None
+        self._thinning: Thinning | None = None
+        if thinly and self._samples_keys:
+            time_base = Fraction(self.stream.time_base or 0)
+            self._keys = KeyPackets(rate, time_base=time_base, nominal_s=self.nominal_s)
+        elif thinly and asked.preprocessing.sampling == "time":
+            start_s, end_s = asked.part or (Fraction(0), None)
+            wanted = Wanted(rate, start_s, end_s, num_first=asked.preprocessing.min_samples)
+            self._thinning = thinning_of(self.container, self.stream, wanted, zero_s)
+        self._zero_s = zero_s
+        if zero_s is not None:
+            try:
+                self._seek(zero_s)
+            except BaseException:
+                self.container.close()
+                raise
+
+    def __enter__(self) -> Decoding:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+    @property
+    def reported_fps(self) -> float | None:
+        return float(self.stream.guessed_rate) if self.stream.guessed_rate else None
+
+    @property
+    def start_on_file_axis_s(self) -> Fraction:
+        """First shown frame on the axis whose zero is the start of the earliest stream, seconds."""
+        container_start_s = Fraction(self.container.start_time or 0, av.time_base)
+        return self.first_s - container_start_s
+
+    def frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
+        """Shown frames in presentation order, those of the part; key frames alone if they are asked for."""
+        frames = self._shown_frames()
+        for frame in frames if self._part is None else within(frames, *self._part):
+            self.num_frames += 1
+            self.end_s = frame.time_s + frame.duration_s
+            if not self._samples_keys or frame.picture.key_frame or self.num_frames == 1:
+                yield frame
+        if self._part is not None and self.num_frames == 0:
+            raise beyond_end(self.path, self._part, self._video_end_s)
+
+    def _shown_frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
+        """A frame is shown until the next one, the last for its own duration.
+
+        A frame without a timestamp follows one frame duration after the frame before; a frame that is not later
+        than the one before is dropped (overlapping fragments, damaged timestamps).
+        """
+        shown: tuple[Fraction, Fraction, av.VideoFrame] | None = None  # its time, when it ends by itself
+        for picture in self._decoded():
+            time_s = self._timestamp_s(picture)
+            if shown is None:
+                time_s = time_s or Fraction(0)
+                self.first_s = time_s if self._zero_s is None else self._zero_s
+            else:
+                time_s = shown[1] if time_s is None else time_s
+                if time_s <= shown[0]:
+                    continue
+                yield self._shown(shown, until_s=time_s)
+            shown = (time_s, time_s + self._own_duration_s(picture), picture)
+        self.completeness.check(self.path)
+        assert shown is not None
+        skipped_until_s = self.first_s + self._keys.end_s if self._keys is not None else shown[1]
+        last = self._shown(shown, until_s=max(shown[1], skipped_until_s))
+        self.warning = self.completeness.warning(self._video_end_s)
+        yield last
+
+    def _shown(
+        self, frame: tuple[Fraction, Fraction, av.VideoFrame], *, until_s: Fraction
+    ) -> ShownFrame[av.VideoFrame]:
+        time_s, _, picture = frame
+        self._video_end_s = until_s - self.first_s
+        if self._video_end_s > MAX_SPAN_S:
+            raise MediaError(
+                f"{self.path}: its timestamps span more than {MAX_SPAN_S // 3600} hours; cut it, or repair them"
+            )
+        return ShownFrame(time_s - self.first_s, until_s - time_s, picture)
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """What the decoder gives for the packets that are needed.
+
+        Raises:
+            ThinningError: it cannot be told which are.
+        """
+        try:
+            if self._keys is not None:
+                yield from self._decoded_keys(self._keys)
+            elif self._thinning is not None:
+                yield from self._decoded_thinly(self._thinning)
+            else:
+                for packet in self._packets():
+                    yield from self._pictures(packet)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            check_memory(error, self.codec.width * self.codec.height)
+            if self._thinning is not None:
+                raise ThinningError(reason_of(error)) from error
+            if self.completeness.num_frames == 0:
+                raise MediaError(f"{self.path}: cannot be decoded ({reason_of(error)})") from error
+            self.completeness.stopped = f"decoding stopped early ({reason_of(error)})"  # the frames before it count
+
+    def _decoded_thinly(self, thinning: Thinning) -> Iterator[av.VideoFrame]:
+        """Without frames that answer no sample; no damage is passed over."""
+        self.codec.options = {**self.codec.options, "err_detect": "explode"}
+        for packet in thinning.needed(self._packets()):
+            pictures = self._pictures(packet)
+            if self.completeness.num_refused:
+                raise ThinningError("a packet is damaged")
+            for picture in pictures:
+                thinning.came_out(picture)
+                yield picture
+        thinning.finish()
+
+    def _decoded_keys(self, keys: KeyPackets) -> Iterator[av.VideoFrame]:
+        """Key frames, each from a decoder that holds no other frame."""
+        for packet in keys.needed(self._packets()):
+            yield from self._pictures(packet, alone=True)
+            if self.completeness.num_frames == 0:
+                raise ThinningError("the first key frame is damaged")
+            self.codec.flush_buffers()
+
+    def _seek(self, zero_s: Fraction) -> None:
+        """Go to a key frame before the part."""
+        if self._thinning is None or self._part is None or not self.stream.time_base:
+            raise ThinningError("it is not known which frames the part needs")
+        before_s = zero_s + self._part[0] - SEEK_MARGIN_S
+        try:
+            self.container.seek(floor(before_s / self.stream.time_base), stream=self.stream)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise ThinningError(reason_of(error)) from error
+
+    def _packets(self) -> Iterator[av.Packet]:
+        # Behind the last packet PyAV stumbles over streams that began in the middle (MPEG-TS).
+        with suppress(IndexError):
+            for packet in self.container.demux(self.stream):
+                self._alive()
+                yield packet
+
+    def _pictures(self, packet: av.Packet, *, alone: bool = False) -> list[av.VideoFrame]:
+        """The frames that a decoder gives on a packet; with `alone` it gives what it holds back too."""
+        self.completeness.num_packets += packet.size > 0 and not packet.is_discard
+        try:
+            pictures = packet.decode()
+            if alone:
+                for picture in self.codec.decode(None):
+                    picture.time_base = packet.time_base  # not that of the decoder
+                    pictures.append(picture)
+        except av.InvalidDataError as error:
+            check_memory(error, self.codec.width * self.codec.height)
+            self.completeness.refused()
+            return []  # a damaged packet costs its own frames, not the rest of the video
+        for picture in pictures:
+            refuse_huge(self.path, picture.width, picture.height)
+            self.completeness.decoded()
+        return pictures
+
+    def _timestamp_s(self, frame: av.VideoFrame) -> Fraction | None:
+        if frame.pts is None or frame.time_base is None:
+            return None
+        return frame.pts * Fraction(frame.time_base)
+
+    def _own_duration_s(self, frame: av.VideoFrame) -> Fraction:
+        if frame.duration and frame.time_base:
+            return frame.duration * Fraction(frame.time_base)
+        return self.nominal_s
