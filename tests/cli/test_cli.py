@@ -19,10 +19,13 @@ import numpy as np
 import pytest
 
 import visil
+import visil.library.ingest as ingest_module
 import visil.library.workload as workload_module
+import visil.media.readers as readers_module
 from visil.cli.main import COMMANDS, main
 from visil.cli.output import human_bytes
 from visil.library.library import Library
+from visil.media.limits import DecodeLimits
 from visil.model.bundle import Bundle
 from visil.model.model import Model
 from visil.synth.video_file import write_video
@@ -229,6 +232,26 @@ class TestIndex:
         assert (ended.status, "2 added" in ended.err) == (0, True)
         rows = run("list", "--library", tmp_path / "library").rows()
         assert [row["id"] for row in rows] == ["clip_0.mp4", "clip_1.mp4"]
+
+    def test_a_reader_that_is_not_installed_is_refused_before_a_library_is_made(
+        self, run, clips, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(readers_module, "find_spec", lambda name: None)
+        ended = run("index", clips, "--reader", "decord", "--library", tmp_path / "library")
+        assert_one_line_error(ended, r'the decord reader is not installed: pip install "visil\[decord\]"$')
+        assert not (tmp_path / "library").exists()
+
+    def test_limits_of_a_file_can_be_set(self, run, clips, library, monkeypatch):
+        limits: list[DecodeLimits] = []
+        decode_files = ingest_module.decode_files
+
+        def spy(*arguments, **options):
+            limits.append(options["limits"])
+            return decode_files(*arguments, **options)
+
+        monkeypatch.setattr(ingest_module, "decode_files", spy)
+        run("index", clips, "--stall-seconds", 7, "--library", library)
+        assert [limit.stall_s for limit in limits] == [7.0]
 
     def test_an_unmounted_drive_is_one_line_with_both_remedies(self, run, clips, tmp_path, bundle_file):
         library = ["--library", tmp_path / "library"]
