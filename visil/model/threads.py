@@ -35,7 +35,8 @@ def independent_threads(count: int) -> ThreadPoolExecutor:
     all_started = threading.Barrier(count)
 
     def start(_: int) -> None:
-        torch.set_num_threads(1)  # of this thread, and of all that are started after it
+        torch.get_num_threads()  # a thread takes over the setting of all when it is first asked, and then no more
+        torch.set_num_threads(1)  # of this thread, and of all that are asked after it
         all_started.wait()
 
     before = torch.get_num_threads()
