@@ -189,13 +189,30 @@ class TestChanges:
         assert_same_video(store.read("b"), stored_video("b"))
 
     def test_a_video_may_be_written_once_a_commit(self, store):
-        with pytest.raises(ValueError, match="once a commit"):
-            store.put([stored_video("a"), stored_video("a")])
+        for write in (store.put, store.append):
+            with pytest.raises(ValueError, match="once a commit"):
+                write([stored_video("a"), stored_video("a")])
+
+    def test_appending_is_one_version_and_gives_what_putting_would(self, store, short_stretches):
+        videos = [stored_video("a", 3 * STRETCH + 1), failed_video("b"), stored_video("c", 0)]
+        before = store.version
+        store.append([])
+        store.append(videos)
+        assert store.version == before + 1
+        for video in videos:
+            assert_same_video(store.read(video.id), video)
+
+    def test_vectors_that_do_not_lie_in_one_piece_are_written_all_the_same(self, store):
+        vectors = stored_video("a", 8).encoded.region_vectors
+        every_other = RegionVectors(vectors.vectors[::2], vectors.times_s[::2])
+        video = StoredVideo("a", file_facts("/a"), replace(stored_video("a", 4).encoded, region_vectors=every_other))
+        store.append([video])
+        assert_same_video(store.read("a"), video)
 
     @given(
         steps=st.lists(
             st.tuples(
-                st.sampled_from(["put", "delete", "move"]),
+                st.sampled_from(["put", "append", "delete", "move"]),
                 st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True),
                 st.integers(0, 2 * STRETCH + 1),
             ),
@@ -211,11 +228,13 @@ class TestChanges:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(store_module, "STRETCH_FRAMES", STRETCH)
             for number, (action, ids, num_frames) in enumerate(steps):
-                if action == "put":
+                if action in ("put", "append"):
                     videos = [
-                        stored_video(id, num_frames, seed=number) if num_frames != 1 else failed_video(id) for id in ids
+                        stored_video(id, num_frames, seed=number) if num_frames != 1 else failed_video(id)
+                        for id in ids
+                        if action == "put" or id not in expected
                     ]
-                    store.put(videos)
+                    (store.put if action == "put" else store.append)(videos)
                     expected |= {video.id: video for video in videos}
                 elif action == "delete":
                     store.delete(ids)
