@@ -9,7 +9,10 @@ of best-match voting of pHash on the same samples; and pooled micro-AP minus tha
 with its 95 % interval (paired bootstrap over components). Equal scores count as one group.
     python scripts/bench_edits.py --model BUNDLE.safetensors --json edits.json
     python scripts/bench_edits.py --sampling keyframes --json keyframes.json
-The second indexes key frames alone, to compare with the first; pHash voting keeps the samples of the first.
+    python scripts/bench_edits.py --precision bf16 --model BUNDLE.safetensors --json bf16.json
+The second indexes key frames alone, to compare with the first; pHash voting keeps the samples of the first. The third
+searches the same libraries, which stay encoded in float32, once more with queries encoded and compared in bf16, and
+counts the queries whose ranking changed.
 Made files and libraries are kept in --work; the first run takes about 15 minutes on 4 busy cores with
 the untrained default alone (3 of them to make the files), more with larger backbones.
 """
@@ -21,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from visil.defaults import DEFAULT_BUNDLE
+from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
 from visil.evaluation.benchmark_data import EDIT_FAMILIES, BenchmarkData, edited_queries, prepare
 from visil.evaluation.benchmark_search import benchmark_library, library_folder, load_models, scores_of, searchable
 from visil.evaluation.metrics import (
@@ -34,9 +37,11 @@ from visil.evaluation.metrics import (
 from visil.evaluation.phash_voting import hash_videos, vote
 from visil.evaluation.real_videos import AMBIGUOUS, ND, PART, SI
 from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
+from visil.library.library import Library
 from visil.synth.truth import EditTruth
 
 ROOT = Path(__file__).resolve().parents[1]
+CHANGES = ("largest score difference", "queries with another first", "queries with another order of the first ten")
 
 
 def main() -> None:
@@ -50,6 +55,9 @@ def main() -> None:
         choices=("time", "keyframes"),
         help="of the library, not of queries  [default: as the bundle says]",
     )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="arithmetic of a second search  [default: none]"
+    )
     options = parser.parse_args()
 
     data = prepare(
@@ -60,15 +68,21 @@ def main() -> None:
         workers=options.workers,
     )
     queries = edited_queries(data, per_family=options.queries, workers=options.workers)
-    systems, coverage = {}, {}
+    systems, coverage, changes = {}, {}, []
     for model in load_models(dict.fromkeys([DEFAULT_BUNDLE, *options.model]), device=options.device):
         folder = library_folder(data.folder / "libraries", model, options.sampling)
         library = benchmark_library(
             folder, model, data.library_folders, workers=options.workers, sampling=options.sampling
         )
         scores = scores_of(library, queries, rerank=options.rerank)
-        systems[model.settings.name] = _ranked(data, queries, scores)
-        coverage[model.settings.name] = f"{len(searchable(library))} of {len(library.list())} videos"
+        name = model.settings.name
+        systems[name] = _ranked(data, queries, scores)
+        coverage[name] = f"{len(searchable(library))} of {len(library.list())} videos"
+        if options.precision != "fp32":
+            less_exact = Library.open(folder, device=options.device, precision=options.precision)
+            rounded = scores_of(less_exact, queries, rerank=options.rerank)
+            systems[f"{name} {options.precision}"] = _ranked(data, queries, rounded)
+            changes.append((f"{name} {options.precision}", *_changes(scores, rounded)))
     systems["pHash voting"] = _ranked(data, queries, _phash_scores(data, queries, options.workers))
 
     truths = list(queries.values())
@@ -97,9 +111,12 @@ def main() -> None:
     print(format_table(("system", "family", "recall@1", "mAP", "micro-AP"), rows), end="\n\n")
     gains = [(name, *found["micro_ap_minus_untrained"].values()) for name, found in results.items()]
     print(format_table(("pooled micro-AP minus untrained", "value", "low", "high"), gains), end="\n\n")
+    if changes:
+        print(format_table(("against fp32", *CHANGES), changes), end="\n\n")
     print(f"{len(queries)} queries of {len(set(components))} components; read: {coverage}")
     if options.json:
-        write_json(options.json, run_facts(ROOT, vars(options)), results)
+        changed = {name: dict(zip(CHANGES, values, strict=True)) for name, *values in changes}
+        write_json(options.json, run_facts(ROOT, vars(options)), results | {"against fp32": changed})
 
 
 def _ranked(
@@ -113,6 +130,16 @@ def _ranked(
         )
         for truth, found in zip(queries.values(), scores, strict=True)
     ]
+
+
+def _changes(exact: Sequence[dict[str, float]], rounded: Sequence[dict[str, float]]) -> tuple[float, int, int]:
+    """The values of CHANGES."""
+    tops = [[sorted(found, key=lambda v, f=found: (-f[v], v))[:10] for found in side] for side in (exact, rounded)]
+    return (
+        max(abs(a[video] - b[video]) for a, b in zip(exact, rounded, strict=True) for video in a),
+        sum(a[:1] != b[:1] for a, b in zip(*tops, strict=True)),
+        sum(a != b for a, b in zip(*tops, strict=True)),
+    )
 
 
 def _figures(ranked: Sequence[RankedQuery]) -> dict[str, float]:
