@@ -216,13 +216,14 @@ class TestIndex:
         assert_one_line_error(ended, "nowhere: no such file or folder$")
         assert not (tmp_path / "library").exists()
 
-    def test_an_empty_folder_is_an_error_and_leaves_no_library_behind(self, run, tmp_path, clips):
+    def test_an_empty_folder_is_an_error_and_leaves_no_library_behind(self, run, tmp_path, clips, library):
         (tmp_path / "empty").mkdir()
-        ended = run("index", tmp_path / "empty", "--library", tmp_path / "library")
+        assert_one_line_error(run("index", tmp_path / "empty", "--library", library), "empty: no video found$")
+        ended = run("index", tmp_path / "empty", "--library", tmp_path / "new")
         assert_one_line_error(ended, "empty: no video found, so no library is made$")
-        ended = run("index", clips, "--exclude", "clip_*", "--library", tmp_path / "library")
+        ended = run("index", clips, "--exclude", "clip_*", "--library", tmp_path / "new")
         assert_one_line_error(ended, "no video found")
-        assert not (tmp_path / "library").exists()
+        assert not (tmp_path / "new").exists()
 
     def test_patterns_choose_among_the_files_of_a_folder(self, run, clips, tmp_path, bundle_file):
         (clips / "cache").mkdir()

@@ -93,7 +93,7 @@ def command(
         return opened.reindex(model, sampling=sampling, workers=workers, reader=reader, limits=limits, progress=tell)
 
     def added(tell: Callable[[Progress], None]) -> IngestReport:
-        return opened.add(
+        report = opened.add(
             paths,
             pattern=pattern,
             include=include,
@@ -104,6 +104,9 @@ def command(
             limits=limits,
             progress=tell,
         )
+        if not report.num_inputs and not report.vanished:
+            raise DataError(f"{', '.join(paths)}: no video found")
+        return report
 
     statuses = []
     if reindex:
@@ -165,9 +168,6 @@ def _run(
         f"{len(done.vanished)} vanished, {len(done.failed)} failed; {len(opened.list())} videos in {opened.path}"
     )
     notice(summary, quiet=quiet)
-    if not done.num_inputs and not done.vanished:
-        notice("no video found below these paths")
-        return 2
     return 0 if not done.num_failures else 2 if done.num_failures == done.num_inputs else 1
 
 
