@@ -297,9 +297,11 @@ class TestThinning:
         packets += [Packet(2, (-4,), LEAF), Packet(4, (-4,), LEAF), Packet(13, (-4,), LEAF)]
         assert [p.pts for p in thinned(packets, self.ONE_A_SECOND)] == [-9, -4, 2, 4, 13]
 
-    @given(packets=videos(), wanted=wanted_frames)
-    def test_samples_are_those_of_all_frames_and_what_they_refer_to_is_there(self, packets, wanted):
-        kept = {packet.pts for packet in thinned(packets, wanted)}
+    @given(packets=videos(), wanted=wanted_frames, max_ahead=st.sampled_from([1, 2, 5, 600]))
+    def test_samples_are_those_of_all_frames_and_what_they_refer_to_is_there(self, packets, wanted, max_ahead):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(thinning_module, "MAX_AHEAD", max_ahead)
+            kept = {packet.pts for packet in thinned(packets, wanted)}
         assert all(set(packet.refers_to) <= kept for packet in packets if packet.pts in kept)
         first, end = min(p.pts for p in packets), max(p.pts for p in packets) + 1
         sampled = []
