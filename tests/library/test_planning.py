@@ -319,6 +319,38 @@ class TestFailures:
         assert made.failed_before == ([] if retry_failed else [record])
 
 
+class TestRowsWithoutAHash:
+    """`verify --repair` leaves such a failure for a video whose row was damaged: its content is not known."""
+
+    @pytest.fixture
+    def damaged(self, root: Path) -> VideoRecord:
+        record = record_of(write(root / "damaged.mp4", "damaged"), status=FAILED, root=root)
+        return replace(record, file=replace(record.file, sha256="", mtime_ns=-1))
+
+    def test_its_file_is_encoded_again(self, root, damaged):
+        made = plan_for(root, [damaged])
+        assert jobs_of(made) == {"damaged.mp4": None}
+        assert not made.jobs[0].targets[0].is_new
+
+    def test_even_if_it_has_another_size_by_now(self, root, damaged):
+        write(root / "damaged.mp4", "of another size", at_s=2000)
+        assert jobs_of(plan_for(root, [damaged])) == {"damaged.mp4": None}
+
+    def test_no_new_file_is_taken_for_it_when_its_own_is_gone(self, root, damaged):
+        (root / "damaged.mp4").unlink()
+        write(root / "new.mp4", "new")
+        made = plan_for(root, [damaged])
+        assert jobs_of(made) == {"new.mp4": None}
+        assert made.vanished == [damaged] and not made.moved
+
+    def test_nor_is_its_root_renamed_to_where_another_file_has_its_name(self, root, damaged, tmp_path):
+        shutil.rmtree(root)
+        other = write(tmp_path / "other/damaged.mp4", "new").parent
+        made = plan(find_files([other]).files, [damaged], hash_file=never_hash, roots=[root, other])
+        assert made.unmounted == {str(root): 1}
+        assert not made.moved
+
+
 class TestIds:
     def found(self, root: Path, name: str) -> FoundFile:
         return FoundFile(root / name, root, name)

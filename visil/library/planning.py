@@ -85,7 +85,8 @@ def plan(
     A file whose path, size and time are stored is not read. Of the others those are hashed whose size another file
     or row has too, because they may be equal: the same content under the same path only updates the time; under a new
     path it is a move if the old path is gone, else a second row that is not encoded again. An id survives moves and
-    changes.
+    changes. A content whose hash is not known equals no other: not that of a file that was not read, nor that of a row
+    that `verify --repair` could not keep.
 
     When a whole root is missing or empty, a drive is taken to be unmounted: its videos are neither gone nor moved,
     unless one of them is found again at the same path below another root: then the root was renamed.
@@ -100,7 +101,7 @@ def plan(
     taken: set[str] = {record.id for record in records}
     targets: dict[str, list[Target]] = {}
     for file, facts, record in pending:
-        if record is None and gone[facts.sha256]:
+        if record is None and facts.sha256 and gone[facts.sha256]:
             old = gone[facts.sha256].pop()
             result.new_files[old.id] = facts
             result.moved.append((old.id, old.file.path, facts.path))
@@ -164,7 +165,7 @@ def _changed_or_new(
             except OSError as error:
                 result.unreadable.append((facts.path, f"cannot be read ({error.strerror or error})"))
                 continue
-        is_only_touched = record is not None and record.file.sha256 == facts.sha256
+        is_only_touched = record is not None and record.file.sha256 == facts.sha256 != ""
         if record is not None and is_only_touched and not (record.status == FAILED and retry_failed):
             result.new_files[record.id] = facts
             (result.failed_before if record.status == FAILED else result.unchanged).append(record)
@@ -180,7 +181,11 @@ def _gone(
     is_lost = cache(_is_lost)
     gone = [r for r in sorted(records, key=lambda r: r.file.path, reverse=True) if _is_gone(r.file.path)]
     lost = [r for r in gone if r.file.root and is_lost(r.file.root)]
-    found = {(_below_root(facts), facts.sha256) for file, facts, record in pending if record is None and facts.root}
+    found = {
+        (_below_root(facts), facts.sha256)
+        for _, facts, record in pending
+        if record is None and facts.root and facts.sha256
+    }
     renamed = {r.file.root for r in lost if (_below_root(r.file), r.file.sha256) in found}
     unmounted = Counter(r.file.root for r in lost if r.file.root not in renamed)
     result.unmounted = {
