@@ -117,6 +117,7 @@ class Model:
             return self._vectors_of_batch(images)
         step = min(CPU_BATCH, -(-len(images) // torch.get_num_threads()))
         batches = [images[start : start + step] for start in range(0, len(images), step)]
+        _ = self.backbone  # built once, here: each of the threads would build its own
         return torch.cat(list(self._threads.map(self._vectors_of_batch, batches)))
 
     @cached_property

@@ -13,20 +13,26 @@ from contextlib import contextmanager
 
 import torch
 
+_setting = threading.RLock()  # torch's setting is that of one thread, and of all that torch sees later
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread, for hundreds of operations on small tensors, such as loading weights.
 
     Waking the other threads for each of them gains nothing, and costs seconds where other processes keep the cores
-    busy.
+    busy. Two threads that want this take turns; a third that torch first sees meanwhile stays at one.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with _setting:
+        before = torch.get_num_threads()
+        if before == 1:  # setting it again would be for all later threads, whatever those are to have
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def independent_threads(count: int) -> ThreadPoolExecutor:
@@ -39,7 +45,14 @@ def independent_threads(count: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)  # of this thread, and of all that are asked after it
         all_started.wait()
 
-    before = torch.get_num_threads()
-    list(threads.map(start, range(count)))
-    torch.set_num_threads(before)  # others are not concerned
+    with _setting:
+        before = torch.get_num_threads()
+        try:
+            list(threads.map(start, range(count)))
+        except BaseException:
+            all_started.abort()  # those that have started would wait for the others for ever
+            threads.shutdown()
+            raise
+        finally:
+            torch.set_num_threads(before)  # others are not concerned
     return threads
