@@ -14,10 +14,11 @@ import visil.library.library as library_module
 from tests.library.made import assert_same_video, encoded_video, file_facts
 from visil.errors import LibraryError
 from visil.library.compacting import folder_bytes
+from visil.library.disk import LOCK
 from visil.library.ingest import Progress
 from visil.library.library import Library
 from visil.library.reindexing import PENDING
-from visil.library.settings import LOCK, SETTINGS
+from visil.library.settings import SETTINGS
 from visil.library.store import Store, StoredVideo, VersionGoneError
 from visil.model.model import Model
 

@@ -24,21 +24,13 @@ from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError, LibraryError, ModelError, VisilError
 from visil.library.candidates import Candidates
 from visil.library.compacting import compact_library
+from visil.library.disk import LOCK, writer_lock
 from visil.library.files import content_hash, is_there
 from visil.library.ingest import IngestReport, Progress, add_files
 from visil.library.queries import expand_query, video_query
 from visil.library.reindexing import begin, encode_anew, switch
 from visil.library.search import Query, SearchResult, rerank_count, search
-from visil.library.settings import (
-    BUNDLE,
-    LOCK,
-    SETTINGS,
-    TABLE,
-    LibrarySettings,
-    read_settings,
-    write_settings,
-    writer_lock,
-)
+from visil.library.settings import BUNDLE, SETTINGS, TABLE, LibrarySettings, read_settings, write_settings
 from visil.library.store import Store, VersionGoneError, VideoRecord, create_table, holds_videos, reason_of
 from visil.library.verify import Finding, check_library
 from visil.media.decoding import DecodeLimits

@@ -17,17 +17,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from visil.errors import LibraryError, MediaError
+from visil.library.disk import flush_folder, replace_file
 from visil.library.files import content_hash
 from visil.library.ingest import IngestReport, Progress, encode_jobs
 from visil.library.planning import Job, Target
-from visil.library.settings import (
-    SETTINGS,
-    LibrarySettings,
-    flush_folder,
-    read_settings,
-    replace_file,
-    write_settings,
-)
+from visil.library.settings import SETTINGS, LibrarySettings, read_settings, write_settings
 from visil.library.store import FAILED, FileFacts, Store, StoredVideo, VideoRecord, create_table
 from visil.media.decoding import DecodeLimits
 from visil.media.preprocessing import Preprocessing

@@ -18,13 +18,8 @@ import lance
 import pyarrow as pa
 
 from visil.errors import LibraryError, ModelError
-from visil.library.settings import (
-    FORMAT_VERSION,
-    LibrarySettings,
-    read_any_format,
-    write_settings,
-    writer_lock,
-)
+from visil.library.disk import writer_lock
+from visil.library.settings import FORMAT_VERSION, LibrarySettings, read_any_format, write_settings
 from visil.library.store import DAMAGE, FAILED, FileFacts, Store, StoredVideo, reason_of
 from visil.library.verify import check_rows
 from visil.model.bundle import Bundle, load_bundle

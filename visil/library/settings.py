@@ -10,18 +10,15 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import filelock
-
 from visil.errors import LibraryError
+from visil.library.disk import replace_file
 
 FORMAT_VERSION = 2
 KNOWN_FORMATS = (1, 2)
-SETTINGS, LOCK = "library.toml", "writer.lock"
+SETTINGS = "library.toml"
 BUNDLE, TABLE = "model.safetensors", "videos.lance"  # of the first generation
 
 
@@ -104,21 +101,6 @@ def read_any_format(path: Path, *, name: str = SETTINGS) -> tuple[int, LibrarySe
         raise LibraryError(f"{path / name}: cannot be read ({error}); restore it, or choose a new folder") from error
 
 
-@contextmanager
-def writer_lock(path: Path) -> Iterator[None]:
-    """One writer at a time; readers never lock.
-
-    Raises:
-        LibraryError: another process is writing.
-        OSError: the folder cannot be written.
-    """
-    try:
-        with filelock.FileLock(path / LOCK, timeout=0):
-            yield
-    except filelock.Timeout:
-        raise LibraryError(f"library {path}: another process is writing to it; try again when it is done") from None
-
-
 def write_settings(path: Path, settings: LibrarySettings, *, name: str = SETTINGS) -> None:
     """Replace the file at once or not at all, and see it on the disk.
 
@@ -131,25 +113,6 @@ def write_settings(path: Path, settings: LibrarySettings, *, name: str = SETTING
         file.flush()
         os.fsync(file.fileno())
     replace_file(partial, path / name)
-
-
-def replace_file(source: Path, target: Path) -> None:
-    """Rename a file over another of the same folder, and see the rename on the disk."""
-    source.replace(target)
-    if hasattr(os, "O_DIRECTORY"):  # Windows has no such thing, and needs none
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def flush_folder(path: Path) -> None:
-    """See all files below a folder on the disk: Lance does not, and what they replace is about to be given up."""
-    for file in path.rglob("*"):
-        if file.is_file():
-            with file.open("rb+") as opened:
-                os.fsync(opened.fileno())
 
 
 def _toml(settings: LibrarySettings) -> str:

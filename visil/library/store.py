@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from visil.errors import LibraryError
-from visil.library.settings import flush_folder
+from visil.library.disk import flush_folder
 from visil.values import EncodedVideo, RegionVectors, VideoInfo
 
 STRETCH_FRAMES = 2048  # frames in a row: 19 MB of 9 x 512 half-precision vectors
