@@ -231,6 +231,14 @@ class TestKeyFrames:
         assert chunks[-1].duration_s == pytest.approx(5)
         assert chunks[-1].warning == ""
 
+    @pytest.mark.parametrize("in_full", [False, True])
+    def test_a_part_begins_with_the_one_before_it(self, tmp_path, in_full):
+        path = write_grey(tmp_path / "a.mp4", 200, fps=10, codec="libx264", codec_options={"g": "50"})
+        chunks = list(PyAVReader(in_full=in_full).read(path, self.KEYS, span_s=(7, 18)))
+        assert shown_frames(chunks) == [k % 40 for k in (50, 100, 150)]
+        assert times_of(chunks) == [7, 10, 15]
+        assert chunks[-1].duration_s == 18
+
     def test_of_those_in_one_slot_the_first_is_taken(self, tmp_path):
         path = write_grey(tmp_path / "a.mkv", 35, fps=10, codec="mjpeg")  # all of them are
         assert shown_frames(read(path, self.KEYS)) == [0, 10, 20, 30]

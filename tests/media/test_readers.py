@@ -297,6 +297,12 @@ class TestByNumber:
         found = list(StubReader().read(path, SMALL, span_s=span_s))
         assert_same_frames(found, read_all("pyav", path, SMALL, span_s))
 
+    @pytest.mark.parametrize("span_s", [None, (1.3, 3.0)])
+    def test_gives_the_key_frames_of_pyav(self, made_videos, span_s):
+        path, keys = made_videos / "keys.mp4", Preprocessing(sampling="keyframes", size_px=32)
+        found = list(StubReader().read(path, keys, span_s=span_s))
+        assert_same_frames(found, read_all("pyav", path, keys, span_s))
+
     @pytest.mark.parametrize(
         ("lie", "reason"),
         [

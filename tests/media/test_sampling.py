@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from visil.media.sampling import (
     ShownFrame,
+    key_frames,
     opencv_step,
     sample_as_ffmpeg,
     sample_as_opencv,
     sample_by_time,
-    sample_key_frames,
     within,
 )
 
@@ -102,17 +102,20 @@ class TestTimeSampler:
 class TestKeyFrames:
     def test_the_first_of_every_slot_is_taken_at_its_own_time(self):
         frames = shown([0, "0.4", "1.2", "1.9", 2, "4.5", "4.9"])
-        assert [(float(time_s), frame.picture) for time_s, frame in sample_key_frames(frames, Fraction(1))] == [
-            (0, 0),
-            (1.2, 2),
-            (2, 4),
-            (4.5, 5),
-        ]
+        found = list(key_frames(frames, lambda picture: True, Fraction(1)))
+        assert [(float(frame.time_s), frame.picture) for frame in found] == [(0, 0), (1.2, 2), (2, 4), (4.5, 5)]
+
+    def test_each_is_shown_until_the_next_and_the_first_frame_counts_as_one(self):
+        found = list(key_frames(constant(10, 1), lambda number: number % 4 == 3, Fraction(1)))
+        assert [(frame.picture, frame.time_s, frame.duration_s) for frame in found] == [(0, 0, 3), (3, 3, 4), (7, 7, 3)]
+
+    def test_no_frame_gives_none(self):
+        assert list(key_frames([], lambda picture: True, Fraction(1))) == []
 
     @given(gaps=gaps, rate=rates)
     def test_there_are_never_more_than_the_rate_allows(self, gaps, rate):
         frames = shown([sum(gaps[:k], Fraction(0)) for k in range(len(gaps))])
-        times_s = [time_s for time_s, _ in sample_key_frames(frames, rate)]
+        times_s = [frame.time_s for frame in key_frames(frames, lambda picture: True, rate)]
         assert times_s[0] == 0
         assert len({int(time_s * rate) for time_s in times_s}) == len(times_s)
 

@@ -32,6 +32,8 @@ WAYS = (  # what is asked of every file
     (replace(ASKED, min_samples=32), (1.3, 2.9)),
     (ASKED, (2.0, float("inf"))),
 )
+KEYS = replace(ASKED, sampling="keyframes")
+KEY_WAYS = ((KEYS, None), (KEYS, (2.0, float("inf"))))
 
 
 def read_in_full(path: Path, asked: Preprocessing, span_s: tuple[float, float] | None) -> list[Frames]:
@@ -100,7 +102,7 @@ class TestEqualsFullDecoding:
         path = write_frames(
             tmp_path / name, moving_pictures(100), codec=codec, codec_options=options, pixel_format=pixel_format
         )
-        for asked, span_s in WAYS:
+        for asked, span_s in (*WAYS, *KEY_WAYS):
             num_decoded.clear()
             found = content(read(path, asked, span_s=span_s))
             num_thin = len(num_decoded)
@@ -125,7 +127,7 @@ class TestEqualsFullDecoding:
 
     def test_for_every_awkward_file(self, shared_data):
         for path in sorted((shared_data / "hard_media").iterdir()):
-            for asked, span_s in WAYS[::2]:
+            for asked, span_s in (*WAYS[::2], *KEY_WAYS):
                 try:
                     in_full: object = content(read_in_full(path, asked, span_s))
                 except MediaError as error:
@@ -166,6 +168,16 @@ class TestEqualsFullDecoding:
         damaged[len(damaged) // 2 : len(damaged) // 2 + 3000] = bytes(3000)
         path.write_bytes(damaged)
         assert content(read(path, ASKED)) == content(read_in_full(path, ASKED, None))
+
+    def test_a_damaged_key_frame_is_never_a_sample_that_full_decoding_does_not_give(self, tmp_path):
+        path = write_frames(tmp_path / "a.mp4", moving_pictures(100), codec="libx264", codec_options={"g": "20"})
+        with av.open(str(path)) as container:
+            keys = [packet for packet in container.demux(video=0) if packet.is_keyframe]
+        damaged = bytearray(path.read_bytes())
+        middle = keys[2].pos + keys[2].size // 2
+        damaged[middle : middle + 500] = bytes(500)
+        path.write_bytes(damaged)
+        assert content(read(path, KEYS)) == content(read_in_full(path, KEYS, None))
 
     @pytest.mark.parametrize(
         ("name", "codec", "options"),

@@ -25,7 +25,7 @@ from visil.media.frame_table import FrameTable, IrregularError, read_frame_table
 from visil.media.pictures import input_picture
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES, beyond_end
-from visil.media.sampling import Part, Samples, ShownFrame, part_of, sample, within
+from visil.media.sampling import Part, Samples, ShownFrame, key_frames, part_of, sample, within
 from visil.values import Frames
 
 
@@ -124,19 +124,22 @@ def _samples(
 ) -> tuple[Samples[int], Fraction]:
     """The samples of a video or of a part of it, and where that ends, seconds since the first shown frame."""
     part: Part = (Fraction(0), None) if span_s is None else part_of(span_s)
+    rate = Fraction(preprocessing.fps).limit_denominator(10_000)
     start_s, end_s = part[0], table.end_s if part[1] is None else min(part[1], table.end_s)
     if start_s >= end_s:
         raise beyond_end(path, part, table.end_s)
 
     def frames() -> Iterator[ShownFrame[int]]:
-        return within(table.frames(keys_only=preprocessing.sampling == "keyframes"), *part)
+        shown = table.frames()
+        if preprocessing.sampling == "keyframes":
+            shown = key_frames(shown, lambda number: bool(table.is_key[number]), rate)
+        return within(shown, *part)
 
     def samples(rate: Fraction) -> Samples[int]:
         return sample(
             frames(), preprocessing, rate, reported_fps=table.reported_fps, start_s=table.start_on_file_axis_s
         )
 
-    rate = Fraction(preprocessing.fps).limit_denominator(10_000)
     if (end_s - start_s) * rate > MAX_SAMPLES:
         raise IrregularError(f"more than {MAX_SAMPLES} samples")
     try:

@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import zip_longest
 from pathlib import Path
 
 import av
@@ -73,13 +72,10 @@ class FrameTable:
         """How long a frame is shown."""
         return (self.time_s(number + 1) if number + 1 < len(self) else self.end_s) - self.time_s(number)
 
-    def frames(self, *, keys_only: bool = False) -> Iterator[ShownFrame[int]]:
+    def frames(self) -> Iterator[ShownFrame[int]]:
         """Frames in order of presentation, each shown until the next; a picture is the frame's number."""
-        numbers = np.flatnonzero(self.is_key) if keys_only else np.arange(len(self))
-        for number, following in zip_longest(map(int, numbers), map(int, numbers[1:])):
-            time_s = self.time_s(number)
-            until_s = self.end_s if following is None else self.time_s(following)
-            yield ShownFrame(time_s, until_s - time_s, number)
+        for number in range(len(self)):
+            yield ShownFrame(self.time_s(number), self.duration_s(number), number)
 
 
 def read_frame_table(path: Path, *, stills: bool, alive: Callable[[], None]) -> FrameTable:

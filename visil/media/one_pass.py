@@ -21,7 +21,7 @@ from visil.media.key_frames import KeyPackets
 from visil.media.opening import check_memory, header_duration_s, open_video, reason_of, refuse_huge
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import beyond_end
-from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, within
+from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
 from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
 
 MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video long
@@ -43,7 +43,7 @@ class Decoding:
     """One pass over the shown frames of a file, or of a part of it; counts what it has seen.
 
     Attributes:
-        num_frames: frames that came out, those of the part.
+        num_frames: frames that came out, those of the part; key frames alone if they are asked for.
         first_s: when the first frame of the file is shown, on the file's own clock.
         end_s: end of the last frame that came out, cut to the part; seconds since the first shown frame.
         warning: what is missing, once the end of the file has been reached.
@@ -69,6 +69,7 @@ class Decoding:
         self.completeness = Completeness(header_duration_s(self.container, self.stream))
         self.codec = self.stream.codec_context
         self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
+        self._rate = rate
         self._part = asked.part
         self._alive = asked.alive
         self._video_end_s = Fraction(0)
@@ -109,11 +110,12 @@ class Decoding:
     def frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
         """Shown frames in presentation order, those of the part; key frames alone if they are asked for."""
         frames = self._shown_frames()
+        if self._samples_keys:
+            frames = key_frames(frames, lambda picture: picture.key_frame, self._rate)
         for frame in frames if self._part is None else within(frames, *self._part):
             self.num_frames += 1
             self.end_s = frame.time_s + frame.duration_s
-            if not self._samples_keys or frame.picture.key_frame or self.num_frames == 1:
-                yield frame
+            yield frame
         if self._part is not None and self.num_frames == 0:
             raise beyond_end(self.path, self._part, self._video_end_s)
 
@@ -169,15 +171,15 @@ class Decoding:
                     yield from self._pictures(packet)
         except (av.FFmpegError, OSError, ValueError) as error:
             check_memory(error, self.codec.width * self.codec.height)
-            if self._thinning is not None:
+            if self._thinning is not None or self._keys is not None:
                 raise ThinningError(reason_of(error)) from error
             if self.completeness.num_frames == 0:
                 raise MediaError(f"{self.path}: cannot be decoded ({reason_of(error)})") from error
             self.completeness.stopped = f"decoding stopped early ({reason_of(error)})"  # the frames before it count
 
     def _decoded_thinly(self, thinning: Thinning) -> Iterator[av.VideoFrame]:
-        """Without frames that answer no sample; no damage is passed over."""
-        self.codec.options = {**self.codec.options, "err_detect": "explode"}
+        """Without frames that answer no sample."""
+        self._refuse_damage()
         for packet in thinning.needed(self._packets()):
             pictures = self._pictures(packet)
             if self.completeness.num_refused:
@@ -189,11 +191,16 @@ class Decoding:
 
     def _decoded_keys(self, keys: KeyPackets) -> Iterator[av.VideoFrame]:
         """Key frames, each from a decoder that holds no other frame."""
+        self._refuse_damage()
         for packet in keys.needed(self._packets()):
-            yield from self._pictures(packet, alone=True)
-            if self.completeness.num_frames == 0:
-                raise ThinningError("the first key frame is damaged")
+            pictures = self._pictures(packet, alone=True)
+            keys.came_out(packet, pictures)
+            yield from pictures
             self.codec.flush_buffers()
+
+    def _refuse_damage(self) -> None:
+        """Damage that a decoder would conceal becomes an error; only before the first packet."""
+        self.codec.options = {**self.codec.options, "err_detect": "explode"}
 
     def _seek(self, zero_s: Fraction) -> None:
         """Go to a key frame before the part."""

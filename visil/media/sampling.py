@@ -10,7 +10,7 @@ numbers (defects: docs/method.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, isinf
@@ -47,6 +47,7 @@ def sample(
     """The samples of a video as its preprocessing says.
 
     Args:
+        frames: all that are shown, or those of a part (`within`); for `keyframes` those that `key_frames` leaves.
         rate: samples a second; more than preprocessing.fps for a short video (the `opencv` sampler has its own).
         reported_fps: frames a second as the file's headers tell them.
         start_s: time of the first shown frame on the axis of the file, whose earliest stream starts at 0.
@@ -59,7 +60,7 @@ def sample(
     if preprocessing.sampling == "ffmpeg":
         return sample_as_ffmpeg(frames, rate, start_s)
     if preprocessing.sampling == "keyframes":
-        return sample_key_frames(frames, rate)
+        return ((frame.time_s, frame) for frame in frames)
     return sample_by_time(frames, rate)
 
 
@@ -123,18 +124,37 @@ def sample_by_time(frames: Iterable[ShownFrame[Picture]], rate: Fraction) -> Sam
             time_s = start_s + k / rate
 
 
-def sample_key_frames(frames: Iterable[ShownFrame[Picture]], rate: Fraction) -> Samples[Picture]:
-    """The first frame of every slot [k/rate, (k+1)/rate), at its own time.
+class Slots:
+    """Takes the first key frame of every slot [k/rate, (k+1)/rate)."""
 
-    Args:
-        frames: key frames, each shown until the next; the first frame of a video counts as one.
-    """
-    last_slot = -1
+    def __init__(self, rate: Fraction) -> None:
+        self._rate = rate
+        self._last = -1
+
+    def takes(self, time_s: Fraction) -> bool:
+        """Whether a key frame is the first of its slot; they are asked for in order."""
+        slot = floor(time_s * self._rate)
+        if slot <= self._last:
+            return False
+        self._last = slot
+        return True
+
+
+def key_frames(
+    frames: Iterable[ShownFrame[Picture]], is_key: Callable[[Picture], bool], rate: Fraction
+) -> Iterator[ShownFrame[Picture]]:
+    """Of a whole video, the key frames that `Slots` takes, each shown until the next; the first frame counts as one."""
+    slots = Slots(rate)
+    key: ShownFrame[Picture] | None = None
+    until_s = Fraction(0)
     for frame in frames:
-        slot = floor(frame.time_s * rate)
-        if slot > last_slot:
-            yield frame.time_s, frame
-            last_slot = slot
+        if (key is None or is_key(frame.picture)) and slots.takes(frame.time_s):
+            if key is not None:
+                yield ShownFrame(key.time_s, frame.time_s - key.time_s, key.picture)
+            key = frame
+        until_s = frame.time_s + frame.duration_s
+    if key is not None:
+        yield ShownFrame(key.time_s, until_s - key.time_s, key.picture)
 
 
 def sample_as_opencv(frames: Iterable[ShownFrame[Picture]], step: int) -> Samples[Picture]:
