@@ -7,6 +7,8 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +16,13 @@ import numpy as np
 import pytest
 
 import visil.library.ingest as ingest_module
+from tests.library.made import DIM, encoded_video, file_facts
 from tests.media.processes import running_workers
 from visil.errors import DataError, LibraryError, VisilError
-from visil.library.ingest import Progress
+from visil.library.ingest import IngestReport, Progress
 from visil.library.library import Library
-from visil.library.store import Store, StoredVideo
+from visil.library.planning import Job, Target
+from visil.library.store import Store, StoredVideo, create_table
 from visil.media.decoding import DecodeEnd
 from visil.model.model import Model
 from visil.synth.video_file import write_video
@@ -545,3 +549,56 @@ class TestInterrupts:
         with pytest.raises(Interruption):
             library.add([clips], workers=3, progress=interrupt)
         assert running_workers() == []
+
+
+class TestInterruptsBetweenTwoSteps:
+    """Ctrl-C may come anywhere; here it comes where a commit is handed over, or waited for."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        create_table(tmp_path / "videos.lance", DIM)
+        return Store(tmp_path / "videos.lance", DIM)
+
+    @pytest.fixture
+    def commits(self, store: Store) -> ingest_module._Commits:
+        return ingest_module._Commits(store, IngestReport(), stored=set())
+
+    @staticmethod
+    def finish(commits: ingest_module._Commits, id: str) -> None:
+        job = Job((Target(id, file_facts(f"/videos/{id}"), is_new=True),))
+        commits.finish(job, encoded_video(3), None)
+
+    @pytest.mark.parametrize("is_handed_over", [False, True], ids=["before it is", "when it is"])
+    def test_a_commit_that_is_handed_over_is_written_once(self, commits, store, monkeypatch, is_handed_over):
+        submit, calls = commits._thread.submit, []
+
+        def interrupted(*arguments) -> Future[None]:
+            calls.append(arguments)
+            if len(calls) > 1:
+                return submit(*arguments)
+            if is_handed_over:
+                submit(*arguments)
+            raise Interruption
+
+        monkeypatch.setattr(commits._thread, "submit", interrupted)
+        with pytest.raises(Interruption), closing(commits):
+            self.finish(commits, "a")
+            commits._flush()
+        store.refresh()
+        assert [row["id"] for row in store.rows()] == ["a"]
+
+    def test_what_stops_the_writing_is_told_even_if_its_end_was_not_waited_for(self, commits, monkeypatch):
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def interrupted(future: Future[None]) -> None:
+            monkeypatch.undo()
+            raise Interruption
+
+        monkeypatch.setattr(commits._store, "append", full)
+        with pytest.raises(OSError, match="No space left on device"), closing(commits):
+            self.finish(commits, "a")
+            commits._flush()
+            wait([commits._writing])
+            monkeypatch.setattr(Future, "result", interrupted)
+            commits._wait()

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -270,7 +270,8 @@ class _Commits:
     """Collects finished videos and has another thread write them together, one commit at a time.
 
     At most one commit is being written and one collected: a slow disk holds the encoding up, not the memory. What the
-    writing thread raises comes out of the next call here, once.
+    writing thread raises comes out of every later call here, and nothing more is written. An interrupt may come between
+    any two steps: a commit may then be written a second time, to the same rows.
     """
 
     def __init__(self, store: Store, report: IngestReport, stored: set[str]) -> None:
@@ -325,16 +326,17 @@ class _Commits:
 
     def _flush(self) -> None:
         self._wait()
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._writing = self._thread.submit(self._write, waiting)
+        if self._waiting:
+            self._writing = self._thread.submit(self._write, self._waiting)
+            self._waiting = []
 
     def _wait(self) -> None:
         if self._writing is not None:
-            wait([self._writing])  # an interrupt here leaves the rest to `close`
-            written, self._writing = self._writing, None
-            written.result()
+            self._writing.result()
+            self._writing = None
 
     def _write(self, videos: Sequence[StoredVideo]) -> None:
-        self._store.append([video for video in videos if video.id not in self._stored])
+        new = [video for video in videos if video.id not in self._stored]
         self._store.put([video for video in videos if video.id in self._stored])
+        self._store.append(new)
+        self._stored.update(video.id for video in new)
