@@ -15,7 +15,7 @@ HOUR_S = 3600.0
 class TestWholeFile:
     LIMITS = DecodeLimits(stall_s=60)
 
-    def test_has_one_stall_limit_and_one_more_for_every_six_seconds_of_video(self):
+    def test_has_one_stall_limit_and_ten_times_its_length(self):
         assert self.LIMITS.file_s(0, None) == 60
         assert self.LIMITS.file_s(1000, 6) == 120
         assert self.LIMITS.file_s(1000, 60) == 660
@@ -29,10 +29,11 @@ class TestWholeFile:
 
     @pytest.mark.parametrize(("size_bytes", "claimed_s"), [(10 << 40, None), (100, 1e12), (10 << 40, 1e300)])
     def test_gets_half_a_day_whatever_it_claims(self, size_bytes, claimed_s):
-        assert self.LIMITS.file_s(size_bytes, claimed_s) == 12 * HOUR_S
+        assert self.LIMITS.file_s(size_bytes, claimed_s) == 60 + 12 * HOUR_S
 
-    def test_gets_more_with_a_higher_stall_limit(self):
-        assert DecodeLimits(stall_s=600).file_s(1000, 60) == 10 * self.LIMITS.file_s(1000, 60)
+    @pytest.mark.parametrize("stall_s", [1, 7, 600])
+    def test_may_take_ten_times_its_length_whatever_the_stall_limit(self, stall_s):
+        assert DecodeLimits(stall_s=stall_s).file_s(1000, 60) == stall_s + 600
 
 
 class TestLimits:

@@ -98,7 +98,7 @@ def decoding_options(command: Command) -> Command:
         type=click.FloatRange(min=1),
         default=DecodeLimits.stall_s,
         show_default=True,
-        help="Give a file up after this long without progress; altogether it may take ten times its length.",
+        help="Give a file up after this long without progress; altogether it may take ten times its length besides.",
     )(command)
     command = click.option(
         "--reader",

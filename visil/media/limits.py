@@ -11,12 +11,9 @@ from dataclasses import dataclass
 
 from visil.errors import DataError
 
-LONGEST_HEADER_S = 48 * 3600  # a header that claims more is broken, or made to buy time
 BYTES_A_SECOND = 20_000  # where the headers tell no length, a video is taken to have 160 kbit/s: lower is rare
-# One stall limit for every 6 s of video: by default decoding may take ten times as long as the video. 4K HEVC of ten
-# bits on one busy core takes three to ten.
-VIDEO_S_A_STALL = 6.0
-MOST_STALLS = 720  # and no file more than half a day by default, whatever it claims
+TIMES_ITS_LENGTH = 10  # 4K HEVC of ten bits on one busy core takes three to ten times as long as the video
+LONGEST_DECODING_S = 12 * 3600  # whatever length a file claims
 LEAST_STALL_S = 1.0  # workers report progress several times a second
 LEAST_MEMORY_BYTES = 16 << 20
 
@@ -26,9 +23,9 @@ class DecodeLimits:
     """What a file may cost before it is given up.
 
     Attributes:
-        stall_s: seconds without any progress. The whole file may take one such limit, and one more for every
-            VIDEO_S_A_STALL seconds of video. Only the time that the parent waits for the worker counts: neither a busy
-            consumer nor a suspended computer uses it up.
+        stall_s: seconds without any progress. The whole file may take as much and TIMES_ITS_LENGTH, the latter at
+            most LONGEST_DECODING_S. Only the time that the parent waits for the worker counts: neither a busy consumer
+            nor a suspended computer uses it up.
         memory_bytes: what decoding may allocate in a worker, beside the worker itself. 2 GiB hold the reference
             pictures of 8K video; see `worker.limit_memory` for where it is enforced.
 
@@ -51,8 +48,8 @@ class DecodeLimits:
         Args:
             header_duration_s: length of the video as its headers tell it; None if they do not.
         """
-        length_s = max(min(header_duration_s or 0.0, LONGEST_HEADER_S), size_bytes / BYTES_A_SECOND)
-        return self.stall_s * min(1 + length_s / VIDEO_S_A_STALL, MOST_STALLS)
+        length_s = max(header_duration_s or 0.0, size_bytes / BYTES_A_SECOND)
+        return self.stall_s + min(TIMES_ITS_LENGTH * length_s, LONGEST_DECODING_S)
 
 
 @dataclass
