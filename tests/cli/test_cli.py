@@ -251,8 +251,8 @@ class TestIndex:
             return decode_files(*arguments, **options)
 
         monkeypatch.setattr(ingest_module, "decode_files", spy)
-        run("index", clips, "--stall-seconds", 7, "--library", library)
-        assert [limit.stall_s for limit in limits] == [7.0]
+        run("index", clips, "--stall-seconds", 7, "--decode-memory", 0.5, "--library", library)
+        assert limits == [DecodeLimits(stall_s=7, memory_bytes=1 << 29)]
 
     def test_an_unmounted_drive_is_one_line_with_both_remedies(self, run, clips, tmp_path, bundle_file):
         library = ["--library", tmp_path / "library"]

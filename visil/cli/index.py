@@ -50,6 +50,7 @@ def command(
     workers: int,
     reader: str,
     stall_seconds: float,
+    memory_bytes: int,
     device: str,
     precision: str,
     quiet: bool,
@@ -81,7 +82,7 @@ def command(
 
     if not paths and not reindex:
         raise click.UsageError("Missing argument 'PATH...'.")
-    limits = DecodeLimits(stall_s=stall_seconds)
+    limits = DecodeLimits(stall_s=stall_seconds, memory_bytes=memory_bytes)
     if reindex:
         opened = Library.open(library, device=device, precision=precision)
     else:

@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 import click
 
 from visil.defaults import PRECISIONS, READERS
-from visil.media.limits import DecodeLimits
+from visil.media.limits import LEAST_MEMORY_BYTES, DecodeLimits
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+GIB = 1 << 30
+MOST_MEMORY_GIB = 1024
 
 
 def default_library() -> Path:
@@ -90,8 +93,22 @@ def _installed_reader(context: click.Context, parameter: click.Parameter, name: 
     return name
 
 
+def _bytes_of_gib(context: click.Context, parameter: click.Parameter, gib: float) -> int:
+    return round(gib * GIB)
+
+
 def decoding_options(command: Command) -> Command:
-    """--workers, --reader and --stall-seconds."""
+    """--workers, --reader, --stall-seconds and --decode-memory (a whole number of bytes as `memory_bytes`)."""
+    command = click.option(
+        "--decode-memory",
+        "memory_bytes",
+        metavar="GIB",
+        type=click.FloatRange(min=LEAST_MEMORY_BYTES / GIB, max=MOST_MEMORY_GIB),
+        default=DecodeLimits.memory_bytes / GIB,
+        show_default=True,
+        callback=_bytes_of_gib,
+        help="Memory that each decoding process may take; a file that needs more fails.  [Linux only]",
+    )(command)
     command = click.option(
         "--stall-seconds",
         metavar="S",

@@ -136,7 +136,8 @@ class WorkerProcess:
             except _OutOfMemoryError:
                 allowed_gib = self._limits.memory_bytes / (1 << 30)
                 failure = MediaError(
-                    f"{request.path}: needs more than the {allowed_gib:.3g} GiB of memory that decoding may use",
+                    f"{request.path}: needs more than the {allowed_gib:.3g} GiB of memory that decoding may use; "
+                    "--decode-memory allows more",
                     "too_large",
                 )
                 try_again = used
