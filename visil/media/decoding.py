@@ -143,4 +143,5 @@ def _answers(
         for worker in crew:
             worker.stop()
         for thread in threads:
-            thread.join()
+            if thread.is_alive():  # an interrupt may come before it is started
+                thread.join()
