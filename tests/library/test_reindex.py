@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,13 +15,15 @@ import numpy as np
 import pytest
 
 import visil.library.ingest as ingest_module
+import visil.library.reindexing as reindexing_module
 from tests.library.made import file_facts
 from visil.errors import DataError, LibraryError, MediaError
 from visil.library.ingest import Progress
 from visil.library.library import Library
 from visil.library.planning import Job, Target
 from visil.library.reindexing import PENDING, UnfinishedReindexError, plan_move
-from visil.library.settings import BUNDLE, SETTINGS, TABLE
+from visil.library.repairing import repair_library
+from visil.library.settings import BUNDLE, SETTINGS, TABLE, LibrarySettings
 from visil.library.store import FAILED, OK, FileFacts, StoredVideo, VideoRecord
 from visil.model.bundle import Bundle
 from visil.model.model import Model
@@ -226,6 +229,70 @@ class TestAnInterruptedMove:
         assert report.unchanged == 4  # broken.mp4, clip_0.mp4 and its twin, clip_1.mp4
         assert sorted(report.added) == sorted(encoded_paths) == [f"clip_{i}.mp4" for i in range(2, NUM_CLIPS)]
         assert again.model.settings.name == "other"
+
+    @pytest.mark.parametrize("kind", ["torn", "gone", "another"])
+    def test_writes_its_bundle_again_if_that_did_not_reach_the_disk(self, library, other_bundle, third_bundle, kind):
+        with pytest.raises(Interruption):
+            library.reindex(other_bundle, workers=1, progress=interrupt_at(NUM_CLIPS))
+        pending = library.path / "model-2.safetensors"
+        if kind == "torn":
+            pending.write_bytes(pending.read_bytes()[: pending.stat().st_size // 2])
+        elif kind == "gone":
+            pending.unlink()
+        else:
+            shutil.copy(third_bundle, pending)
+        assert library.reindex(other_bundle, workers=1).unchanged > 0
+        assert Library.open(library.path, device="cpu").model.settings.name == "other"
+
+    def test_has_its_bundle_on_the_disk_before_anything_names_it(self, library, other_bundle, monkeypatch):
+        flushed: set[int] = set()
+        fsync, write_settings = os.fsync, reindexing_module.write_settings
+
+        def flush(descriptor: int) -> None:
+            flushed.add(os.fstat(descriptor).st_ino)
+            fsync(descriptor)
+
+        def write(path: Path, settings: LibrarySettings, *, name: str) -> None:
+            assert (path / settings.bundle_file).stat().st_ino in flushed
+            assert {file.stat().st_ino for file in (path / settings.table_file).rglob("*")} <= flushed
+            write_settings(path, settings, name=name)
+
+        monkeypatch.setattr(os, "fsync", flush)
+        monkeypatch.setattr(reindexing_module, "write_settings", write)
+        library.reindex(other_bundle, workers=1)
+        assert library.model.settings.name == "other"
+
+    @pytest.mark.parametrize("kind", ["versions", "data", "all"])
+    def test_whose_table_is_damaged_is_given_up_by_a_repair(self, library, other_bundle, monkeypatch, kind):
+        monkeypatch.setattr(ingest_module, "COMMIT_VIDEOS", 1)
+        with pytest.raises(Interruption):
+            library.reindex(other_bundle, workers=1, progress=interrupt_at(NUM_CLIPS))
+        table = library.path / "videos-2.lance"
+        if kind == "all":
+            shutil.rmtree(table)
+        else:
+            for file in (table / {"versions": "_versions", "data": "data"}[kind]).iterdir():
+                file.write_bytes(b"")
+        with pytest.raises(LibraryError, match=r"`visil verify --repair --library"):
+            library.reindex(other_bundle, workers=1)
+        (done,) = repair_library(library.path)
+        assert re.fullmatch(
+            r"the unfinished move to bundle 'other' given up: its table videos-2\.lance is damaged; `visil .*", done
+        )
+        assert repair_library(library.path) == []
+        assert len(library.reindex(other_bundle, workers=1).added) == NUM_CLIPS + 1
+        assert [finding for finding in library.verify() if finding.damage] == []
+
+    def test_whose_settings_are_damaged_says_how_to_give_it_up(self, library, other_bundle):
+        (library.path / PENDING).write_text("format_version =")
+        with pytest.raises(LibraryError, match=r"reindex\.toml: cannot be read .*; restore it, or delete it, which"):
+            library.reindex(other_bundle, workers=1)
+
+    def test_that_is_whole_is_left_alone_by_a_repair(self, library, other_bundle):
+        with pytest.raises(Interruption):
+            library.reindex(other_bundle, workers=1, progress=interrupt_at(NUM_CLIPS))
+        assert repair_library(library.path) == []
+        assert library.reindex(other_bundle, workers=1).unchanged > 0
 
     def test_is_not_continued_with_a_third_bundle(self, library, other_bundle, third_bundle):
         with pytest.raises(Interruption):

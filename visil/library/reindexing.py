@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from visil.errors import LibraryError, MediaError
+from visil.errors import LibraryError, MediaError, ModelError
 from visil.library.disk import flush_folder, replace_file
 from visil.library.files import content_hash
 from visil.library.ingest import IngestReport, Progress, encode_jobs
@@ -25,6 +25,7 @@ from visil.library.settings import SETTINGS, LibrarySettings, read_settings, wri
 from visil.library.store import FAILED, FileFacts, Store, StoredVideo, VideoRecord, create_table
 from visil.media.decoding import DecodeLimits
 from visil.media.preprocessing import Preprocessing
+from visil.model.bundle import Bundle, load_bundle
 from visil.model.model import Model
 
 PENDING = "reindex.toml"  # what library.toml will be; there from the beginning of a move to its end
@@ -43,7 +44,7 @@ class UnfinishedReindexError(LibraryError):
 
 
 def begin(path: Path, settings: LibrarySettings, model: Model, sampling: str) -> LibrarySettings:
-    """The settings of the next generation, with an empty table if it is not there from an earlier run.
+    """The settings of the next generation, with its bundle, and an empty table if none is there from an earlier run.
 
     Raises:
         LibraryError: a move to another bundle or sampling is unfinished.
@@ -57,12 +58,21 @@ def begin(path: Path, settings: LibrarySettings, model: Model, sampling: str) ->
                 f"library {path}: a move to bundle {begun.bundle_name!r} ({begun.bundle_hash[:12]}), sampling by "
                 f"{begun.sampling!r}, is unfinished; finish it, or delete {path / PENDING} to give it up"
             )
+        if not _holds_bundle(path / wanted.bundle_file, model.bundle):
+            model.bundle.save(path / wanted.bundle_file)
         return begun
     shutil.rmtree(path / wanted.table_file, ignore_errors=True)  # of a move that was given up
     model.bundle.save(path / wanted.bundle_file)
     create_table(path / wanted.table_file, model.dim)
     write_settings(path, wanted, name=PENDING)
     return wanted
+
+
+def _holds_bundle(path: Path, bundle: Bundle) -> bool:
+    try:
+        return load_bundle(path).hash == bundle.hash
+    except ModelError:
+        return False
 
 
 def switch(path: Path) -> None:

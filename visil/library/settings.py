@@ -98,7 +98,8 @@ def read_any_format(path: Path, *, name: str = SETTINGS) -> tuple[int, LibrarySe
     except FileNotFoundError:
         raise LibraryError(f"{path}: no library here; `visil index FOLDER --library {path}` makes one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise LibraryError(f"{path / name}: cannot be read ({error}); restore it, or choose a new folder") from error
+        otherwise = "choose a new folder" if name == SETTINGS else "delete it, which gives that move up"
+        raise LibraryError(f"{path / name}: cannot be read ({error}); restore it, or {otherwise}") from error
 
 
 def write_settings(path: Path, settings: LibrarySettings, *, name: str = SETTINGS) -> None:

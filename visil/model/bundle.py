@@ -109,6 +109,8 @@ class Bundle:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file({n: t.contiguous() for n, t in self.tensors.items()}, partial, {"visil": json.dumps(header)})
+            with partial.open("rb+") as written:  # a rename may reach the disk before the content does
+                os.fsync(written.fileno())
             partial.replace(path)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path}: cannot be written ({error})") from error
