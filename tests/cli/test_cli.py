@@ -549,11 +549,11 @@ class TestLibraryLife:
         assert (mended.status, mended.out) == (0, "")
         assert re.search(r"^visil: bundle 'quick' \(.*\) restored from .*\.safetensors$", mended.err, re.MULTILINE)
 
-    @pytest.mark.parametrize("option", [["--model", "untrained"], ["--to-version", "3"]])
+    @pytest.mark.parametrize("option", [["--model", "untrained"], ["--to-version", "3"], ["--drop-rows", "3"]])
     def test_what_belongs_to_a_repair_needs_one(self, run, library, option):
         ended = run("verify", "--library", library, *option)
         assert (ended.status, ended.out) == (2, "")
-        assert "--model and --to-version go with --repair." in ended.err
+        assert "--model, --to-version and --drop-rows go with --repair." in ended.err
 
 
 class TestTerminals:

@@ -6,7 +6,9 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import lance
 import pytest
 
 import visil.library.ingest as ingest_module
@@ -75,10 +77,37 @@ class TestCompacting:
         assert library.compact() == 0
         assert (library.version, folder_bytes(library.path)) == (version, size)
 
-    def test_an_empty_library_may_be_compacted(self, tmp_path, quick_model):
+    def test_a_library_without_videos_may_be_compacted(self, tmp_path, quick_model):
         library = Library.create(tmp_path / "empty", quick_model)
-        assert library.compact() >= 0
+        assert library.compact() == 0
+        video = StoredVideo("a", file_facts("/a"), encoded_video(3, dim=quick_model.dim, num_regions=9))
+        table(library).put([video])
+        library.refresh()
+        library.remove("a")
+        assert library.compact() > video.num_bytes
         assert library.list() == ()
+        table(library).put([video])
+        assert_same_video(table(library).read("a"), video)
+
+    def test_what_is_kept_is_on_the_disk_before_older_versions_go(self, library, monkeypatch):
+        """Each time: the newest version is all there is then."""
+        flushed: set[int] = set()
+        forgotten: list[list[Path]] = []
+        fsync, cleanup_old_versions = os.fsync, lance.LanceDataset.cleanup_old_versions
+
+        def flush(descriptor: int) -> None:
+            flushed.add(os.fstat(descriptor).st_ino)
+            fsync(descriptor)
+
+        def forget(dataset: lance.LanceDataset, **options: Any) -> object:
+            entries = [table(library).uri, *table(library).uri.rglob("*")]
+            forgotten.append([entry for entry in entries if entry.stat().st_ino not in flushed])
+            return cleanup_old_versions(dataset, **options)
+
+        monkeypatch.setattr(os, "fsync", flush)
+        monkeypatch.setattr(lance.LanceDataset, "cleanup_old_versions", forget)
+        library.compact()
+        assert forgotten == [[], []]
 
     def test_writing_goes_on_afterwards(self, library, clips):
         library.compact()

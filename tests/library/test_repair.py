@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,13 @@ def test_only_one_writes(path, made_clips):
 def test_a_folder_without_a_library_is_left_to_index(tmp_path):
     with pytest.raises(LibraryError, match="no library here"):
         repair_library(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistyped_folder_is_not_made(tmp_path):
+    with pytest.raises(LibraryError, match="no library here"):
+        repair_library(tmp_path / "mistyped")
+    assert not (tmp_path / "mistyped").exists()
 
 
 class TestRows:
@@ -170,6 +177,14 @@ class TestRows:
         assert statuses(path)["long"] == FAILED
         assert lance.dataset(uri(path)).count_rows("id = 'long'") == 1
 
+    @pytest.mark.parametrize(("damaged", "whole"), [("clip_2.mp4", "clip_4.mp4"), ("clip_4.mp4", "clip_2.mp4")])
+    def test_of_two_ids_for_one_file_the_one_without_damage_stays(self, path, damaged, whole):
+        file = Library.open(path, device="cpu").record("clip_2.mp4").file.path
+        tamper(path, lambda row: row.update(path=file), id="clip_4.mp4")
+        tamper(path, lambda row: row.update(vectors=b""), id=damaged)
+        assert repair_library(path) == [f"video {damaged!r} dropped: {whole!r} stands for its file"]
+        assert statuses(path) == {id: OK for id in ALL if id != damaged}
+
     def test_of_two_ids_for_one_file_one_stays(self, path):
         other = Library.open(path, device="cpu").record("clip_2.mp4").file.path
         tamper(path, lambda row: row.update(path=other), id="clip_4.mp4")
@@ -190,9 +205,17 @@ class TestFilesOfTheTable:
             )
         with pytest.raises(LibraryError, match=r"the table is damaged .*; `visil verify --repair --library .*` saves"):
             Library.open(path, device="cpu").list()
-        (done,) = repair_library(path)
-        assert done.startswith("1 damaged file(s) of the table replaced; 2 of 2 rows of them are lost")
-        assert done.endswith("run `visil index` on all your folders again")
+        content_of = {file: file.read_bytes() for file in (path / TABLE).rglob("*") if file.is_file()}
+        asked = (
+            r"2 of 2 rows in 1 damaged file\(s\) of the table cannot be read, nor which videos they were: "
+            r"`visil verify --repair --drop-rows 2` gives them up, `visil index` on all your folders encodes them again"
+        )
+        for drop_rows in (None, 1, 3):
+            with pytest.raises(LibraryError, match=asked):
+                repair_library(path, drop_rows=drop_rows)
+        assert content_of == {file: file.read_bytes() for file in (path / TABLE).rglob("*") if file.is_file()}
+        (done,) = repair_library(path, drop_rows=2)
+        assert done == "1 damaged file(s) of the table replaced; 2 of 2 rows of them are lost, as agreed"
         assert_encoded_again(path, made, made_clips, ["clip_2.mp4", "clip_3.mp4"])
 
     def test_a_file_of_which_ids_and_paths_can_be_read_keeps_them(self, path, made, made_clips):
@@ -204,6 +227,49 @@ class TestFilesOfTheTable:
         failed = [id for id in ALL if found[id] == FAILED]
         assert failed and set(failed) <= {"clip_2.mp4", "clip_3.mp4"}
         assert_encoded_again(path, made, made_clips, failed)
+
+    def test_no_rows_are_given_up_that_can_be_read(self, path):
+        with pytest.raises(LibraryError, match="every row of the table can be read; there is no need to drop any"):
+            repair_library(path, drop_rows=1)
+        hole_beside_the_ids(path, "clip_2.mp4")
+        with pytest.raises(LibraryError, match="every row of the table can be read; there is no need to drop any"):
+            repair_library(path, drop_rows=1)
+
+    @pytest.mark.parametrize(("place", "agreed"), [("data", {"drop_rows": 2}), ("_versions", {"to_version": 3})])
+    def test_a_file_that_the_system_does_not_let_it_read_is_no_damage(self, path, place, agreed):
+        """Too many open files, no permission, a failing disk: here a link to itself stands for all of them."""
+        file = file_of(path, "clip_2.mp4") if place == "data" else versions(path)[max(versions(path))]
+        content = file.read_bytes()
+        file.unlink()
+        file.symlink_to(file)
+        before = sorted((path / TABLE).rglob("*"))
+        refused = r"videos\.lance: the system does not let it be read \(Too many levels of symbolic links\)"
+        for told in ({}, agreed):
+            with pytest.raises(LibraryError, match=refused):
+                repair_library(path, **told)
+        assert sorted((path / TABLE).rglob("*")) == before
+        file.unlink()
+        file.write_bytes(content)
+        assert repair_library(path) == []
+
+    def test_rows_are_read_and_written_one_at_a_time(self, path, monkeypatch):
+        hole_beside_the_ids(path, "clip_2.mp4")
+        hole_beside_the_ids(path, "clip_4.mp4")
+        written: list[int] = []
+        write_fragments = lance.fragment.write_fragments
+
+        def write(rows: pa.RecordBatchReader, *arguments: Any) -> object:
+            def watched() -> Iterator[pa.RecordBatch]:
+                for batch in rows:
+                    written.append(batch.num_rows)
+                    yield batch
+
+            return write_fragments(pa.RecordBatchReader.from_batches(rows.schema, watched()), *arguments)
+
+        monkeypatch.setattr(lance.fragment, "write_fragments", write)
+        (done,) = repair_library(path)
+        assert done == "2 damaged file(s) of the table replaced; every row of them is known"
+        assert written == [1, 1, 1, 1]
 
     def test_removed_videos_stay_removed(self, path):
         Library.open(path, device="cpu").remove("clip_2.mp4")

@@ -20,10 +20,22 @@ from visil.cli.output import chosen_format, notice, print_rows, progress
     type=click.IntRange(1),
     help="With --repair: go back to this version of the table, if the newest one cannot be opened.",
 )
+@click.option(
+    "--drop-rows",
+    metavar="N",
+    type=click.IntRange(1),
+    help="With --repair: give up N rows of the table, if so many cannot be read.",
+)
 @format_option
 @quiet_option
 def command(
-    library: Path, repair: bool, model: str | None, to_version: int | None, output_format: str | None, quiet: bool
+    library: Path,
+    repair: bool,
+    model: str | None,
+    to_version: int | None,
+    drop_rows: int | None,
+    output_format: str | None,
+    quiet: bool,
 ) -> int:
     """Check everything a library promises: its bundle, every row, every file it was made from.
 
@@ -32,7 +44,7 @@ def command(
 
     --repair restores a lost bundle, brings older formats up to date, saves what can be read of a damaged table and
     turns videos with damaged rows into failures that the next `visil index` encodes again. It never goes back to an
-    older version of the table unless it is told to.
+    older version of the table, nor gives up rows, unless it is told to; it says what to tell it.
 
     \b
     Examples:
@@ -45,10 +57,10 @@ def command(
     from visil.library.repairing import repair_library
 
     if repair:
-        for done in repair_library(library, model, to_version=to_version):
+        for done in repair_library(library, model, to_version=to_version, drop_rows=drop_rows):
             notice(done)
-    elif model is not None or to_version is not None:
-        raise click.UsageError("--model and --to-version go with --repair.")
+    elif (model, to_version, drop_rows) != (None, None, None):
+        raise click.UsageError("--model, --to-version and --drop-rows go with --repair.")
     opened = Library.open(library, device="cpu")
     with progress("verify", "files", quiet=quiet) as report:
         findings = opened.verify(progress=report)

@@ -9,6 +9,7 @@ of the table: what it reads does not change under it while another process write
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -110,9 +111,10 @@ class VersionGoneError(LibraryError):
 
 
 def create_table(uri: Path, dim: int) -> None:
-    """An empty table for descriptors of this many dimensions; any table there is replaced."""
+    """An empty table for descriptors of this many dimensions, seen on the disk; any table there is replaced."""
     mode = "overwrite" if uri.exists() else "create"  # overwriting nothing makes Lance write a warning
     lance.write_dataset(_schema(dim).empty_table(), os.path.abspath(uri), mode=mode)  # `s3:x` is a folder here
+    flush_folder(uri)
 
 
 def holds_videos(uri: Path) -> bool:
@@ -337,6 +339,7 @@ class Store:
 
         A reader of an older version is told so by a `VersionGoneError`.
         """
+        flush_folder(self.uri)
         self._forget_older_versions()  # twice: on a full disk it makes room for what comes next
         lance.dataset(self._dataset.uri).optimize.compact_files(
             target_rows_per_fragment=FRAGMENT_ROWS,
@@ -348,6 +351,7 @@ class Store:
         self.refresh()
 
     def _forget_older_versions(self) -> None:
+        """The caller has seen the newest one on the disk."""
         dataset = lance.dataset(self._dataset.uri)
         dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)  # no other writer is at work
 
@@ -501,6 +505,15 @@ def reason_of(error: Exception) -> str:
     if of_the_system := _OS_ERROR.search(words):
         return os.strerror(int(of_the_system[1]))
     return _RUST_SOURCE.sub("", words.splitlines()[0])[:200]
+
+
+def was_refused(error: Exception) -> bool:
+    """Whether the system did not let Lance read a file: no permission, too many open files, a failing disk.
+
+    That says nothing about what the file holds. A file that is missing is damage.
+    """
+    of_the_system = _OS_ERROR.search(str(error))
+    return of_the_system is not None and int(of_the_system[1]) != errno.ENOENT
 
 
 def _remedy(uri: Path) -> str:

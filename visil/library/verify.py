@@ -34,7 +34,7 @@ def check_library(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
     """Every row, then every file: there, and with the content that was indexed."""
-    findings = check_rows(store, model, records)
+    findings = [*check_rows(store, model), *_shared_files(records)]
     for done, record in enumerate(records.values(), start=1):
         problem = _file_problem(record)
         if problem:
@@ -44,11 +44,11 @@ def check_library(
     return findings
 
 
-def check_rows(store: Store, model: Model, records: dict[str, VideoRecord]) -> list[Finding]:
-    """What is damaged in the table.
+def check_rows(store: Store, model: Model) -> list[Finding]:
+    """Videos whose rows are damaged.
 
     Stretches complete and unique, equal facts in all of them, vectors of the bundle's size, finite and not longer than
-    1, times in order and within the video, one unit descriptor a part. Ids and paths: unique.
+    1, times in order and within the video, one unit descriptor a part.
     """
     findings: list[Finding] = []
     rows_of: dict[str, list[dict[str, Any]]] = {}
@@ -57,6 +57,12 @@ def check_rows(store: Store, model: Model, records: dict[str, VideoRecord]) -> l
         rows_of.setdefault(row["id"], []).append(_without_bulk(row))
     for id, rows in rows_of.items():
         findings += [Finding(id, problem, True) for problem in _problems(_video_problems, rows, model)]
+    return findings
+
+
+def _shared_files(records: dict[str, VideoRecord]) -> list[Finding]:
+    """A file is one video."""
+    findings: list[Finding] = []
     by_path: dict[str, str] = {}
     for record in records.values():
         other = by_path.setdefault(record.file.path, record.id)
