@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+
 import pytest
 
 import visil.cli.output as output_module
-from visil.cli.output import human_bytes, human_seconds, progress
+from visil.cli.main import run
+from visil.cli.output import human_bytes, human_seconds, notice, progress
+from visil.library.library import Library
 
 
 @pytest.mark.parametrize(
@@ -63,3 +70,32 @@ class TestProgressLines:
             at(600)
             report(1, 2, share=0.5)
         assert capsys.readouterr().err == ""
+
+
+@contextmanager
+def unread_stderr() -> Iterator[None]:
+    """Standard error is a pipe whose reader has left, as in `visil index FOLDER 2>&1 | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w", buffering=1) as stream, redirect_stderr(stream):  # noqa: PTH123  of a descriptor
+        yield
+
+
+class TestAStandardErrorThatNobodyReads:
+    def test_is_silent_from_then_on(self):
+        with unread_stderr():
+            notice("this breaks the pipe")
+            notice("and this goes nowhere")
+
+    def test_does_not_keep_videos_from_being_indexed(self, clips: Path, tmp_path: Path, quick_model, monkeypatch):
+        library = Library.create(tmp_path / "library", quick_model)
+        monkeypatch.setattr(output_module, "PLAIN_PROGRESS_SECONDS", 0.0)
+        with unread_stderr():
+            assert run(["index", str(clips), "--library", str(library.path), "--workers", "1"]) == 0
+        library.refresh()
+        assert len(library.list()) == 6
+
+    @pytest.mark.parametrize("arguments", [["index"], ["list", "--library", "/no/such/library"]])
+    def test_changes_no_exit_status(self, arguments):
+        with unread_stderr():
+            assert run(arguments) == 2

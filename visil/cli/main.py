@@ -16,7 +16,7 @@ from importlib import import_module
 import click
 
 import visil
-from visil.cli.output import printable
+from visil.cli.output import notice, printable, say, silence
 from visil.errors import VisilError
 
 COMMANDS = ("demo", "index", "search", "compare", "list", "info", "verify", "remove", "compact", "models", "doctor")
@@ -79,26 +79,26 @@ def run(arguments: list[str]) -> int:
         return done.exit_code
     except click.UsageError as error:
         usage = f"{error.ctx.get_usage()}\n" if error.ctx is not None else ""
-        click.echo(f"{usage}Error: {printable(error.format_message())}", err=True)
+        say(f"{usage}Error: {printable(error.format_message())}")
         return 2
     except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted", 130)
+        return _ended("interrupted", 130)
     except VisilError as error:
         if debug:
             raise
-        return _say(str(error), 2)
+        return _ended(str(error), 2)
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of our output has left, `visil list | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence(sys.stdout)
             return 0
         if debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        return _say(f"{where}{error.strerror or error}", 2)
+        return _ended(f"{where}{error.strerror or error}", 2)
 
 
-def _say(message: str, status: int) -> int:
-    print(f"visil: {printable(message)}", file=sys.stderr)
+def _ended(message: str, status: int) -> int:
+    notice(message)
     return status
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import click
 
@@ -24,7 +25,22 @@ UNTRAINED_NOTICE = (
 def notice(text: str, *, quiet: bool = False) -> None:
     """A line on standard error."""
     if not quiet:
-        click.echo(f"visil: {printable(text)}", err=True)
+        say(f"visil: {printable(text)}")
+
+
+def say(text: str) -> None:
+    """Write to standard error; when nobody reads it any more, the work goes on in silence."""
+    try:
+        click.echo(text, err=True)
+    except BrokenPipeError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Send to nowhere what is still written to a stream whose reader has left."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def warn_if_untrained(bundle_name: str, *, quiet: bool) -> None:
