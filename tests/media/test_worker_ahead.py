@@ -31,6 +31,28 @@ def test_is_ended_if_nobody_needed_it() -> None:
     assert running_workers() == []
 
 
+def test_is_shared_by_blocks_within_one_another_and_ends_with_the_one_that_started_it() -> None:
+    with worker_ahead():
+        waiting = running_workers()
+        assert len(waiting) == 1
+        with worker_ahead():
+            assert running_workers() == waiting
+        assert running_workers() == waiting
+    assert running_workers() == []
+
+
+def test_of_an_inner_block_ends_with_that_block(made_clips: Path) -> None:
+    with worker_ahead():
+        (first,) = running_workers()
+        frames = read_frames(made_clips / "clip_0.mp4", SMALL)
+        next(frames)  # by the first
+        with worker_ahead():
+            assert len(running_workers()) == 2
+        assert running_workers() == [first]
+        frames.close()
+    assert running_workers() == []
+
+
 def test_is_left_alone_by_a_worker_with_other_limits(made_clips: Path) -> None:
     with worker_ahead(limits=DecodeLimits(stall_s=30)):
         (ahead,) = running_workers()

@@ -76,18 +76,28 @@ class _ImpatientError(Exception):
     """The worker was waited for long enough."""
 
 
-_ahead: dict[tuple[str, DecodeLimits], _Running] = {}
+_ahead: dict[tuple[str, DecodeLimits], _Running] = {}  # started before they are needed, for whoever needs one first
+_ahead_lock = threading.Lock()
 
 
 @contextmanager
 def worker_ahead(reader: str = "pyav", limits: DecodeLimits = DecodeLimits()) -> Iterator[None]:
-    """Start a process now for the next `WorkerProcess` that needs one: its imports run beside those of the caller."""
-    with suppress(NoWorkerError):  # whoever needs one will say why there is none
-        _ahead[reader, limits] = _Running(reader, limits)
+    """Start a process now for the next `WorkerProcess` that needs one: its imports run beside those of the caller.
+
+    Where one waits already no other is started. One that nobody needed ends with the block that started it.
+    """
+    own: _Running | None = None
+    with _ahead_lock:
+        if (reader, limits) not in _ahead:
+            with suppress(NoWorkerError):  # whoever needs one will say why there is none
+                own = _ahead[reader, limits] = _Running(reader, limits)
     try:
         yield
     finally:
-        unused = _ahead.pop((reader, limits), None)
+        with _ahead_lock:
+            unused = own if _ahead.get((reader, limits)) is own else None
+            if unused is not None:
+                del _ahead[reader, limits]
         if unused is not None:
             unused.end()
 
@@ -187,7 +197,8 @@ class WorkerProcess:
             if self._stopped:
                 raise EOFError
             if self._running is None:
-                ahead = _ahead.pop((self._reader, self._limits), None)
+                with _ahead_lock:
+                    ahead = _ahead.pop((self._reader, self._limits), None)
                 self._running = running = ahead or _Running(self._reader, self._limits)
             else:
                 return self._running
