@@ -22,7 +22,7 @@ import pytest
 import visil.media.worker_process as process_module
 from tests.media.made_files import SMALL, read, shown_frames, write_grey
 from tests.media.processes import running_workers
-from visil.errors import MediaError, VisilError
+from visil.errors import DataError, MediaError, VisilError
 from visil.media.decoding import DecodeEnd, decode_files, probe_durations, read_frames
 from visil.media.limits import DecodeLimits, Patience
 from visil.media.preprocessing import Preprocessing
@@ -150,6 +150,13 @@ class TestReadFrames:
     def test_raises_what_is_wrong_with_it(self, files):
         with pytest.raises(MediaError, match=r"broken\.mp4: not a video"):
             list(read_frames(files[2], SMALL))
+
+    @pytest.mark.parametrize("span_s", [(3, 3), (5, 2), (-1, 2), (float("nan"), 2)])
+    def test_a_range_that_no_video_has_is_the_callers_mistake(self, files, span_s, replace_worker):
+        started = replace_worker("raise SystemExit(1)")
+        with pytest.raises(DataError, match="a range must begin at 0 s or later and end after its beginning"):
+            list(read_frames(files[0], SMALL, span_s=span_s))
+        assert started == []
 
 
 class TestProcesses:

@@ -24,7 +24,7 @@ from tests.media.made_files import (
     write_frames,
     write_grey,
 )
-from visil.errors import MediaError
+from visil.errors import DataError, MediaError
 from visil.media.one_pass import Decoding
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.pyav_reader import PyAVReader
@@ -211,7 +211,7 @@ class TestRanges:
 
     @pytest.mark.parametrize("span_s", [(3, 3), (5, 2), (-1, 2)])
     def test_one_that_cannot_be_is_refused(self, tmp_path, span_s):
-        with pytest.raises(ValueError, match="a range must begin at 0 s or later and end after its beginning"):
+        with pytest.raises(DataError, match="a range must begin at 0 s or later and end after its beginning"):
             read(write_grey(tmp_path / "a.mkv", 5), span_s=span_s)
 
     def test_nothing_is_decoded_beyond_its_end(self, tmp_path, monkeypatch):

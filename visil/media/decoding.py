@@ -15,6 +15,7 @@ from pathlib import Path
 from visil.media.limits import DecodeLimits
 from visil.media.preprocessing import Preprocessing
 from visil.media.readers import check_reader
+from visil.media.sampling import part_of
 from visil.media.worker_process import DecodeEnd, Request, WorkerProcess
 from visil.values import Frames
 
@@ -38,8 +39,11 @@ def read_frames(
 
     Raises:
         MediaError: the file is not a readable video, or goes beyond the limits.
+        DataError: a range that no video has.
         VisilError: the reader is not installed, or no worker can be started.
     """
+    if span_s is not None:
+        part_of(span_s)
     request = Request(path, preprocessing, span_s=span_s, stills=stills)
     with closing(_answers([request], workers=1, reader=reader, limits=limits)) as events:
         for _, event in events:

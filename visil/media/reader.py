@@ -41,6 +41,7 @@ class FrameReader(Protocol):
 
         Raises:
             MediaError: the file is not a readable video; frames before the error have been yielded.
+            DataError: a range that no video has.
             MemoryError: the process may not allocate what the file needs.
         """
         ...

@@ -16,6 +16,7 @@ from fractions import Fraction
 from math import floor, isinf
 from typing import Generic, TypeVar
 
+from visil.errors import DataError
 from visil.media.preprocessing import Preprocessing
 
 Picture = TypeVar("Picture")
@@ -71,11 +72,11 @@ def part_of(span_s: tuple[float, float]) -> Part:
     """A range that somebody asked for, to the microsecond: 3.3 means 33/10, not the float beside it.
 
     Raises:
-        ValueError: it begins before the video, or holds nothing.
+        DataError: it begins before the video, or holds nothing.
     """
     start_s, end_s = span_s
     if not 0 <= start_s < end_s:
-        raise ValueError(f"a range must begin at 0 s or later and end after its beginning, got {span_s}")
+        raise DataError(f"a range must begin at 0 s or later and end after its beginning, got {span_s}")
     return _microseconds(start_s), None if isinf(end_s) else _microseconds(end_s)
 
 
