@@ -507,6 +507,15 @@ class TestWriting:
         assert library.verify() == []
         assert len(library.add([clips], workers=1).added) == 4
 
+    def test_an_error_of_the_callers_own_is_not_taken_for_one_of_the_disk(self, library, clips):
+        def tell(told: Progress) -> None:
+            if told.done == 2:
+                raise BrokenPipeError(errno.EPIPE, "nobody listens")
+
+        with pytest.raises(BrokenPipeError, match="nobody listens"):
+            library.add([clips], workers=1, progress=tell)
+        assert len(library.list()) == 2
+
 
 class Interruption(BaseException):
     """Stands for Ctrl-C."""

@@ -386,7 +386,7 @@ class Library:
                 retry_failed=retry_failed,
                 reader=reader,
                 limits=limits,
-                progress=progress,
+                progress=_of_the_caller(progress),
             )
 
     def reindex(
@@ -433,7 +433,7 @@ class Library:
             table = Store(self.path / begun.table_file, model.dim)
             report = encode_anew(
                 self._store, table, model, preprocessing,
-                workers=num_workers, reader=reader, limits=limits, progress=progress,
+                workers=num_workers, reader=reader, limits=limits, progress=_of_the_caller(progress),
             )  # fmt: skip
             switch(self.path)
             self.model, self._settings, self._store = model, begun, table
@@ -471,10 +471,34 @@ class Library:
                     yield
                 finally:
                     self.refresh()
+        except _CallersError as carried:
+            raise carried.error from None
         except OSError as error:
             raise LibraryError(
                 f"library {self.path}: cannot be written ({reason_of(error)}); what was committed before is kept"
             ) from error
+
+
+class _CallersError(Exception):
+    """Carries an error of the caller's `progress` past what takes every OSError for one of the disk."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _of_the_caller(progress: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+    """The same function, its errors told from those of the disk."""
+    if progress is None:
+        return None
+
+    def tell(told: Progress) -> None:
+        try:
+            progress(told)
+        except OSError as error:
+            raise _CallersError(error) from error
+
+    return tell
 
 
 def _text_path(path: str | Path) -> Path:
