@@ -92,6 +92,41 @@ def test_headers_that_tell_nothing_give_no_estimate(measure, monkeypatch):
     assert measure([job(0)]).library_bytes is None
 
 
+class TestADiskThatDoesNotAnswer:
+    @pytest.fixture
+    def clock_s(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """What time it is."""
+        now_s = [0.0]
+        monkeypatch.setattr(workload_module.time, "monotonic", lambda: now_s[0])
+        return now_s
+
+    def test_is_asked_for_some_seconds_only_and_what_it_told_is_the_estimate(
+        self, measure, clock_s, monkeypatch, quick_model
+    ):
+        def slow(paths, *, limits):
+            durations_s = []
+            for _ in paths:
+                clock_s[0] += 4
+                durations_s.append(100.0)
+            return durations_s
+
+        monkeypatch.setattr(workload_module, "probe_durations", slow)
+        work = measure([job(i) for i in range(10)])
+        assert clock_s == [12.0]
+        assert work.library_bytes == pytest.approx(10 * 100 * bytes_per_sample(quick_model), rel=0.02)
+
+    def test_may_keep_a_header_waiting_for_two_seconds(self, measure, monkeypatch):
+        limits_s = []
+
+        def probe(paths, *, limits):
+            limits_s.append(limits.stall_s)
+            return []
+
+        monkeypatch.setattr(workload_module, "probe_durations", probe)
+        assert measure([job(0)]).library_bytes is None
+        assert limits_s == [2.0]
+
+
 def test_a_short_run_is_not_held_up_by_an_estimate(measure, probed, monkeypatch):
     monkeypatch.setattr(workload_module, "LONG_RUN_BYTES", 3 * MB)
     assert measure([job(0)]).library_bytes is None

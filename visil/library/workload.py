@@ -7,8 +7,9 @@ jobs × what is stored ─► [workload] ─► a line before the run, bytes don
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from visil.library.planning import Job
@@ -19,6 +20,7 @@ from visil.model.model import Model
 
 LONG_RUN_BYTES = 1 << 30  # less makes a library of some 20 MB and ends within minutes: nothing to plan
 NUM_PROBED = 64  # headers that are read, or rows that are known, for the samples a byte of video makes
+PROBE_STALL_S, PROBES_S = 2.0, 10.0  # one header, and all: on a disk that does not answer nobody waits for an estimate
 BYTES_PER_VIDEO = 1024  # facts of a row, measured: 0.6 kB, and more with long paths
 
 
@@ -76,10 +78,20 @@ def _known_rate(records: Sequence[VideoRecord]) -> float | None:
 
 
 def _probed_rate(jobs: Sequence[Job], preprocessing: Preprocessing, limits: DecodeLimits) -> float | None:
-    """Samples a byte of video, by the headers of some files, evenly chosen."""
+    """Samples a byte of video, by the headers of some files, evenly chosen; of the first of them on a slow disk."""
     probed = jobs[:: -(-len(jobs) // NUM_PROBED)]
-    durations_s = probe_durations((job.path for job in probed), limits=limits)
-    told = [(job, duration_s) for job, duration_s in zip(probed, durations_s, strict=True) if duration_s is not None]
+    limits = replace(limits, stall_s=min(limits.stall_s, PROBE_STALL_S))
+    durations_s = probe_durations(_in_time(probed), limits=limits)
+    told = [(job, duration_s) for job, duration_s in zip(probed, durations_s, strict=False) if duration_s is not None]
     least = preprocessing.min_samples if preprocessing.fills_short_videos else 1
     num_samples = sum(max(least, duration_s * preprocessing.fps) for _, duration_s in told)
     return num_samples / sum(job.num_bytes for job, _ in told) if told else None
+
+
+def _in_time(jobs: Sequence[Job]) -> Iterator[Path]:
+    """The path of one after another until PROBES_S have passed."""
+    begin_s = time.monotonic()
+    for job in jobs:
+        if time.monotonic() - begin_s >= PROBES_S:
+            return
+        yield job.path
