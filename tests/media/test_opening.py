@@ -87,6 +87,12 @@ class TestStills:
         assert chunk.video.coded_size_px == (64, 48)
         assert chunk.warning == ""
 
+    @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.JPEG", "a.bmp", "a.tif", "a.webp", "100%03d.jpg"])
+    def test_are_known_by_their_content_under_any_name_of_a_picture(self, picture, name):
+        renamed = picture.rename(picture.with_name(name))
+        (chunk,) = PyAVReader().read(renamed, Preprocessing(), stills=True)
+        assert shown_frames([chunk]) == [7]
+
     def test_do_not_make_a_still_of_a_video(self, tmp_path):
         path = write_grey(tmp_path / "a.mkv", 3, fps=1)
         assert shown_frames(list(PyAVReader().read(path, SMALL, stills=True))) == [0, 1, 2]

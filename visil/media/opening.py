@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import stat
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,8 @@ from av.video.stream import VideoStream
 from visil.errors import MediaError
 from visil.media.structure import Headers, cut_off, headers_of, is_animated_webp
 
+PICTURE_SUFFIXES = frozenset(".bmp .jpe .jpeg .jpg .png .tif .tiff .webp".split())
+MAX_PICTURE_BYTES = 256 << 20  # more is no picture, whatever its name
 MAX_PICTURE_PX = 8192 * 8192  # 8K panoramas pass, decompression bombs do not
 BYTES_A_PIXEL = 8  # four channels of 16 bits
 LEAST_ROOM_BYTES = 4 << 20  # for a packet, where the size of the pictures is not known
@@ -48,7 +51,8 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
         raise MediaError(f"{path}: not a regular file", "unreadable")  # a pipe or device would never end
     try:
         container = av.open(
-            f"file:{path}",
+            _source(path),
+            mode="r",
             metadata_errors="replace",
             container_options={
                 "format_whitelist": f"{CONTAINERS},{NOT_VIDEO_CONTAINERS}",
@@ -65,6 +69,17 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
         if isinstance(error, MediaError) and headers_of(path) is Headers.CUT:
             raise cut_off(path) from error
         raise
+
+
+def _source(path: Path) -> str | BytesIO:
+    """What FFmpeg opens.
+
+    A name like a picture's is a numbered series of files to it: it would look for its neighbours, not at the content.
+    Without a name it looks at the content.
+    """
+    if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and path.stat().st_size <= MAX_PICTURE_BYTES:
+        return BytesIO(path.read_bytes())
+    return f"file:{path}"
 
 
 def _video_stream(path: Path, container: InputContainer, *, stills: bool) -> VideoStream:
