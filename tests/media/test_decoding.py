@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from textwrap import indent
 from typing import IO, Any
@@ -25,9 +26,10 @@ from tests.media.processes import running_workers
 from visil.errors import DataError, MediaError, VisilError
 from visil.media.decoding import DecodeEnd, decode_files, probe_durations, read_frames
 from visil.media.limits import DecodeLimits, Patience
-from visil.media.preprocessing import Preprocessing
+from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.reader import CHUNK_SAMPLES
 from visil.media.worker import LENGTHS
+from visil.media.worker_process import Request
 from visil.values import Frames
 
 CRASHED = "the decoder crashed on this file"
@@ -421,6 +423,20 @@ class Payload:
         return (open, (str(self.path), "w"))
 
 
+class TestMessages:
+    @pytest.mark.parametrize(
+        ("asked", "most_bytes"),
+        [
+            (None, 0),
+            (SMALL, CHUNK_SAMPLES * 16 * 16 * 3),
+            (PRESETS["paper-visil"], CHUNK_SAMPLES * 224 * 224 * 3),
+            (replace(PRESETS["paper-s2vs"], crop_px=None), CHUNK_SAMPLES * 257 * 25600 * 3),
+        ],
+    )
+    def test_may_be_as_large_as_a_chunk_of_what_was_asked_for(self, asked, most_bytes):
+        assert Request(Path("a.mp4"), asked).most_pixel_bytes == most_bytes
+
+
 class TestAWorkerThatWasTakenOver:
     """Whatever it sends, the file fails, the next one is read, and nothing that came from it is run."""
 
@@ -467,6 +483,7 @@ class TestAWorkerThatWasTakenOver:
             frames_with(shape=["1", "16", "16", "3"]),
             frames_with(shape=[0, 16, 16, 3], pixels=b"", times_s=[]),
             frames_with(shape=[1, 8, 8, 3], pixels=bytes(8 * 8 * 3)),
+            frames_with(shape=[1, 16, 17, 3], pixels=bytes(16 * 17 * 3)),
             frames_with(shape=[33, 16, 16, 3], pixels=PIXELS * 33, times_s=[0.0] * 33),
             frames_with(times_s=[]),
             frames_with(times_s=[0.0, 1.0]),

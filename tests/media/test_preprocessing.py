@@ -51,6 +51,23 @@ class TestOutputSize:
         assert max(ours) >= output_size(width, height, PRESETS["paper-visil"])[width < height] - 1
 
 
+class TestSides:
+    @given(
+        preset=st.sampled_from(sorted(PRESETS)),
+        size_px=st.integers(16, 300),
+        crops=st.booleans(),
+        short_px=st.integers(16, 2000),
+        oblong=st.floats(1, 100),
+        upright=st.booleans(),
+    )
+    def test_no_picture_comes_out_shorter_or_longer(self, preset, size_px, crops, short_px, oblong, upright):
+        asked = replace(PRESETS[preset], size_px=size_px, crop_px=size_px - 2 if crops else None)
+        shown = (short_px, int(short_px * oblong))
+        size = output_size(*(shown if upright else shown[::-1]), asked)
+        sides = [min(side, asked.crop_px or side) for side in size]
+        assert asked.sides_px[0] <= min(sides) <= max(sides) <= asked.sides_px[1]
+
+
 class TestCentreCrop:
     def test_takes_the_middle_and_truncates_its_offset(self):
         image = np.arange(7 * 10 * 3).reshape(7, 10, 3)

@@ -15,10 +15,9 @@ import numpy as np
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
-from visil.media.preprocessing import Preprocessing, centre_crop, output_size, resize_cubic_opencv
+from visil.media.preprocessing import MOST_OBLONG, Preprocessing, centre_crop, output_size, resize_cubic_opencv
 from visil.values import VideoInfo
 
-MOST_OBLONG = Fraction(100)  # a sample aspect that makes a picture more so is damaged: it is not believed
 SWSCALE_BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
@@ -28,8 +27,8 @@ def video_info(stream: VideoStream, picture: av.VideoFrame, start_s: Fraction) -
     turned = picture.rotation % 180 != 0
     rotated = coded[::-1] if turned else coded
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    if not 1 / MOST_OBLONG <= aspect * coded[0] / coded[1] <= MOST_OBLONG:
-        aspect = Fraction(1)
+    if not Fraction(1, MOST_OBLONG) <= aspect * coded[0] / coded[1] <= MOST_OBLONG:
+        aspect = Fraction(1)  # damaged: not to be believed
     wide = Fraction(coded[0]) * aspect if aspect >= 1 else Fraction(coded[0])
     high = Fraction(coded[1]) if aspect >= 1 else coded[1] / aspect
     square = (max(1, round(wide)), max(1, round(high)))

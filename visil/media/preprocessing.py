@@ -23,6 +23,7 @@ SIZE_RULES = ("stretch", "short-side", "short-side-even")
 INTERPOLATIONS = ("bicubic", "opencv-cubic")
 MIN_STD = 1e-3
 MAX_SIDE_PX = 2048  # no backbone sees more; bounds what a stranger's bundle can ask for
+MOST_OBLONG = 100  # long side to short side: what would be more so is damaged, or of no use to a backbone
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,13 @@ class Preprocessing:
             raise ValueError("interpolation opencv-cubic goes with size_rule short-side only")
         if not all(deviation >= MIN_STD for deviation in self.std):
             raise ValueError(f"std must be at least {MIN_STD}, got {self.std}")
+
+    @property
+    def sides_px(self) -> tuple[int, int]:
+        """The shortest and the longest side that an output picture may have."""
+        if self.crop_px is not None:
+            return self.crop_px, self.crop_px
+        return self.size_px, self.size_px * (1 if self.size_rule == "stretch" else MOST_OBLONG)
 
     @property
     def uses_sample_aspect(self) -> bool:

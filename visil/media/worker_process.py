@@ -28,7 +28,7 @@ import numpy as np
 
 from visil.errors import MediaError, VisilError
 from visil.media.limits import DecodeLimits, Patience
-from visil.media.preprocessing import MAX_SIDE_PX, Preprocessing
+from visil.media.preprocessing import Preprocessing
 from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES
 from visil.media.worker import LENGTHS
 from visil.values import Frames, VideoInfo
@@ -36,7 +36,6 @@ from visil.values import Frames, VideoInfo
 logger = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 1 << 20
-MAX_PIXEL_BYTES = CHUNK_SAMPLES * MAX_SIDE_PX * MAX_SIDE_PX * 3 * 4
 TICK_S = 0.5  # how often a wait is looked at; a suspended computer wakes up with one tick spent
 START_S = 120.0  # a worker's imports on a machine that is swamped
 END_S = 5.0  # a killed process that still runs waits for a dead disk; the system will end it
@@ -62,6 +61,14 @@ class Request:
     preprocessing: Preprocessing | None
     span_s: tuple[float, float] | None = None
     stills: bool = False
+
+    @property
+    def most_pixel_bytes(self) -> int:
+        """What the pictures of one message may take."""
+        if self.preprocessing is None:
+            return 0
+        shortest_px, longest_px = self.preprocessing.sides_px
+        return CHUNK_SAMPLES * min(longest_px, shortest_px + 1) * longest_px * 3  # even sides may be one pixel longer
 
 
 class NoWorkerError(VisilError):
@@ -171,7 +178,7 @@ class WorkerProcess:
         size_bytes = _size_bytes(request.path)
         patience = Patience(self._limits.stall_s, self._limits.file_s(size_bytes, None))
         self.duration_s = None
-        running.send({**asdict(request), "path": os.path.abspath(request.path)})
+        running.send(request)
         num_samples = 0
         last: Frames | None = None
         while True:
@@ -223,12 +230,15 @@ class _Running:
         self._process = _start([reader, str(limits.memory_bytes)])
         logger.info("decoding worker %d started", self._process.pid)
         self._messages: queue.Queue[tuple[dict[str, Any], bytes] | BaseException] = queue.Queue(maxsize=1)
+        self._most_pixel_bytes = 0  # of a message that answers the last request
         self._ended = threading.Event()
         threading.Thread(target=self._receive, daemon=True).start()
 
-    def send(self, request: dict[str, Any]) -> None:
+    def send(self, request: Request) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._most_pixel_bytes = request.most_pixel_bytes
+        text = json.dumps({**asdict(request), "path": os.path.abspath(request.path)})
+        self._process.stdin.write(text.encode() + b"\n")
         self._process.stdin.flush()
 
     def wait_until_ready(self) -> None:
@@ -288,7 +298,7 @@ class _Running:
             while not self._ended.is_set():
                 message: tuple[dict[str, Any], bytes] | BaseException
                 try:
-                    message = _read_message(stream)
+                    message = self._read_message(stream)
                 except Exception as error:
                     message = error
                 while not self._ended.is_set():
@@ -297,6 +307,12 @@ class _Running:
                         break
                 if isinstance(message, BaseException):
                     return
+
+    def _read_message(self, stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+        header_bytes, pixel_bytes = LENGTHS.unpack(_read(stream, LENGTHS.size))
+        if header_bytes > MAX_HEADER_BYTES or pixel_bytes > self._most_pixel_bytes:
+            raise ValueError("message too large")
+        return json.loads(_read(stream, header_bytes)), _read(stream, pixel_bytes)
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
@@ -323,13 +339,6 @@ def _size_bytes(path: Path) -> int:
         return path.stat().st_size
     except (OSError, ValueError):
         return 0  # the worker will say what is wrong
-
-
-def _read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    header_bytes, pixel_bytes = LENGTHS.unpack(_read(stream, LENGTHS.size))
-    if header_bytes > MAX_HEADER_BYTES or pixel_bytes > MAX_PIXEL_BYTES:
-        raise ValueError("message too large")
-    return json.loads(_read(stream, header_bytes)), _read(stream, pixel_bytes)
 
 
 def _read(stream: IO[bytes], count: int) -> bytes:
@@ -359,11 +368,11 @@ def _error(header: dict[str, Any]) -> MediaError | None:
 def _frames(header: dict[str, Any], pixels: bytes, preprocessing: Preprocessing) -> Frames:
     """What a worker sent, believed only as far as it fits: its decoder may have been taken over by the file."""
     length, height, width, channels = header["shape"]
-    smallest_side_px = preprocessing.crop_px or preprocessing.size_px
+    shortest_px, longest_px = preprocessing.sides_px
     if (
         prod(header["shape"]) != len(pixels)
         or not 1 <= length <= CHUNK_SAMPLES
-        or min(height, width) < smallest_side_px
+        or not shortest_px <= min(height, width) <= max(height, width) <= longest_px
     ):
         raise ValueError("frames of another size than announced or asked for")
     times_s = np.array(header["times_s"], dtype=np.float64)
