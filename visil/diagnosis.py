@@ -28,7 +28,7 @@ LOW_DISK_BYTES = 1 << 30  # a thousand videos of 100 s at 9.2 kB a sample (9 reg
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 REINSTALL = "pip install --force-reinstall {}"
 
-# Distribution and module of what every search needs. timm is imported where the devices are checked.
+# Distribution and module of all that visil depends on. timm is imported where the devices are checked.
 PACKAGES = (
     ("torch", "torch"),
     ("timm", None),
@@ -38,6 +38,11 @@ PACKAGES = (
     ("pyarrow", "pyarrow"),
     ("faiss-cpu", "faiss"),
     ("safetensors", "safetensors"),
+    ("einops", "einops"),
+    ("filelock", "filelock"),
+    ("click", "click"),
+    ("rich", "rich"),
+    ("platformdirs", "platformdirs"),
 )
 READER_REMEDIES = {
     "pyav": REINSTALL.format("av"),
@@ -195,13 +200,25 @@ def _device_facts(device: str) -> str:
 def check_library(library: Path) -> Iterator[Finding]:
     """What the library holds, and whether it can be opened and written."""
     from visil.library.library import Library
+    from visil.library.reindexing import PENDING
+    from visil.library.settings import SETTINGS, TABLE, read_settings
+    from visil.library.store import holds_videos
 
-    if not library.exists():
-        yield Finding("library", ABSENT, f"none at {library} yet", "visil index FOLDER makes it")
+    if holds_videos(library / TABLE) and not (library / SETTINGS).exists():
+        found = f"{library} holds videos, but no {SETTINGS}"
+        yield Finding("library", WRONG, found, f"restore {SETTINGS} from a copy, or visil index into a new folder")
+        return
+    if not (library / SETTINGS).exists():
+        is_free = not library.exists() or (library.is_dir() and not any(library.iterdir()))
+        remedy = (
+            "visil index FOLDER makes it" if is_free else "visil index FOLDER --library DIR makes one, in a new DIR"
+        )
+        yield Finding("library", ABSENT, f"none at {library} yet" if is_free else f"{library} is none", remedy)
         return
     try:
         opened = Library.open(library, device="cpu")
         statuses = Counter(record.status for record in opened.list())
+        moves_to = read_settings(library, name=PENDING).bundle_name if (library / PENDING).exists() else None
     except VisilError as error:
         yield Finding("library", WRONG, _one_line(error), f"visil verify --library {library} --repair")
         return
@@ -210,6 +227,10 @@ def check_library(library: Path) -> Iterator[Finding]:
     if not os.access(library, os.W_OK):
         found += "; read-only: it can be searched, not changed"
     yield Finding("library", OK, found)
+    if moves_to is not None:
+        found = f"its move to bundle {moves_to!r} is unfinished; until then it answers with its old one"
+        remedy = f"visil index --reindex, with the same --model and --sampling, or delete {library / PENDING}"
+        yield Finding("reindex", ABSENT, found, remedy)
 
 
 def check_disk(library: Path) -> Iterator[Finding]:
