@@ -19,9 +19,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from visil.media.completeness import Completeness
-from visil.media.one_pass import MAX_SPAN_S
 from visil.media.opening import header_duration_s, open_video, reason_of
 from visil.media.pictures import video_info
+from visil.media.reader import MAX_SPAN_S
 from visil.media.sampling import FALLBACK_FPS, ShownFrame
 from visil.values import VideoInfo
 

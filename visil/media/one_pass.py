@@ -20,11 +20,10 @@ from visil.media.completeness import Completeness
 from visil.media.key_frames import KeyPackets
 from visil.media.opening import check_memory, header_duration_s, open_video, reason_of, refuse_huge
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import beyond_end
+from visil.media.reader import MAX_SPAN_S, beyond_end
 from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
 from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
 
-MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video long
 SEEK_MARGIN_S = 1  # containers find key frames by decoding time, which is earlier than that of presentation
 
 

@@ -14,6 +14,7 @@ from visil.values import Frames
 
 CHUNK_SAMPLES = 32  # 4.8 MB of 224 x 224 pictures
 MAX_SAMPLES = 200_000  # of one file; two days at one a second
+MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video long
 
 
 class FrameReader(Protocol):
