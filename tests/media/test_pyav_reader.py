@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+import visil.media.chunks as chunks_module
 import visil.media.opening as opening_module
 import visil.media.pyav_reader as reader_module
 from tests.media.made_files import (
@@ -281,7 +282,7 @@ class TestChunks:
             read(path)
 
     def test_more_samples_than_anybody_wants_are_an_error_too(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(reader_module, "MAX_SAMPLES", 50)
+        monkeypatch.setattr(chunks_module, "MAX_SAMPLES", 50)
         path = write_frames(tmp_path / "a.mkv", grey_frames(2), [0, 1_000])
         with pytest.raises(MediaError, match="more than 50 samples"):
             read(path)

@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pytest
 
+import visil.media.chunks as chunks_module
 import visil.media.readers as readers_module
 from tests.media.made_files import SMALL, grey_frames, shown_frames, times_of, write_frames, write_grey
 from visil.cli.main import run
@@ -193,6 +194,17 @@ class TestContract:
         path = write_grey(tmp_path / "a.mp4", 20, fps=10, codec="libx264")
         with pytest.raises(MediaError, match=r"a\.mp4: the range begins at 2 s, the video ends at 2\.0 s"):
             list(reader.read(path, SMALL, span_s=(2, 3)))
+
+    def test_a_video_of_which_the_sampler_takes_no_frame_is_refused(self, reader, tmp_path):
+        path = write_grey(tmp_path / "a.mp4", 4, fps=10, codec="libx264")
+        with pytest.raises(MediaError, match=r"a\.mp4: too short for the `ffmpeg` sampler: no frame is taken"):
+            list(reader.read(path, Preprocessing(sampling="ffmpeg", size_px=16)))
+
+    def test_more_samples_than_anybody_wants_are_refused(self, reader, tmp_path, monkeypatch):
+        monkeypatch.setattr(chunks_module, "MAX_SAMPLES", 3)
+        path = write_grey(tmp_path / "a.mp4", 40, fps=10, codec="libx264")
+        with pytest.raises(MediaError, match=r"a\.mp4: its timestamps span more than 3 samples"):
+            list(reader.read(path, SMALL))
 
     def test_progress_is_told(self, reader, tmp_path):
         told: list[None] = []

@@ -21,10 +21,11 @@ import av
 import numpy as np
 
 from visil.errors import MediaError
+from visil.media.chunks import chunks
 from visil.media.frame_table import FrameTable, IrregularError, read_frame_table
 from visil.media.pictures import input_picture
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES, beyond_end
+from visil.media.reader import beyond_end
 from visil.media.sampling import Part, Samples, ShownFrame, key_frames, part_of, sample, within
 from visil.values import Frames
 
@@ -74,24 +75,18 @@ class ByNumberReader(ABC):
             table = read_frame_table(path, stills=stills, alive=alive)
             samples, end_s = _samples(path, table, preprocessing, span_s)
             pictures = self._opened(path, table)
-            images: list[np.ndarray] = []
-            times_s: list[float] = []
-            previous: ShownFrame[int] | None = None
-            for time_s, frame in samples:
-                if len(images) == CHUNK_SAMPLES:
-                    yield _frames(images, times_s, table, end_s)
-                    images, times_s = [], []
-                if previous is None or frame.picture != previous.picture:
-                    image = input_picture(self._fetched(pictures, frame, table), preprocessing, table.video)
-                    alive()
-                previous = frame
-                images.append(image)
-                times_s.append(float(time_s))
-            if not images:
-                raise MediaError(
-                    f"{path}: too short for the `{preprocessing.sampling}` sampler: no frame is taken", "no_frames"
-                )
-            yield _frames(images, times_s, table, end_s)
+
+            def image_of(frame: ShownFrame[int]) -> np.ndarray:
+                alive()
+                return input_picture(self._fetched(pictures, frame, table), preprocessing, table.video)
+
+            yield from chunks(
+                path,
+                samples,
+                preprocessing.sampling,
+                image_of,
+                lambda images, times_s: Frames(images, times_s, table.video, float(end_s)),
+            )
         except IrregularError as error:
             raise MediaError(
                 f"{path}: not for the {self.name} reader ({error}); the pyav reader reads it", "unsupported_format"
@@ -140,8 +135,6 @@ def _samples(
             frames(), preprocessing, rate, reported_fps=table.reported_fps, start_s=table.start_on_file_axis_s
         )
 
-    if (end_s - start_s) * rate > MAX_SAMPLES:
-        raise IrregularError(f"more than {MAX_SAMPLES} samples")
     try:
         if preprocessing.fills_short_videos:
             wanted = sum(1 for _ in islice(frames(), preprocessing.min_samples))
@@ -150,7 +143,3 @@ def _samples(
         return samples(rate), end_s
     except ValueError as error:
         raise MediaError(f"{path}: {error}") from error
-
-
-def _frames(images: list[np.ndarray], times_s: list[float], table: FrameTable, end_s: Fraction) -> Frames:
-    return Frames(np.ascontiguousarray(np.stack(images)), np.array(times_s), table.video, float(end_s))

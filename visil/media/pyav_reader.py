@@ -1,7 +1,7 @@
 """Reads video files with PyAV (FFmpeg).
 
 file ─► shown frames ─► [sampling ─► resize, crop ─► Frames]
-        one_pass.py     this module, with sampling.py and pictures.py
+        one_pass.py     this module, with sampling.py, pictures.py and chunks.py
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import av
 import numpy as np
 
 from visil.errors import MediaError
+from visil.media.chunks import chunks
 from visil.media.one_pass import Asked, Decoding
 from visil.media.opening import reason_of, refuse_huge
 from visil.media.pictures import input_picture, video_info
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES
-from visil.media.sampling import Samples, ShownFrame, part_of, sample
+from visil.media.sampling import part_of, sample
 from visil.media.thinning import ThinningError
 from visil.values import Frames, VideoInfo
 
@@ -80,15 +80,11 @@ def _read(asked: Asked, way: _Way) -> Iterator[Frames]:
             next(decoding.frames())
             zero_s = decoding.first_s
     with Decoding(asked, rate, thinly=way is not _Way.IN_FULL, zero_s=zero_s) as decoding:
-        chunks = _chunks(decoding, preprocessing, rate)
-        first = next(chunks, None)
-        if first is None:
-            raise MediaError(
-                f"{asked.path}: too short for the `{preprocessing.sampling}` sampler: no frame is taken", "no_frames"
-            )
+        chunked = _chunks(decoding, preprocessing, rate)
+        first = next(chunked)
         if len(first) >= preprocessing.min_samples or not preprocessing.fills_short_videos:
             yield first
-            yield from chunks
+            yield from chunked
             return
         wanted = min(preprocessing.min_samples, decoding.num_frames)
         if wanted <= len(first):
@@ -119,43 +115,11 @@ def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndar
 
 
 def _chunks(decoding: Decoding, preprocessing: Preprocessing, rate: Fraction) -> Iterator[Frames]:
-    """Sample, resize and stack; nothing at all if the sampler takes no frame."""
-    images: list[np.ndarray] = []
-    times_s: list[float] = []
-    video: VideoInfo | None = None
-    previous: ShownFrame[av.VideoFrame] | None = None
-    for num_samples, (time_s, frame) in enumerate(_samples(decoding, preprocessing, rate)):
-        if num_samples >= MAX_SAMPLES:
-            raise MediaError(f"{decoding.path}: its timestamps span more than {MAX_SAMPLES} samples; re-encode it")
-        if video is None:
-            video = video_info(decoding.stream, frame.picture, decoding.first_s)
-        if len(images) == CHUNK_SAMPLES:  # yielded late, so that the last chunk knows the end of the video
-            yield _frames(decoding, images, times_s, video)
-            images, times_s = [], []
-        if previous is None or frame.picture is not previous.picture:
-            image = input_picture(frame.picture, preprocessing, video)
-        previous = frame
-        images.append(image)
-        times_s.append(float(time_s))
-    if video is not None:
-        yield _frames(decoding, images, times_s, video)
-
-
-def _frames(decoding: Decoding, images: list[np.ndarray], times_s: list[float], video: VideoInfo) -> Frames:
-    return Frames(
-        np.ascontiguousarray(np.stack(images)),
-        np.array(times_s),
-        video,
-        float(decoding.end_s),
-        decoding.warning,
-    )
-
-
-def _samples(decoding: Decoding, preprocessing: Preprocessing, rate: Fraction) -> Samples[av.VideoFrame]:
     frames = decoding.frames()
     first = next(frames)  # now the start is known
+    video = video_info(decoding.stream, first.picture, decoding.first_s)
     try:
-        return sample(
+        samples = sample(
             chain([first], frames),
             preprocessing,
             rate,
@@ -164,3 +128,10 @@ def _samples(decoding: Decoding, preprocessing: Preprocessing, rate: Fraction) -
         )
     except ValueError as error:
         raise MediaError(f"{decoding.path}: {error}") from error
+    return chunks(
+        decoding.path,
+        samples,
+        preprocessing.sampling,
+        lambda frame: input_picture(frame.picture, preprocessing, video),
+        lambda images, times_s: Frames(images, times_s, video, float(decoding.end_s), decoding.warning),
+    )
