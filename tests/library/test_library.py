@@ -120,11 +120,23 @@ class TestOpen:
             b"format_version = 2\nfiles = 3\n[bundle]\nname = 'x'\nhash = 'x'\n[sampling]\nmode = 'time'",
             b"format_version = 2\n[bundle]\nname = 'x'\nhash = 'x'\n[files]\ntable = '../x'\n[sampling]\nmode = 'time'",
             b"format_version = 2\n[bundle]\nname = 'x'\nhash = 3\n[sampling]\nmode = 'time'",
+            b"format_version = 2\n[bundle]\nname = 'x'\nhash = 'x'\n[sampling]\nmode = 'tyme'",
         ],
     )
     def test_damaged_settings_are_a_clear_error(self, library, content):
         (library.path / SETTINGS).write_bytes(content)
         with pytest.raises(LibraryError, match=r"library\.toml: cannot be read .*; restore it, or choose a new folder"):
+            Library.open(library.path)
+
+    def test_a_setting_that_is_missing_is_named(self, library):
+        (library.path / SETTINGS).write_text("")
+        with pytest.raises(LibraryError, match=r"cannot be read \(format_version is missing\)"):
+            Library.open(library.path)
+
+    def test_an_unknown_sampling_is_named_with_the_known_ones(self, library):
+        path = library.path / SETTINGS
+        path.write_text(path.read_text().replace('mode = "time"', 'mode = "tyme"'))
+        with pytest.raises(LibraryError, match=r"cannot be read \(sampling must be one of time, .*, got 'tyme'\)"):
             Library.open(library.path)
 
     def test_a_missing_or_damaged_bundle_is_a_clear_error(self, library):
@@ -146,7 +158,7 @@ class TestOpen:
 
     def test_a_missing_table_is_a_clear_error(self, library):
         shutil.rmtree(library.path / TABLE)
-        with pytest.raises(LibraryError, match=r"videos\.lance: the table cannot be read"):
+        with pytest.raises(LibraryError, match=r"videos\.lance: the table is missing; restore it from a copy, or"):
             Library.open(library.path, device="cpu")
 
     def test_a_library_can_be_moved_and_named_by_a_relative_path(self, library, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from visil.errors import LibraryError, ModelError
 from visil.library.disk import writer_lock
 from visil.library.reindexing import PENDING
 from visil.library.settings import FORMAT_VERSION, LibrarySettings, read_any_format, read_settings, write_settings
-from visil.library.store import DAMAGE, FAILED, FileFacts, Store, StoredVideo, reason_of, was_refused
+from visil.library.store import DAMAGE, FAILED, FileFacts, Store, StoredVideo, check_is_there, reason_of, was_refused
 from visil.library.verify import check_rows
 from visil.model.bundle import Bundle, load_bundle
 from visil.model.catalogue import find_bundle
@@ -117,8 +117,7 @@ def _bring_up_to_date(path: Path, settings: LibrarySettings) -> str:
 
 def _open_again(uri: Path, to_version: int | None) -> list[str]:
     """Go back to the newest version that can be opened, if that is agreed to."""
-    if not uri.exists():
-        raise LibraryError(f"{uri}: the table is missing; restore it from a copy, or index into a new folder")
+    check_is_there(uri)
     manifests = _manifests(uri)
     newest = max(manifests, default=0)
     readable = next((number for number in sorted(manifests, reverse=True) if _opens(uri, number)), None)

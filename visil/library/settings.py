@@ -15,6 +15,7 @@ from pathlib import Path
 
 from visil.errors import LibraryError
 from visil.library.disk import replace_file
+from visil.media.preprocessing import SAMPLINGS
 
 FORMAT_VERSION = 2
 KNOWN_FORMATS = (1, 2)
@@ -28,7 +29,7 @@ class LibrarySettings:
 
     Attributes:
         bundle_name, bundle_hash: of the bundle its videos were encoded with.
-        sampling: how its files are sampled, one of `visil.media.preprocessing.SAMPLINGS`.
+        sampling: how its files are sampled, one of SAMPLINGS.
         bundle_file, table_file: names of the bundle and the table in the folder of the library.
     """
 
@@ -42,6 +43,8 @@ class LibrarySettings:
         for value in (self.bundle_name, self.bundle_hash, self.sampling, self.bundle_file, self.table_file):
             if not isinstance(value, str):
                 raise ValueError(f"{value!r} is no text")
+        if self.sampling not in SAMPLINGS:
+            raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {self.sampling!r}")
         for name in (self.bundle_file, self.table_file):
             if not re.fullmatch(r"\w[\w.-]*", name):
                 raise ValueError(f"{name!r} is no name of a file in this folder")
@@ -98,8 +101,9 @@ def read_any_format(path: Path, *, name: str = SETTINGS) -> tuple[int, LibrarySe
     except FileNotFoundError:
         raise LibraryError(f"{path}: no library here; `visil index FOLDER --library {path}` makes one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         otherwise = "choose a new folder" if name == SETTINGS else "delete it, which gives that move up"
-        raise LibraryError(f"{path / name}: cannot be read ({error}); restore it, or {otherwise}") from error
+        raise LibraryError(f"{path / name}: cannot be read ({reason}); restore it, or {otherwise}") from error
 
 
 def write_settings(path: Path, settings: LibrarySettings, *, name: str = SETTINGS) -> None:
