@@ -57,7 +57,7 @@ class TestFolders:
         (root / "a/again").symlink_to(root / "a")
         (root / "self").symlink_to(root / "self")
         (root / "self.mp4").symlink_to(root / "self.mp4")
-        assert find_files([root]).unreadable == ()
+        assert find_files([root]).unreadable == ((str(root / "self.mp4"), "cannot be looked at (a link to nothing)"),)
         assert names(root) == ["a/b.mp4"]
 
     def test_what_the_system_refuses_is_named_and_the_rest_is_found(self, root, monkeypatch):
@@ -75,11 +75,20 @@ class TestFolders:
         assert [file.name for file in found.files] == ["a.mp4", "z.mp4"]
         assert found.unreadable == ((str(root / "locked/b.mp4"), "cannot be looked at (Permission denied)"),)
 
-    def test_a_dangling_link_and_a_pipe_are_passed_over(self, root):
-        (root / "dangling.mp4").symlink_to(root / "nowhere.mp4")
+    def test_a_pipe_is_passed_over(self, root):
         os.mkfifo(root / "pipe.mp4")
+        (root / "link.mp4").symlink_to(root / "pipe.mp4")
         touch(root / "a.mp4")
         assert names(root) == ["a.mp4"]
+        assert find_files([root]).unreadable == ()
+
+    def test_a_link_to_nothing_is_named_if_it_would_be_taken(self, root):
+        for name in ("dangling.mp4", "notes.txt", ".hidden.mp4", "left_out.mp4"):
+            (root / name).symlink_to(root / "nowhere")
+        touch(root / "a.mp4")
+        found = find_files([root], exclude=["left_out.*"])
+        assert [file.name for file in found.files] == ["a.mp4"]
+        assert found.unreadable == ((str(root / "dangling.mp4"), "cannot be looked at (a link to nothing)"),)
 
     def test_the_order_is_that_of_the_paths_whatever_the_disk_says(self, root, monkeypatch):
         for name in ("b.mp4", "a.mp4", "c/a.mp4"):

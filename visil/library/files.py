@@ -92,10 +92,8 @@ def find_files(
         if not is_there(path):
             unreadable.append((str(given), "no such file or folder"))
         elif path.is_dir():
-            for below, relative in _walk(path, selection, skip):
-                name = selection.name(relative)
-                if name is not None:
-                    found.setdefault(below, FoundFile(below, path, name))
+            for below, name in _walk(path, selection, skip):
+                found.setdefault(below, FoundFile(below, path, name))
         elif path.is_file():
             found.setdefault(path, FoundFile(path, path.parent, path.name, is_given=True))
         else:
@@ -134,7 +132,7 @@ class _Selection:
 
 
 def _walk(root: Path, selection: _Selection, skip: Callable[[OSError], None]) -> Iterator[tuple[Path, str]]:
-    """Files below a folder and their paths below it; links to folders are followed, each folder is entered once."""
+    """Files below a folder that are taken, and their names; links to folders are followed, each is entered once."""
     entered: set[tuple[int, int]] = set()
     for directory, folders, names in os.walk(root, onerror=skip, followlinks=True):
         try:
@@ -148,18 +146,21 @@ def _walk(root: Path, selection: _Selection, skip: Callable[[OSError], None]) ->
         entered.add((status.st_dev, status.st_ino))
         below = "" if Path(directory) == root else f"{Path(directory).relative_to(root).as_posix()}/"
         folders[:] = sorted(n for n in folders if not n.startswith(".") and not selection.excludes(below + n))
-        for name in sorted(names):
-            path = Path(directory, name)
-            if not name.startswith(".") and _is_file(path, skip):
-                yield path, below + name
+        for entry in sorted(names):
+            path, name = Path(directory, entry), selection.name(below + entry)
+            if name is not None and not entry.startswith(".") and _is_file(path, skip):
+                yield path, name
 
 
 def _is_file(path: Path, skip: Callable[[OSError], None]) -> bool:
     try:
-        return path.is_file()
+        if path.is_file():
+            return True
+        if path.is_symlink() and not path.exists():
+            skip(FileNotFoundError(errno.ENOENT, "a link to nothing", str(path)))
     except OSError as error:  # a folder whose names may be read, but nothing else
         skip(error)
-        return False
+    return False
 
 
 def _pattern_matcher(pattern: str) -> re.Pattern[str]:
