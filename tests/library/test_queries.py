@@ -132,6 +132,11 @@ class TestARealSearch:
         with pytest.raises(DataError, match=r"a\.mp4: the range begins at 80 s, the video ends at 6\.0 s"):
             library.search(f"{two_scenes / 'a.mp4'}@1:20-1:40")
 
+    @pytest.mark.parametrize("span", ["0-1", "1-2", "20-"])
+    def test_a_part_of_a_still_picture_is_an_error(self, library, two_scenes, span):
+        with pytest.raises(DataError, match=r"frame\.png: a still picture has no parts; leave the range out"):
+            library.search(f"{two_scenes / 'frame.png'}@{span}")
+
     def test_a_bad_range_is_an_error_of_its_own_query_only(self, library, two_scenes):
         bad, good = library.search_many([f"{two_scenes / 'a.mp4'}@1:20", f"{two_scenes / 'a.mp4'}@1-3"])
         assert "is no range" in bad.error

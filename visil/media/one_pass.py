@@ -18,7 +18,7 @@ import av
 from visil.errors import MediaError
 from visil.media.completeness import Completeness
 from visil.media.key_frames import KeyPackets
-from visil.media.opening import check_memory, header_duration_s, open_video, reason_of, refuse_huge
+from visil.media.opening import check_memory, header_duration_s, is_still, open_video, reason_of, refuse_huge
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import MAX_SPAN_S, beyond_end
 from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
@@ -108,6 +108,8 @@ class Decoding:
 
     def frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
         """Shown frames in presentation order, those of the part; key frames alone if they are asked for."""
+        if self._part is not None and is_still(self.container):
+            raise MediaError(f"{self.path}: a still picture has no parts; leave the range out", "not_a_video")
         frames = self._shown_frames()
         if self._samples_keys:
             frames = key_frames(frames, lambda picture: picture.key_frame, self._rate)

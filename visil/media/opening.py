@@ -90,7 +90,7 @@ def _video_stream(path: Path, container: InputContainer, *, stills: bool) -> Vid
         raise MediaError(f"{path}: no video stream (it holds: {holds})", "no_video_stream")
     if container.format.name == "webp_pipe" and is_animated_webp(path):
         raise MediaError(f"{path}: animated WebP, which FFmpeg does not decode; convert it", "unsupported_format")
-    if container.format.name.endswith("_pipe") and not stills:
+    if is_still(container) and not stills:
         raise MediaError(f"{path}: a still picture, not a video", "not_a_video")
     stream = streams[0]
     codec = stream.codec_context
@@ -101,6 +101,11 @@ def _video_stream(path: Path, container: InputContainer, *, stills: bool) -> Vid
     codec.thread_count = 1
     codec.options = {"max_pixels": str(MAX_PICTURE_PX)}
     return stream
+
+
+def is_still(container: InputContainer) -> bool:
+    """Whether it holds one picture, which has no time."""
+    return container.format.name.endswith("_pipe")
 
 
 def refuse_huge(path: Path | BinaryIO, width: int, height: int) -> None:
