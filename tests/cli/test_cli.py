@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -194,6 +195,7 @@ class TestIndex:
         again = run("index", tmp_path / "broken.mp4", "--library", library)
         assert again.status == 2
         assert "1 file(s) failed before and were not tried again; --retry-failed tries them" in again.err
+        assert run("index", tmp_path / "broken.mp4", "--library", library, "--quiet").err == ""
         assert (
             "headers are damaged" in run("index", tmp_path / "broken.mp4", "--library", library, "--retry-failed").err
         )
@@ -478,6 +480,20 @@ class TestTheOtherCommands:
         assert "or option '--below'" in run("remove", "--library", library).err
         assert len(run("list", "--library", library).rows()) == 4
 
+    @pytest.mark.parametrize(
+        ("arguments", "option"),
+        [
+            (["remove", "--below", ""], "--below"),
+            (["remove", "clip_0.mp4", "--library", ""], "--library"),
+            (["index", "clip_0.mp4", "--library", ""], "--library"),
+        ],
+    )
+    def test_an_empty_name_is_not_the_current_folder(self, run, library, made_clips, monkeypatch, arguments, option):
+        monkeypatch.setenv("VISIL_LIBRARY", str(library))
+        monkeypatch.chdir(made_clips)
+        assert_one_line_error(run(*arguments), f"{option} needs a folder$")
+        assert len(run("list").rows()) == 6
+
     def test_compare_prints_both_directions(self, run, made_clips, bundle_file):
         a, b = made_clips / "clip_0.mp4", made_clips / "clip_1.mp4"
         ended = run("compare", a, b, "--model", bundle_file)
@@ -486,6 +502,20 @@ class TestTheOtherCommands:
         assert all(0 <= row["score"] <= 1 for row in ended.rows())
         same = run("compare", a, a, "--model", bundle_file).rows()[0]
         assert same["score"] == pytest.approx(1, abs=1e-3)
+
+    def test_compare_takes_parts_and_still_pictures(self, run, made_clips, bundle_file, tmp_path):
+        clip, picture = made_clips / "clip_0.mp4", tmp_path / "frame.png"
+        with av.open(str(clip)) as video:
+            next(video.decode(video=0)).save(picture)
+        part, whole, still = (
+            run("compare", query, clip, "--model", bundle_file).rows()[0] for query in (f"{clip}@1-2", clip, picture)
+        )
+        assert part["query"] == f"{clip}@1-2"
+        assert 0.5 < part["score"] < whole["score"]
+        assert still["score"] > 0.5
+        assert_one_line_error(
+            run("compare", f"{clip}@80-", clip, "--model", bundle_file), r"the range begins at 80 s, the video ends at"
+        )
 
     def test_compare_of_what_shows_nothing_is_an_error(self, run, made_clips, bundle_file, tmp_path):
         black = tmp_path / "black.mp4"

@@ -7,6 +7,7 @@ import click
 from visil.cli.options import compute_options, format_option, quiet_option
 from visil.cli.output import chosen_format, print_rows, warn_if_untrained
 from visil.defaults import DEFAULT_BUNDLE
+from visil.errors import DataError
 
 
 @click.command("compare")
@@ -19,21 +20,31 @@ from visil.defaults import DEFAULT_BUNDLE
 def command(
     a: str, b: str, model: str | None, output_format: str | None, device: str, precision: str, quiet: bool
 ) -> int:
-    """Score two video files against each other, in both directions.
+    """Score two videos against each other, in both directions.
 
-    A clip scores high against a film that contains it, the film against the clip does not.
+    A and B are video files, parts of them (clip.mp4@1:20-1:40, either end may be left out) or still pictures. A clip
+    scores high against a film that contains it, the film against the clip does not.
 
     \b
-    Example:
+    Examples:
       visil compare clip.mp4 film.mp4
+      visil compare poster.jpg film.mp4@1:20-1:40
 
     Exit status: 0 compared; 2 a file could not be read or shows nothing.
     """
+    from visil.library.queries import video_query
     from visil.model.model import load_model
 
     loaded = load_model(model or DEFAULT_BUNDLE, device=device, precision=precision)
     warn_if_untrained(loaded.settings.name, quiet=quiet)
-    result = loaded.compare(a, b)
+    sides = []
+    for name in (a, b):
+        source = video_query(name)
+        encoded = loaded.encode(source.path, span_s=source.span_s, stills=True)
+        if not encoded.has_content:
+            raise DataError(f"{name}: every frame is blank, so it has no score")
+        sides.append(encoded)
+    result = loaded.compare(*sides)
     rows = [
         {"query": a, "video": b, "score": result.score},
         {"query": b, "video": a, "score": result.reverse_score},

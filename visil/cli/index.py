@@ -163,7 +163,10 @@ def _run(
     for path, reason in done.failed:
         notice(f"{path}: {reason}")
     if done.failed_before:
-        notice(f"{len(done.failed_before)} file(s) failed before and were not tried again; --retry-failed tries them")
+        notice(
+            f"{len(done.failed_before)} file(s) failed before and were not tried again; --retry-failed tries them",
+            quiet=quiet,
+        )
     summary = (
         f"{len(done.added)} added, {len(done.replaced)} replaced, {len(done.moved)} moved, {done.unchanged} unchanged, "
         f"{len(done.vanished)} vanished, {len(done.failed)} failed; {len(opened.list())} videos in {opened.path}"

@@ -10,12 +10,25 @@ from typing import Any, TypeVar
 import click
 
 from visil.defaults import PRECISIONS, READERS
+from visil.errors import DataError
 from visil.media.limits import LEAST_MEMORY_BYTES, DecodeLimits
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 GIB = 1 << 30
 MOST_MEMORY_GIB = 1024
+
+
+class Folder(click.Path):
+    """A folder, there or not; an empty text (a variable that is not set) does not stand for the current one."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "" and param is not None:
+            raise DataError(f"{param.opts[0]} needs a folder")
+        return super().convert(value, param, ctx)
 
 
 def default_library() -> Path:
@@ -32,7 +45,7 @@ def library_option(command: Command) -> Command:
         metavar="DIR",
         envvar="VISIL_LIBRARY",
         show_envvar=True,
-        type=click.Path(path_type=Path),
+        type=Folder(),
         default=default_library,
         show_default="the user's own",
         help="Folder of the library.",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from visil.cli.options import library_option, quiet_option
+from visil.cli.options import Folder, library_option, quiet_option
 from visil.cli.output import notice
 from visil.errors import DataError
 
@@ -15,11 +15,15 @@ from visil.errors import DataError
 @click.command("remove")
 @click.argument("ids", nargs=-1, metavar="ID...")
 @click.option(
-    "--below", metavar="DIR", multiple=True, help="Forget all videos whose files lie, or lay, in this folder."
+    "--below",
+    metavar="DIR",
+    type=Folder(),
+    multiple=True,
+    help="Forget all videos whose files lie, or lay, in this folder.",
 )
 @library_option
 @quiet_option
-def command(ids: tuple[str, ...], below: tuple[str, ...], library: Path, quiet: bool) -> int:
+def command(ids: tuple[str, ...], below: tuple[Path, ...], library: Path, quiet: bool) -> int:
     """Forget videos of a library by id, or all of a folder. Their files stay where they are.
 
     \b
