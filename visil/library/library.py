@@ -31,7 +31,15 @@ from visil.library.queries import expand_query, video_query
 from visil.library.reindexing import begin, encode_anew, switch
 from visil.library.search import Query, SearchResult, rerank_count, search
 from visil.library.settings import BUNDLE, SETTINGS, TABLE, LibrarySettings, read_settings, write_settings
-from visil.library.store import Store, VersionGoneError, VideoRecord, create_table, holds_videos, reason_of
+from visil.library.store import (
+    Store,
+    VersionGoneError,
+    VideoRecord,
+    check_is_there,
+    create_table,
+    holds_videos,
+    reason_of,
+)
 from visil.library.verify import Finding, check_library
 from visil.media.decoding import DecodeLimits
 from visil.media.preprocessing import Preprocessing
@@ -59,6 +67,7 @@ class Library:
         self.path = Path(os.path.abspath(path))  # the caller may change its folder later
         self.model = model
         self._settings = settings
+        check_is_there(self.path / settings.table_file)
         self._store = Store(self.path / settings.table_file, model.dim)
         self._cached_version = self._store.version
 

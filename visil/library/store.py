@@ -126,7 +126,7 @@ def holds_videos(uri: Path) -> bool:
 
 
 def check_is_there(uri: Path) -> None:
-    """Raises LibraryError if there is no table at all: nothing can be repaired then."""
+    """Raises LibraryError if the table in use is not there at all: a repair would find nothing to save."""
     if not uri.exists():
         raise LibraryError(f"{uri}: the table is missing; restore it from a copy, or index into a new folder")
 
@@ -135,7 +135,6 @@ class Store:
     """One version of the table, and the changes that lead to the next."""
 
     def __init__(self, uri: Path, dim: int) -> None:
-        check_is_there(uri)
         try:
             self._dataset = lance.dataset(os.path.abspath(uri))  # the caller may change its folder later
         except DAMAGE as error:
