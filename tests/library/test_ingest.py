@@ -535,6 +535,23 @@ class TestInterrupts:
         assert len(library.add([clips], workers=2).added) == 3
         assert len(encoded_paths) == 3
 
+    def test_what_was_decoded_whole_when_it_came_is_kept_too(self, library, clips, monkeypatch):
+        decode_files = ingest_module.decode_files
+
+        def interrupted(*arguments, **options):
+            num_ended = 0
+            for index, event in decode_files(*arguments, **options):
+                yield index, event
+                num_ended += isinstance(event, DecodeEnd)
+                if num_ended == 4:
+                    raise KeyboardInterrupt
+
+        monkeypatch.setattr(ingest_module, "decode_files", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            library.add([clips], workers=1)
+        assert len(library.list()) == 4
+        assert library.verify() == []
+
     def test_an_error_in_the_model_keeps_what_was_finished(self, library, clips, monkeypatch):
         finished = ingest_module._finished
         calls: list[object] = []

@@ -3,8 +3,8 @@
     files ─► plan ─► [decode_files ─► VideoEncoder ─► commits] ─► table
                      this module
 
-Three things go on at once: worker processes decode, this thread encodes, another writes; files are hashed beside. A
-commit holds whole videos only. An interrupt commits what is ready; running the same command again goes on from there.
+All of it goes on at once: processes decode, two threads encode, another writes, files are hashed beside. A commit holds
+whole videos only. An interrupt commits what is ready; running the same command again goes on from there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -23,9 +24,10 @@ from visil.library.files import content_hash, find_files
 from visil.library.planning import Job, Plan, plan
 from visil.library.store import Store, StoredVideo, VideoRecord
 from visil.library.workload import Workload, workload
-from visil.media.decoding import DecodeLimits, decode_files
+from visil.media.decoding import DecodeEnd, DecodeLimits, decode_files
 from visil.media.preprocessing import Preprocessing
 from visil.model.model import Model, VideoEncoder
+from visil.model.threads import independent_threads
 from visil.values import EncodedVideo, Frames
 
 # A crash costs what is being collected and written, a hundredth of the run, at most a minute. Not less: every commit
@@ -35,6 +37,13 @@ COMMIT_BYTES = 64 << 20
 FIRST_COMMIT_SECONDS = 5.0
 COMMIT_SECONDS = 60.0
 COMMIT_SHARE = 0.01
+
+ENCODING_THREADS = (
+    2  # two chunks at once: 10 to 25 % more pictures of short videos a second on busy cores, three no more
+)
+
+Event = tuple[int, Frames | DecodeEnd]
+Outcome = tuple[EncodedVideo | None, MediaError | None]  # of a whole video
 
 
 @dataclass
@@ -176,20 +185,21 @@ def encode_jobs(
                 commits.finish(job, before.read(job.copy_of).encoded, None)
                 tell()
         to_encode = [job for job in jobs if job.copy_of is None]
-        encoders: dict[int, VideoEncoder] = {}
-        with closing(
-            decode_files(hashes.begin(to_encode), preprocessing, workers=workers, reader=reader, limits=limits)
-        ) as events:
-            for index, event in events:
+        with (
+            closing(
+                decode_files(hashes.begin(to_encode), preprocessing, workers=workers, reader=reader, limits=limits)
+            ) as events,
+            closing(_Encoding(model)) as encoding,
+        ):
+            for index, event, outcome in encoding.results(events):
                 if isinstance(event, Frames):
-                    encoders.setdefault(index, VideoEncoder(model)).add(event)
                     report.num_samples += len(event)
                     commits.flush_if_due()  # a long video must not keep finished ones waiting
                     continue
-                job, encoder = to_encode[index], encoders.pop(index, None)
+                job = to_encode[index]
                 report.num_bytes += job.num_bytes
                 try:
-                    commits.finish(hashes.complete(index, job), *_finished(encoder, event.error))
+                    commits.finish(hashes.complete(index, job), *outcome)
                 except _FileChangedError as error:  # nothing is stored, so that the next run tries again
                     report.failed += [(target.file.path, str(error)) for target in job.targets]
                 tell()
@@ -212,7 +222,58 @@ def _is_of(path: str, unmounted: Iterable[str]) -> bool:
     return any(given.is_relative_to(root) or Path(root).is_relative_to(given) for root in unmounted)
 
 
-def _finished(encoder: VideoEncoder | None, error: MediaError | None) -> tuple[EncodedVideo | None, MediaError | None]:
+class _Encoding:
+    """Encodes a few chunks at once, so that while the last pictures of one are computed, the next has begun."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._threads = independent_threads(ENCODING_THREADS)
+        self._encoders: dict[int, VideoEncoder] = {}
+
+    def results(self, events: Iterable[Event]) -> Iterator[tuple[int, Frames | DecodeEnd, Outcome]]:
+        """Events in their order when they are dealt with; what became of the video is known at its end."""
+        begun: deque[tuple[int, Frames | DecodeEnd, Future[Outcome]]] = deque()
+        latest: dict[int, Future[Outcome]] = {}  # of each video: its chunks go in order
+        has_backbone = False
+
+        def first() -> tuple[int, Frames | DecodeEnd, Outcome]:
+            index, event, future = begun[0]
+            outcome = future.result()
+            begun.popleft()
+            return index, event, outcome
+
+        try:
+            for index, event in events:
+                future = self._threads.submit(self._take, index, event, latest.pop(index, None))
+                begun.append((index, event, future))
+                if isinstance(event, Frames):
+                    latest[index] = future
+                    if not has_backbone:
+                        future.result()  # the first chunk builds it, alone
+                        has_backbone = True
+                while len(begun) > 2 * ENCODING_THREADS or (begun and begun[0][2].done()):
+                    yield first()
+        except KeyboardInterrupt:
+            while begun:  # a moment's work, and whole videos may be in it
+                yield first()
+            raise
+        while begun:
+            yield first()
+
+    def close(self) -> None:
+        """Give up what has not begun."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def _take(self, index: int, event: Frames | DecodeEnd, before: Future[Outcome] | None) -> Outcome:
+        if before is not None:
+            before.result()
+        if isinstance(event, Frames):
+            self._encoders.setdefault(index, VideoEncoder(self._model)).add(event)
+            return None, None
+        return _finished(self._encoders.pop(index, None), event.error)
+
+
+def _finished(encoder: VideoEncoder | None, error: MediaError | None) -> Outcome:
     """The encoded video, or why there is none."""
     if error is not None or encoder is None:
         return None, error or MediaError("no frame was decoded", "no_frames")
