@@ -137,8 +137,10 @@ class _WorkerCount(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
-        logging.getLogger("visil.media.worker_process").addHandler(self)
-        logging.getLogger("visil.media.worker_process").propagate = False
+        started = logging.getLogger("visil.media.worker_process")
+        started.addHandler(self)
+        started.setLevel(logging.DEBUG)
+        started.propagate = False
 
     def emit(self, record: logging.LogRecord) -> None:
         self.count += 1

@@ -228,7 +228,7 @@ class _Running:
 
     def __init__(self, reader: str, limits: DecodeLimits) -> None:
         self._process = _start([reader, str(limits.memory_bytes)])
-        logger.info("decoding worker %d started", self._process.pid)
+        logger.debug("decoding worker %d started", self._process.pid)
         self._messages: queue.Queue[tuple[dict[str, Any], bytes] | BaseException] = queue.Queue(maxsize=1)
         self._most_pixel_bytes = 0  # of a message that answers the last request
         self._ended = threading.Event()
