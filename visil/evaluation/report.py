@@ -66,13 +66,13 @@ def run_facts(repository: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         "machine": platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
+        "settings": dict(settings),
     }
 
 
 def write_json(path: Path, facts: Mapping[str, Any], results: Mapping[str, Any]) -> None:
-    """One object: the facts of the run and its results."""
-    path.write_text(json.dumps({**facts, "results": results}, indent=1) + "\n", encoding="utf-8")
+    """One object: the facts of the run and its results; what JSON does not know (paths) is text."""
+    path.write_text(json.dumps({**facts, "results": results}, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 def _commit(repository: Path) -> str | None:
