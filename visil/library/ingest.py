@@ -38,9 +38,8 @@ FIRST_COMMIT_SECONDS = 5.0
 COMMIT_SECONDS = 60.0
 COMMIT_SHARE = 0.01
 
-ENCODING_THREADS = (
-    2  # two chunks at once: 10 to 25 % more pictures of short videos a second on busy cores, three no more
-)
+# Two chunks at once: 10 to 25 % more pictures of short videos a second on busy cores; three gave no more.
+ENCODING_THREADS = 2
 
 Event = tuple[int, Frames | DecodeEnd]
 Outcome = tuple[EncodedVideo | None, MediaError | None]  # of a whole video

@@ -135,9 +135,7 @@ class MovePlan:
     """What is to be done for a new generation; see `plan_move`."""
 
     ready: list[VideoRecord] = field(default_factory=list)
-    new_files: dict[str, FileFacts] = field(
-        default_factory=dict
-    )  # of videos that are ready: moved or touched meanwhile
+    new_files: dict[str, FileFacts] = field(default_factory=dict)  # of ready videos, moved or touched meanwhile
     surplus: list[str] = field(default_factory=list)  # ids that were removed meanwhile
     failures: list[StoredVideo] = field(default_factory=list)  # failed before, and cannot even be tried now
     jobs: list[Job] = field(default_factory=list)
