@@ -19,11 +19,10 @@ import torch
 from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError
 from visil.library.candidates import Candidates
-from visil.library.store import Store, VectorPiece, VideoRecord
+from visil.library.store import BLOCK_BYTES, Store, VectorPiece, VideoRecord
 from visil.model.model import Model
 from visil.values import EncodedVideo, Match, shown_score
 
-BLOCK_BYTES = 8 << 20  # of region vectors at a time; float32 copies of more are new memory each time, twice as slow
 SCORE_DECIMALS = 5  # scores that agree in them are a tie: what is beyond depends on which videos share a block
 
 

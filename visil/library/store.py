@@ -28,7 +28,7 @@ from visil.library.disk import flush_folder
 from visil.values import EncodedVideo, RegionVectors, VideoInfo
 
 STRETCH_FRAMES = 2048  # frames in a row: 19 MB of 9 x 512 half-precision vectors
-BLOCK_BYTES = 64 << 20  # region vectors read at once
+BLOCK_BYTES = 8 << 20  # region vectors read at once; float32 copies of more are new memory each time, twice as slow
 FRAGMENT_ROWS = 1024  # about 1 GB in a file: a later compaction leaves it alone
 _ARRAYS = frozenset({"vectors", "times_s", "descriptors"})
 OK, NO_CONTENT, FAILED = "ok", "no_content", "failed"
