@@ -31,10 +31,10 @@ class Task:
         counts_query: a query that is annotated as relevant to itself counts (CC_WEB_VIDEO; the official script of
             FIVR-200K, which never ranks it).
         left_out: query -> videos that are neither ranked nor counted.
-        candidates: query -> the only videos that are ranked for it, beside `shared_candidates`; None: the whole database.
+        candidates: query -> the only videos ranked for it, beside `shared_candidates`; None: the whole database.
         shared_candidates: videos that are ranked for every query where `candidates` is given (SVD's unlabelled ones).
         removed: videos taken out of the database (the hard variant of FIVR).
-        counts_unavailable: relevant videos that are not available, or not even in the database, count in the paper's way
+        counts_unavailable: relevant videos that are not available, or not in the database, count in the paper's way
             too (CC_WEB_VIDEO).
         empty_is_zero: a query without relevant videos has average precision 0 (EVVE); else it is skipped.
         pools_every_query: the micro-AP ranks the videos of queries without relevant videos too, and counts the relevant
