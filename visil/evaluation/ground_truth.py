@@ -75,6 +75,10 @@ class GroundTruth:
         components: query -> unit of the bootstrap: queries of one unit are no independent evidence. A query that is
             not named is a unit of its own.
         source: where the annotation is from, with its licence; printed in every report.
+        is_open: the annotation names only what is relevant (VSC2022's, a list of the user's own): every scored video
+            is a video of the database, and every scored query a query where a task pools every query. `database` then
+            holds the relevant videos alone.
+        warnings: one line each, with counts: what was odd in the annotation and how it was read.
     """
 
     name: str
@@ -84,6 +88,8 @@ class GroundTruth:
     searched: tuple[str, ...] = field(default=(), repr=False)
     components: Mapping[str, str] = field(default_factory=dict, repr=False)
     source: str = ""
+    is_open: bool = False
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for what, ids in (("queries", self.queries), ("database", self.database)):
