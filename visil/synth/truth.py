@@ -23,6 +23,8 @@ class EditTruth:
         query_start_s, query_end_s: in the edited file.
         start_s, end_s: the same moments in the source.
         labels: how evaluation counts the pair: `ND`, `PART` (as in the real videos' pairs).
+        level: `mild` or `strong` for an edit; empty for cuts and montages.
+        is_reversed: the query runs backwards: its interval starts with what lies just before `end_s`.
     """
 
     query: str
@@ -34,6 +36,8 @@ class EditTruth:
     start_s: float
     end_s: float
     labels: tuple[str, ...] = ("ND",)
+    level: str = ""
+    is_reversed: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))  # JSON has lists only
@@ -43,8 +47,18 @@ class EditTruth:
 
     @property
     def speed(self) -> float:
-        """Seconds of the source shown in a second of the query."""
-        return (self.end_s - self.start_s) / (self.query_end_s - self.query_start_s)
+        """Seconds of the source shown in a second of the query; negative where it runs backwards."""
+        forwards = (self.end_s - self.start_s) / (self.query_end_s - self.query_start_s)
+        return -forwards if self.is_reversed else forwards
+
+    def source_time_s(self, query_time_s: float) -> float:
+        """The moment of the source that is seen at a moment of the query (both in seconds).
+
+        Backwards, the picture that is shown during [t, t + d) of the query covers (T - d, T] of the source, T being
+        the value at t: ask for the middle of a picture to get a moment inside the very picture of the source.
+        """
+        first_s = self.end_s if self.is_reversed else self.start_s
+        return first_s + (query_time_s - self.query_start_s) * self.speed
 
 
 def write_truths(path: Path, truths: Sequence[EditTruth]) -> None:
