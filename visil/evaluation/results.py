@@ -120,6 +120,7 @@ class SegmentEvaluation:
     Attributes:
         figures: name -> value, such as `segment AP`, `precision`, `recall`, `F1`.
         num_pairs: of the ground truth, and predicted.
+        recall, precision: float64 [P], the points of the segment AP's curve at which recall grows; empty for VCSL.
     """
 
     data_set: str
@@ -128,3 +129,5 @@ class SegmentEvaluation:
     num_pairs: int
     num_predicted: int
     warnings: tuple[str, ...] = ()
+    recall: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
+    precision: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
