@@ -24,7 +24,7 @@ def test_its_python_runs_and_finds_the_film_first(tmp_path):
     for name, scene in zip(("film.mp4", "other.mp4"), distinct_scenes(rng, 2), strict=True):
         pictures = scene_pictures(scene, duration_s=3.0, fps=8, size_px=(160, 96))
         write_video(tmp_path / "videos" / name, pictures, 8)
-    apply_edit(tmp_path / "videos" / "film.mp4", "grayscale", tmp_path / "clip.mp4", rng)
+    apply_edit(tmp_path / "videos" / "film.mp4", "grayscale", "strong", tmp_path / "clip.mp4", rng)
     (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "script.py").write_text(script, encoding="utf-8")  # a plain script, without a main guard
     done = subprocess.run(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from visil.synth.edits import apply_edit, cut_clip
-from visil.synth.montage import Part, write_montage
+from visil.synth.montage import Shot, Source, write_montage
 from visil.synth.scenes import distinct_scenes, look_alike, scene_pictures
 from visil.synth.truth import EditTruth, write_truths
 from visil.synth.video_file import write_video
@@ -24,7 +24,14 @@ FPS = 12
 DURATION_S = (7.0, 9.0)
 NUM_SCENES = 8
 NUM_LOOK_ALIKES = 3
-EDITED_SCENES = ("crop_60", "mirror", "letterbox", "logo", "speed_1_25", "low_144p")  # of scenes 1, 2, ...
+EDITED_SCENES = {  # of scenes 1, 2, ...: family and strength
+    "crop": "mild",
+    "mirror": "strong",
+    "letterbox": "mild",
+    "logo": "mild",
+    "speed": "mild",
+    "low_144p": "mild",
+}
 CLIP_S = 4.0
 MONTAGE = "montage_of_7_and_8.mp4"
 
@@ -68,9 +75,9 @@ def make_demo(folder: Path, seed: int) -> list[DemoQuery]:
     names = [*videos, MONTAGE]
 
     found = []
-    for i, family in enumerate(EDITED_SCENES, start=1):
+    for i, (family, level) in enumerate(EDITED_SCENES.items(), start=1):
         path = queries / f"{family}_of_scene_{i}.mp4"
-        truth = apply_edit(library / f"scene_{i}.mp4", family, path, rng)
+        truth = apply_edit(library / f"scene_{i}.mp4", family, level, path, rng)
         found.append(_demo_query(path, (truth,), names, look_alike=f"look_alike_{i}.mp4"))
     clip_path = queries / "clip_of_scene_7.mp4"
     clip_truths = _write_clip_and_montage(library, clip_path, rng)
@@ -84,10 +91,12 @@ def _write_clip_and_montage(library: Path, clip_path: Path, rng: np.random.Gener
     num_pictures = round(CLIP_S * FPS)
     latest_start = round(DURATION_S[0] * FPS) - num_pictures
     clip_start_s = float(rng.integers(latest_start + 1)) / FPS
-    clip = Part(library / "scene_7.mp4", num_pictures, clip_start_s)
-    before, after = (Part(library / "scene_8.mp4", 2 * FPS, start_s) for start_s in (0.0, 4.0))
-    of_scene = cut_clip(clip.path, clip_path, start_s=clip_start_s, duration_s=CLIP_S)
-    _, in_montage, _ = write_montage(library / MONTAGE, [before, clip, after], rng, fps=FPS, size_px=SIZE_PX)
+    seventh, eighth = (Source(library / f"scene_{i}.mp4", f"scene_{i}", DURATION_S[0]) for i in (7, 8))
+    clip = Shot(seventh, num_pictures, clip_start_s)
+    before, after = (Shot(eighth, 2 * FPS, start_s) for start_s in (0.0, 4.0))
+    of_scene = cut_clip(seventh.path, clip_path, start_s=clip_start_s, duration_s=CLIP_S)
+    montage = write_montage(library / MONTAGE, [before, clip, after], fps=FPS, size_px=SIZE_PX)
+    in_montage = montage.pieces[1]
     of_montage = EditTruth(
         query=clip_path.name,
         source=MONTAGE,
@@ -95,8 +104,8 @@ def _write_clip_and_montage(library: Path, clip_path: Path, rng: np.random.Gener
         strength=CLIP_S,
         query_start_s=0.0,
         query_end_s=CLIP_S,
-        start_s=in_montage.query_start_s,
-        end_s=in_montage.query_end_s,
+        start_s=in_montage.start_s,
+        end_s=in_montage.end_s,
         labels=("PART",),
     )
     return of_scene, of_montage

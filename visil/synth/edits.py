@@ -1,89 +1,75 @@
 """Edited copies of a video, each with its truth.
 
-    file ─► pictures_at ─► [time: part, speed ─► picture: crop, boxes ...] ─► write_video ─► EditTruth
+    file ─► pictures_at ─► [time: part, speed, order ─► pictures: crop, text ... ─► footage around] ─► write_video
+                                                                                                    └► EditTruth
 
-`FAMILIES` is the one table of what can be done to a video. Random choices (where to crop, which part, what
-text) are drawn once a video, so that an edit is steady over its pictures.
+`FAMILIES` is the one table of what can be done to a video, at two strengths. Random choices (where to crop, which
+part, what text) are drawn once a video, so that an edit is steady over its pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
 
+from visil.synth import picture_edits
 from visil.synth.camera import moving_crop
-from visil.synth.lettering import lettering, random_words
+from visil.synth.picture_edits import PictureEdit, PictureEditMaker, unchanged
 from visil.synth.truth import EditTruth
-from visil.synth.video_file import pictures_at, resized, video_facts, write_video
+from visil.synth.video_file import MAX_FPS, pictures_at, read_still, resized, video_facts, write_video
 
-PictureEdit = Callable[[np.ndarray], np.ndarray]
+EDITS_VERSION = 1  # raise it when the same call makes another file: made benchmarks are kept by it
+LEVELS = ("mild", "strong")
 SOURCE_SHORT_SIDE_PX = 360  # larger sources are reduced to it first
-LOW_BITRATE_BPS = 60_000
-LOGO_WIDTH = 0.3  # share of the picture's width
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+HOST_SHOT_S = 3.0  # the footage around a clip changes its still at least this often
+PICTURES_IN_MEMORY = 256  # of a video that runs backwards
+WHOLE_PICTURES_SLACK = Fraction(1, 100)  # of a picture: durations are rounded to milliseconds and less
 
 
-def crop(rng: np.random.Generator, height: int, width: int, kept_area: float) -> PictureEdit:
-    """Keep a window of the same aspect with this share of the area, somewhere in the picture."""
-    rows, columns = (int(side * kept_area**0.5) for side in (height, width))
-    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-    return lambda picture: picture[top : top + rows, left : left + columns]
+@dataclass(frozen=True)
+class Timing:
+    """What an edit does to the time of a video.
+
+    Attributes:
+        speed: seconds of the source shown in a second.
+        rate: pictures a second, over those of the source.
+        kept: share of the source's time that is kept, somewhere in it.
+        is_reversed: the last picture comes first.
+    """
+
+    speed: Fraction = Fraction(1)
+    rate: Fraction = Fraction(1)
+    kept: Fraction = Fraction(1)
+    is_reversed: bool = False
 
 
-def mirror(_rng: np.random.Generator, _height: int, _width: int, _strength: float) -> PictureEdit:
-    """Left becomes right."""
-    return lambda picture: picture[:, ::-1]
+def _steady(_strength: float) -> Timing:
+    return Timing()
 
 
-def letterbox(_rng: np.random.Generator, height: int, _width: int, bars: float) -> PictureEdit:
-    """Black bars above and below fill this share of the new picture; the old one lies whole between them."""
-    bar = round(height * bars / (1 - bars) / 2)
-    return lambda picture: np.pad(picture, ((bar, bar), (0, 0), (0, 0)))
+def _faster(times: float) -> Timing:
+    return Timing(speed=_fraction(times))
 
 
-def grayscale(_rng: np.random.Generator, _height: int, _width: int, _strength: float) -> PictureEdit:
-    """Lightness only."""
-    return lambda picture: (picture @ LUMA).round().astype(np.uint8)[..., None].repeat(3, axis=-1)
+def _other_rate(times: float) -> Timing:
+    return Timing(rate=_fraction(times))
 
 
-def blur(_rng: np.random.Generator, height: int, width: int, lines: float) -> PictureEdit:
-    """Detail finer than this many lines on the short side is averaged away; the size stays."""
-    scale = lines / min(height, width)
-    coarse = (max(2, round(width * scale)), max(2, round(height * scale)))
-    return lambda picture: resized(resized(picture, *coarse), width, height)
+def _part(share: float) -> Timing:
+    return Timing(kept=_fraction(share))
 
 
-def logo(rng: np.random.Generator, height: int, width: int, box_width: float) -> PictureEdit:
-    """An opaque box with a word, this share of the width, in one of the corners."""
-    box = _text_box(rng, round(width * box_width / 3), round(width * box_width), num_letters=3)
-    margin = min(height, width) // 20
-    top = int(rng.choice([margin, height - margin - len(box)]))
-    left = int(rng.choice([margin, width - margin - box.shape[1]]))
-    return lambda picture: _pasted(picture, box, top, left)
+def _backwards(_strength: float) -> Timing:
+    return Timing(is_reversed=True)
 
 
-def boxes(rng: np.random.Generator, height: int, width: int, caption_height: float) -> PictureEdit:
-    """A caption over this share of the height, at the lower edge, and a logo box above it."""
-    caption = _text_box(rng, round(height * caption_height), width, num_letters=16)
-    top = height - len(caption)
-    with_logo = logo(rng, top, width, LOGO_WIDTH)
-    return lambda picture: _pasted(with_logo(picture), caption, top, 0)
-
-
-def shrink(_rng: np.random.Generator, height: int, width: int, lines: float) -> PictureEdit:
-    """Reduce to this many lines (the short side)."""
-    scale = min(1.0, lines / min(height, width))
-    return lambda picture: resized(picture, round(width * scale), round(height * scale))
-
-
-def unchanged(_rng: np.random.Generator, _height: int, _width: int, _strength: float) -> PictureEdit:
-    """The pictures stay as they are: what changes is the time or the encoding."""
-    return lambda picture: picture
+def _fraction(number: float) -> Fraction:
+    return Fraction(number).limit_denominator(100)
 
 
 @dataclass(frozen=True)
@@ -91,88 +77,158 @@ class Family:
     """One kind of edit.
 
     Attributes:
-        meaning: what is done, in words; says the unit of `strength`.
-        strength: how much.
-        picture: makes the edit of the pictures of one video, given their size.
-        speed: seconds of the source shown in a second.
-        part: share of the source's time that is kept, somewhere in it.
-        bitrate_bps: encode at this rate instead of at constant quality.
-        has_host: the source is put into another video, `strength` being the share of its sides.
+        meaning: what is done, in words; says the unit of the strengths.
+        mild, strong: how much; a family without `mild` has one strength only.
+        picture: makes the edit of the pictures of one video.
+        timing: what happens to its time.
+        both_ways: the strength is a factor that is drawn as it is or inverted.
+        is_bitrate: the strength is a bit rate to encode at, in bit/s.
+        has_host: unrelated footage lies around it, in the picture or in time.
+        is_temporal: it shows nothing on videos of a few seconds; benchmarks take sources of at least 10 s.
+        why_easy: why strong copies are found by perceptual hashes all the same; empty where they are not.
     """
 
     meaning: str
-    strength: float
-    picture: Callable[[np.random.Generator, int, int, float], PictureEdit] = unchanged
-    speed: float = 1.0
-    part: float = 1.0
-    bitrate_bps: int | None = None
+    mild: float | None
+    strong: float
+    picture: PictureEditMaker = unchanged
+    timing: Callable[[float], Timing] = _steady
+    both_ways: bool = False
+    is_bitrate: bool = False
     has_host: bool = False
+    is_temporal: bool = False
+    why_easy: str = ""
 
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The strengths that this family has, of `LEVELS`."""
+        return LEVELS if self.mild is not None else LEVELS[1:]
+
+    def strength(self, level: str) -> float:
+        """How much a level is; `strong` for `mild` where a family has one strength only."""
+        return self.strong if level == "strong" or self.mild is None else self.mild
+
+
+SAME_PICTURES = "the pictures stay as they are, only their times change"
 
 FAMILIES: dict[str, Family] = {
-    "crop_60": Family("a window with this share of the area", 0.6, crop),
-    "mirror": Family("left and right exchanged", 1.0, mirror),
-    "letterbox": Family("black bars above and below, this share of the new picture", 0.25, letterbox),
-    "grayscale": Family("no colour", 1.0, grayscale),
-    "blur": Family("detail kept, in lines on the short side", 40, blur),
-    "boxes": Family("text over this share of the height, and a logo box", 0.16, boxes),
-    "low_144p": Family("lines, at 60 kbit/s", 144, shrink, bitrate_bps=LOW_BITRATE_BPS),
-    "speed_1_25": Family("times as fast", 1.25, speed=1.25),
-    "clip_20": Family("a part of this share of the time", 0.2, part=0.2),
-    "picture_in_picture": Family("inside another video, at this share of its sides", 0.5, has_host=True),
-    "logo": Family("a logo box in a corner, this share of the width", LOGO_WIDTH, logo),
-}
+    "crop": Family("a window with this share of the area", 0.7, 0.3, picture_edits.crop),
+    "mirror": Family("left and right exchanged", None, 1, picture_edits.mirror),
+    "rotation": Family("turned by so many degrees", 5, 25, picture_edits.rotation),
+    "letterbox": Family("black bars, this share of the new picture", 0.15, 0.35, picture_edits.letterbox),
+    "aspect": Family("squeezed by this factor", 1.25, 2, picture_edits.aspect),
+    "perspective": Family("corners move inwards by up to this share", 0.1, 0.3, picture_edits.perspective),
+    "grayscale": Family("no colour", None, 1, picture_edits.grayscale),
+    "brightness_contrast": Family(
+        "contrast raised or lowered by this factor, and brightness with it", 1.3, 2.5, picture_edits.brightness_contrast
+    ),
+    "blur": Family("detail kept, in lines on the short side", 60, 20, picture_edits.blur),
+    "noise": Family("standard deviation, in grey levels", 15, 60, picture_edits.noise),
+    "low_144p": Family("144 lines, at so many bit/s", 60_000, 24_000, picture_edits.shrink, is_bitrate=True),
+    "frame_rate": Family(
+        "pictures a second, times this or divided by it", 1.5, 3, timing=_other_rate, both_ways=True, is_temporal=True
+    ),
+    "speed": Family("times as fast or as slow", 1.25, 2, timing=_faster, both_ways=True, is_temporal=True),
+    "text": Family("lines of text over this share of the height", 0.15, 0.5, picture_edits.text),
+    "logo": Family("a logo in a corner, this share of the width", 0.2, 0.5, picture_edits.logo_in_corner),
+    "emoji": Family("emoji, together this share of the picture", 0.06, 0.35, picture_edits.emojis),
+    "picture_in_picture": Family("inside other footage, at this share of its sides", 0.7, 0.4, has_host=True),
+    "border": Family("a frame, this share of the sides wide", 0.06, 0.2, picture_edits.border),
+    "clip": Family("a part of this share of the time", 0.5, 0.2, timing=_part, is_temporal=True),
+    "clip_inside": Family(
+        "a part of this share of the time between other footage, all of it as long as the source",
+        0.5, 0.25, timing=_part, has_host=True, is_temporal=True,
+    ),
+    "reverse": Family("the last picture comes first", None, 1, timing=_backwards, is_temporal=True),
+    "combined": Family("so many other edits at once", 2, 3),
+}  # fmt: skip
+COMBINED = tuple(
+    name for name, family in FAMILIES.items() if family.picture is not unchanged or name in ("speed", "frame_rate")
+)  # what `combined` draws from; applied in this order
 
 
 def apply_edit(
     source_path: Path,
     family: str,
+    level: str,
     out_path: Path,
     rng: np.random.Generator,
     *,
-    host: np.ndarray | None = None,
+    span_s: tuple[float, float] | None = None,
+    host_stills: Sequence[Path] = (),
+    max_short_side_px: int = SOURCE_SHORT_SIDE_PX,
+    max_fps: float | Fraction = MAX_FPS,
 ) -> EditTruth:
     """Write an edited copy of a video and return its truth.
 
-    The copy has the source's own rate, at most 60 pictures a second and `SOURCE_SHORT_SIDE_PX` lines. Times
-    are exact to a picture: the interval of the source is a whole number of the copy's pictures.
+    Times are exact to a picture: the interval of the source is a whole number of the copy's pictures, and starts
+    with one of the source's.
 
     Args:
         family: a key of `FAMILIES`.
-        host: still under the moving camera that plays around the source, for `picture_in_picture`.
-    """
-    edit = FAMILIES[family]
-    if edit.has_host != (host is not None):
-        raise ValueError(f"family {family} {'needs a host picture' if edit.has_host else 'takes no host'}")
-    facts = video_facts(source_path)
-    picture_s = Fraction(edit.speed) / facts.fps  # of the source, shown by one picture of the copy
-    num_pictures = max(1, round(Fraction(facts.duration_s) * Fraction(edit.part) / picture_s))
-    start_s = Fraction(0)
-    if edit.part < 1:
-        free_pictures = round(facts.duration_s * facts.fps) - num_pictures
-        start_s = int(rng.integers(free_pictures + 1)) / facts.fps
+        level: one of the family's levels.
+        span_s: the part of the source that is edited, in seconds; None: all of it.
+        host_stills: for families with a host: pans over these pictures are the other footage. `picture_in_picture`
+            takes the first, `clip_inside` one after the other, one for every `HOST_SHOT_S` seconds.
+        max_short_side_px: larger pictures are reduced to so many lines before they are edited.
+        max_fps: faster sources are edited at this rate; `frame_rate` changes what results.
 
-    times_s = (float(start_s + k * picture_s) for k in range(num_pictures))
-    source = pictures_at(source_path, times_s, max_short_side_px=SOURCE_SHORT_SIDE_PX)
+    Raises:
+        ValueError: no such family or level, too few host stills, or a span outside of the source.
+        MediaError: the source cannot be read.
+    """
+    edit = _family(family, level)
+    if edit.has_host != bool(host_stills):
+        raise ValueError(f"family {family} {'needs host stills' if edit.has_host else 'takes no host stills'}")
+    facts = video_facts(source_path)
+    start, end = (Fraction(time_s) for time_s in span_s or (0.0, facts.duration_s))
+    start = Fraction(round(start * facts.fps)) / facts.fps
+    if not 0 <= start < end <= Fraction(facts.duration_s) + 1 / facts.fps:
+        raise ValueError(f"{source_path}: span {span_s} is not in its {facts.duration_s:.3f} s")
+
+    steps = _drawn_steps(family, level, rng)
+    timing = _joined([step.timing(strength) for step, strength in steps])
+    fps = min(facts.fps, Fraction(max_fps)) * timing.rate
+    picture_s = timing.speed / fps  # of the source, shown by one picture of the copy
+    span_pictures = _whole((end - start) / picture_s)
+    num_pictures = _whole((end - start) * timing.kept / picture_s)
+    if timing.kept < 1:
+        start += int(rng.integers(int((end - start - num_pictures * picture_s) * facts.fps) + 1)) / facts.fps
+
+    times = [start + k * picture_s for k in range(num_pictures)]
+    source = _shown_at(source_path, times, max_short_side_px, is_reversed=timing.is_reversed)
     first = next(source)
-    height, width = first.shape[:2]
-    pictures: Iterable[np.ndarray] = chain([first], source)
-    if host is None:
-        pictures = map(edit.picture(rng, height, width, edit.strength), pictures)
-    else:
-        around = moving_crop(host, rng, num_pictures=num_pictures, size_px=(width, height))
-        pictures = _inset(pictures, around, rng, edit.strength)
-    write_video(out_path, pictures, facts.fps, bitrate_bps=edit.bitrate_bps)
+    pictures: Iterable[np.ndarray] = map(_chained(steps, first, rng), chain([first], source))
+    pictures_before = 0
+    if family == "picture_in_picture":
+        pictures = _inset(pictures, host_stills[0], num_pictures, rng, edit.strength(level))
+    if family == "clip_inside":
+        pictures_before = int(rng.integers(span_pictures - num_pictures + 1))
+        pictures_after = span_pictures - num_pictures - pictures_before
+        before, after = _host_shots(pictures_before, fps), _host_shots(pictures_after, fps)
+        if len(host_stills) < len(before) + len(after):
+            raise ValueError(f"family {family} needs {len(before) + len(after)} host stills, got {len(host_stills)}")
+        size_px = (first.shape[1], first.shape[0])
+        pictures = chain(
+            _pans(host_stills, before, size_px, rng),
+            pictures,
+            _pans(host_stills[len(before) :], after, size_px, rng),
+        )
+    total_pictures = write_video(out_path, pictures, fps, bitrate_bps=_bitrate_bps(steps))
+    shared_s = num_pictures * picture_s
+    is_half = num_pictures >= total_pictures // 2 and shared_s >= (Fraction(facts.duration_s) - picture_s) / 2
     return EditTruth(
         query=out_path.name,
         source=source_path.name,
         family=family,
-        strength=edit.strength,
-        query_start_s=0.0,
-        query_end_s=float(num_pictures / facts.fps),
-        start_s=float(start_s),
-        end_s=float(start_s + num_pictures * picture_s),
-        labels=("ND",) if edit.part >= 0.5 else ("PART",),
+        strength=steps[0][1] if len(steps) == 1 else len(steps),
+        query_start_s=float(pictures_before / fps),
+        query_end_s=float((pictures_before + num_pictures) / fps),
+        start_s=float(start),
+        end_s=float(start + shared_s),
+        labels=("ND",) if is_half else ("PART",),
+        level=level,
+        is_reversed=timing.is_reversed,
     )
 
 
@@ -196,30 +252,105 @@ def cut_clip(source_path: Path, out_path: Path, *, start_s: float, duration_s: f
     )
 
 
-def _inset(
-    pictures: Iterable[np.ndarray], around: Iterable[np.ndarray], rng: np.random.Generator, share: float
+def _family(name: str, level: str) -> Family:
+    if name not in FAMILIES:
+        raise ValueError(f"no family {name!r}; there are {', '.join(FAMILIES)}")
+    if level not in FAMILIES[name].levels:
+        raise ValueError(f"family {name} has no strength {level!r}, only {', '.join(FAMILIES[name].levels)}")
+    return FAMILIES[name]
+
+
+def _drawn_steps(name: str, level: str, rng: np.random.Generator) -> list[tuple[Family, float]]:
+    """The edits that are done one after the other, each with its strength; several for `combined`."""
+    names = [name]
+    if name == "combined":
+        drawn = rng.choice(len(COMBINED), int(FAMILIES[name].strength(level)), replace=False)
+        names = [COMBINED[i] for i in sorted(drawn)]
+    steps = []
+    for family in (FAMILIES[step] for step in names):
+        strength = family.strength(level)
+        if family.both_ways and rng.random() < 0.5:
+            strength = 1 / strength
+        steps.append((family, strength))
+    return steps
+
+
+def _joined(timings: Sequence[Timing]) -> Timing:
+    joined = Timing()
+    for timing in timings:
+        joined = Timing(
+            joined.speed * timing.speed,
+            joined.rate * timing.rate,
+            joined.kept * timing.kept,
+            joined.is_reversed != timing.is_reversed,
+        )
+    return joined
+
+
+def _bitrate_bps(steps: Sequence[tuple[Family, float]]) -> int | None:
+    return next((round(strength) for family, strength in steps if family.is_bitrate), None)
+
+
+def _whole(num_pictures: Fraction) -> int:
+    return max(1, int(num_pictures + WHOLE_PICTURES_SLACK))
+
+
+def _chained(steps: Sequence[tuple[Family, float]], first: np.ndarray, rng: np.random.Generator) -> PictureEdit:
+    """One edit after the other; each is made for the size that the one before it leaves."""
+    edits: list[PictureEdit] = []
+    for family, strength in steps:
+        edits.append(family.picture(rng, first.shape[0], first.shape[1], strength))
+        first = edits[-1](first)
+
+    def edit(picture: np.ndarray) -> np.ndarray:
+        for step in edits:
+            picture = step(picture)
+        return picture
+
+    return edit
+
+
+def _shown_at(
+    path: Path, times: Sequence[Fraction], max_short_side_px: int, *, is_reversed: bool
 ) -> Iterator[np.ndarray]:
-    """Each picture, at this share of its sides, somewhere on the picture around it; both have one size."""
+    """The pictures at ascending times, in this order or the last one first.
+
+    Backwards, the file is decoded once for every `PICTURES_IN_MEMORY` pictures.
+    """
+    if not is_reversed:
+        yield from pictures_at(path, map(float, times), max_short_side_px=max_short_side_px)
+        return
+    for end in range(len(times), 0, -PICTURES_IN_MEMORY):
+        block = map(float, times[max(0, end - PICTURES_IN_MEMORY) : end])
+        yield from reversed(list(pictures_at(path, block, max_short_side_px=max_short_side_px)))
+
+
+def _host_shots(num_pictures: int, fps: Fraction) -> list[int]:
+    """Lengths, in pictures, of the shots of some other footage: as few as `HOST_SHOT_S` allows, about equally long."""
+    num_shots = -int(-num_pictures // (Fraction(HOST_SHOT_S) * fps))
+    edges = [num_pictures * i // max(1, num_shots) for i in range(num_shots + 1)]
+    return [end - start for start, end in pairwise(edges)]
+
+
+def _pans(
+    stills: Sequence[Path], lengths: Sequence[int], size_px: tuple[int, int], rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    for still, num_pictures in zip(stills, lengths, strict=False):
+        yield from moving_crop(read_still(still), rng, num_pictures=num_pictures, size_px=size_px)
+
+
+def _inset(
+    pictures: Iterable[np.ndarray], host: Path, num_pictures: int, rng: np.random.Generator, share: float
+) -> Iterator[np.ndarray]:
+    """Each picture, at this share of its sides, somewhere on a pan over the host; both have one size."""
     place = rng.uniform(0, 1 - share, 2)  # (top, left) as shares of the sides
-    for picture, host_picture in zip(pictures, around, strict=True):
-        height, width = picture.shape[:2]
-        small = resized(picture, round(width * share), round(height * share))
-        yield _pasted(host_picture, small, int(place[0] * height), int(place[1] * width))
-
-
-def _pasted(picture: np.ndarray, box: np.ndarray, top: int, left: int) -> np.ndarray:
-    changed = picture.copy()
-    changed[top : top + box.shape[0], left : left + box.shape[1]] = box
-    return changed
-
-
-def _text_box(rng: np.random.Generator, height: int, width: int, *, num_letters: int) -> np.ndarray:
-    """A plain box with a line of made-up words in another lightness; what does not fit is cut off."""
-    dark, light = rng.integers(0, 80, 3), rng.integers(175, 256, 3)
-    ground, ink = (dark, light) if rng.random() < 0.5 else (light, dark)
-    box = np.empty((height, width, 3), dtype=np.uint8)
-    box[:] = ground
-    letters = lettering(random_words(rng, num_letters), height // 2)[: height - 2, : width - 2]
-    top, left = ((np.array(box.shape[:2]) - letters.shape) // 2).tolist()
-    box[top : top + letters.shape[0], left : left + letters.shape[1]][letters] = ink
-    return box
+    pictures = iter(pictures)
+    first = next(pictures)
+    height, width = first.shape[:2]
+    rows, columns = max(2, round(height * share)), max(2, round(width * share))
+    top, left = (place * (height, width)).astype(int)
+    around = moving_crop(read_still(host), rng, num_pictures=num_pictures, size_px=(width, height))
+    for picture, host_picture in zip(chain([first], pictures), around, strict=True):
+        framed = host_picture.copy()
+        framed[top : top + rows, left : left + columns] = resized(picture, columns, rows)
+        yield framed

@@ -1,0 +1,93 @@
+"""A contact sheet of every family of edits at both strengths: look at it whenever what they make changes.
+
+    python scripts/draw_edits.py ../shared/data/videos --host-stills FOLDER --seed 0 --out edits.png
+
+A row is a family, each with another video of the folder (of at least 5 s): three moments of the source, of a mild
+copy and of a strong one. Nothing is timed; the copies are made in a temporary folder, as the benchmark makes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from visil.errors import MediaError
+from visil.synth.camera import fitted
+from visil.synth.edits import FAMILIES, LEVELS, apply_edit
+from visil.synth.lettering import lettering
+from visil.synth.video_file import pictures_at, video_facts
+
+CELL_PX = (176, 132)
+MOMENTS = (0.15, 0.5, 0.85)  # of the time of a video
+LABEL_PX = 14
+MIN_S, MAX_S = 5.0, 10.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="videos to edit")
+    parser.add_argument("--host-stills", type=Path, required=True, help="folder of pictures for the footage around")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--families", nargs="*", default=list(FAMILIES), help="default: all")
+    parser.add_argument("--out", type=Path, default=Path("edits.png"))
+    args = parser.parse_args()
+
+    rng = np.random.default_rng(args.seed)
+    sources = [path for path in sorted(args.folder.iterdir()) if _is_long_enough(path)]
+    stills = sorted(args.host_stills.glob("*.jpg"))
+    order = rng.permutation(len(sources))
+    rows = []
+    with tempfile.TemporaryDirectory() as work:
+        for i, family in enumerate(args.families):
+            source = sources[order[i % len(sources)]]
+            hosts = [stills[k] for k in rng.integers(len(stills), size=6)] if FAMILIES[family].has_host else []
+            cells = list(_moments(source))
+            for level in LEVELS:
+                if level in FAMILIES[family].levels:
+                    copy = Path(work) / f"{family}_{level}.mp4"
+                    span_s = (0.0, min(MAX_S, video_facts(source).duration_s))
+                    apply_edit(source, family, level, copy, rng, span_s=span_s, host_stills=hosts, max_fps=15)
+                    cells += _moments(copy)
+                else:
+                    cells += [np.zeros_like(cells[0])] * len(MOMENTS)
+            rows.append(np.concatenate([_label(family, len(cells)), np.concatenate(cells, axis=1)]))
+    _write_png(args.out, np.concatenate(rows))
+    print(f"{args.out}: {len(rows)} families; columns: source, mild, strong")
+
+
+def _is_long_enough(path: Path) -> bool:
+    try:
+        return video_facts(path).duration_s >= MIN_S
+    except MediaError:
+        return False  # tables and notes lie beside the videos
+
+
+def _moments(path: Path) -> Iterator[np.ndarray]:
+    duration_s = video_facts(path).duration_s
+    for picture in pictures_at(path, [share * duration_s for share in MOMENTS]):
+        yield fitted(picture, CELL_PX, ground=(90, 90, 90))
+
+
+def _label(family: str, num_cells: int) -> np.ndarray:
+    label = np.full((LABEL_PX + 4, num_cells * CELL_PX[0], 3), 40, dtype=np.uint8)
+    letters = lettering(family.replace("_", " ").upper(), LABEL_PX)
+    label[2 : 2 + len(letters), 4 : 4 + letters.shape[1]][letters] = 255
+    return label
+
+
+def _write_png(path: Path, picture: np.ndarray) -> None:
+    with av.open(str(path), "w", format="image2") as container:
+        stream = container.add_stream("png", rate=1)
+        stream.height, stream.width = picture.shape[:2]
+        stream.pix_fmt = "rgb24"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        container.mux(stream.encode())
+
+
+if __name__ == "__main__":
+    main()
