@@ -209,6 +209,10 @@ class TestIncludeAndExclude:
     def test_a_given_file_is_taken_whatever_they_say(self, tree):
         assert names(tree / "a.mp4", include=["*.mov"], exclude=["*.mp4"]) == ["a.mp4"]
 
+    def test_names_choose_among_what_patterns_found(self, tree):
+        assert names(tree, pattern="news/**/{id}.mp4", only={"f", "nobody"}) == ["f"]
+        assert names(tree / "a.mp4", only=set()) == ["a.mp4"], "a given file is taken"
+
     def test_go_with_a_pattern_for_ids(self, tree):
         assert names(tree, pattern="news/**/{id}.mp4", exclude=["2024"]) == ["f"]
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
@@ -63,6 +63,7 @@ def find_files(
     pattern: str | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    only: Set[str] | None = None,
 ) -> Found:
     """Look for videos.
 
@@ -76,6 +77,7 @@ def find_files(
             pattern without a slash is for names at any depth, one with a slash for paths below the folder; upper and
             lower case are alike, as in suffixes.
         exclude: not what one of these matches, and nothing in such a folder, whatever is included.
+        only: of what is below a folder, the videos of these names (see `FoundFile`); None: all.
 
     Raises:
         DataError: the pattern has no `{id}`, or one to include or exclude is empty or an absolute path.
@@ -93,7 +95,8 @@ def find_files(
             unreadable.append((str(given), "no such file or folder"))
         elif path.is_dir():
             for below, name in _walk(path, selection, skip):
-                found.setdefault(below, FoundFile(below, path, name))
+                if only is None or name in only:
+                    found.setdefault(below, FoundFile(below, path, name))
         elif path.is_file():
             found.setdefault(path, FoundFile(path, path.parent, path.name, is_given=True))
         else:

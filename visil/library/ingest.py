@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -108,6 +108,7 @@ def add_files(
     pattern: str | None,
     include: Sequence[str],
     exclude: Sequence[str],
+    only: Set[str] | None,
     workers: int,
     retry_failed: bool,
     reader: str,
@@ -115,7 +116,7 @@ def add_files(
     progress: Callable[[Progress], None] | None,
 ) -> IngestReport:
     """See `Library.add`; the caller holds the writer lock."""
-    found = find_files(paths, pattern=pattern, include=include, exclude=exclude)
+    found = find_files(paths, pattern=pattern, include=include, exclude=exclude, only=only)
     records = store.records()
     todo = plan(
         found.files,

@@ -11,7 +11,7 @@ Library.search(query)   query ─► candidates ─► fine score ─► matches
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -360,6 +360,7 @@ class Library:
         pattern: str | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        only: Set[str] | None = None,
         workers: int | None = None,
         retry_failed: bool = False,
         reader: str = "pyav",
@@ -370,7 +371,8 @@ class Library:
 
         Args:
             pattern: for folders, where the videos lie and what their ids are: `{id}/video.*`.
-            include, exclude: for folders, what to take and what to leave out; see `visil.library.files.find_files`.
+            include, exclude, only: for folders, what to take and what to leave out; see
+                `visil.library.files.find_files`.
             workers: decoding processes; default: one a core. The content does not depend on it.
             retry_failed: try files again that failed before.
             reader: what decodes; see `visil.media.readers`.
@@ -391,6 +393,7 @@ class Library:
                 pattern=pattern,
                 include=include,
                 exclude=exclude,
+                only=only,
                 workers=num_workers,
                 retry_failed=retry_failed,
                 reader=reader,
