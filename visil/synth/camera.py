@@ -34,3 +34,19 @@ def moving_crop(
         place = places[0] + eased * (places[1] - places[0])
         top, left = (place * (still.shape[0] - rows, still.shape[1] - columns)).round().astype(int)
         yield resized(still[top : top + rows, left : left + columns], width, height)
+
+
+def fitted(
+    picture: np.ndarray, size_px: tuple[int, int], *, ground: tuple[int, int, int] | np.ndarray = (0, 0, 0)
+) -> np.ndarray:
+    """The whole picture, as large as it fits, in the middle of a plain one of this (width, height)."""
+    width, height = size_px
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    inner = resized(picture, round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+    if inner.shape[:2] == (height, width):
+        return inner
+    top, left = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
+    canvas = np.empty((height, width, 3), dtype=np.uint8)
+    canvas[:] = ground
+    canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return canvas
