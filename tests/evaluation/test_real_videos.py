@@ -42,15 +42,28 @@ def test_without_a_split_everything_is_test_and_components_join_what_is_more_tha
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"pairs": "a,b,label\na.mp4,x.mp4,ND\n"}, "unknown label or file"),
-        ({"pairs": "a,b,label\na.mp4,b.mp4,SAME\n"}, "unknown label or file"),
+        ({"pairs": "a,b,label\na.mp4,x.mp4,ND\n"}, "'x.mp4' is not in manifest"),
+        ({"pairs": "a,b,label\na.mp4,b.mp4,SAME\n"}, "unknown label 'SAME'; known are AMBIGUOUS, ND, PART, REL, SI"),
+        ({"pairs": "a,b,label\na.mp4,b.mp4,nd\n"}, "unknown label 'nd'"),
         ({"pairs": "a,b\na.mp4,b.mp4\n"}, "no column label"),
-        ({"split": "file,component,split\na.mp4,0,test\n"}, "list different files"),
+        ({"pairs": "a,b,label\na.mp4,b.mp4,ND\nb.mp4,a.mp4,SI\n"}, "line 3: 'b.mp4' and 'a.mp4' are SI here and ND"),
+        ({"pairs": "a,b,label\na.mp4,a.mp4,ND\n"}, "line 2: 'a.mp4' is paired with itself"),
+        ({"pairs": "a,b,label\na.mp4,,ND\n"}, "line 2: lacks a, b or label"),
+        ({"split": "file,component,split\na.mp4,0,test\n"}, "list different files, such as 'b.mp4'"),
+        ({"manifest": MANIFEST + "a.mp4,g,f,1\n"}, "line 6: 'a.mp4' is there twice"),
+        ({"manifest": MANIFEST.replace("10.5", "long")}, "duration_s of 'a.mp4' is 'long', not seconds"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(tmp_path, tables, message):
     with pytest.raises(DataError, match=message):
         read_real_videos(folder_with(tmp_path, **tables))
+
+
+def test_a_pair_listed_both_ways_is_one_pair(tmp_path):
+    pairs = "a,b,label,note\na.mp4,b.mp4,ND,hard\nb.mp4,a.mp4,ND,\n"
+    real = read_real_videos(folder_with(tmp_path, pairs=pairs))
+    assert real.pairs["a.mp4"]["b.mp4"].is_hard
+    assert real.pairs.keys() == {"a.mp4", "b.mp4"}
 
 
 def test_a_missing_table_is_named(tmp_path):

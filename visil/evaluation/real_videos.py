@@ -8,12 +8,12 @@ components are worked out here: groups, joined by every pair that is more than R
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from visil.errors import DataError
+from visil.evaluation.tables import csv_rows
 
 ND, PART, SI, REL, AMBIGUOUS = "ND", "PART", "SI", "REL", "AMBIGUOUS"
 LABELS = frozenset({ND, PART, SI, REL, AMBIGUOUS})
@@ -71,29 +71,34 @@ def read_real_videos(folder: Path) -> RealVideos:
     """Read the tables of a folder.
 
     Raises:
-        DataError: a table is missing, lacks a column, or names a file or label that is not known.
+        DataError: a table is missing or damaged, lacks a column, names a file twice, or names a file or label that is
+            not known; a pair has two labels.
     """
-    manifest = {row["file"]: row for row in _rows(folder / "manifest.csv", {"file", "group"})}
-    pairs: dict[str, dict[str, Pair]] = {}
-    for row in _rows(folder / "pairs.csv", {"a", "b", "label"}):
-        if row["label"] not in LABELS or not {row["a"], row["b"]} <= manifest.keys():
-            raise DataError(f"{folder / 'pairs.csv'}: unknown label or file in {row['a']}, {row['b']}, {row['label']}")
-        pair = Pair(row["label"], "hard" in (row.get("note") or ""))
-        pairs.setdefault(row["a"], {})[row["b"]] = pair
-        pairs.setdefault(row["b"], {})[row["a"]] = pair
+    manifest = _by_file(folder / "manifest.csv", ["file", "group"])
+    pairs = read_pairs(folder / "pairs.csv")
+    for file in pairs:
+        if file not in manifest:
+            raise DataError(f"{folder / 'pairs.csv'}: {file!r} is not in manifest.csv")
+    for label in {pair.label for others in pairs.values() for pair in others.values()} - LABELS:
+        raise DataError(f"{folder / 'pairs.csv'}: unknown label {label!r}; known are {', '.join(sorted(LABELS))}")
     if (folder / "split.csv").exists():
-        split = {row["file"]: row for row in _rows(folder / "split.csv", {"file", "component", "split"})}
+        split = _by_file(folder / "split.csv", ["file", "component", "split"])
         if split.keys() != manifest.keys():
-            raise DataError(f"{folder}: split.csv and manifest.csv list different files")
+            file = min(split.keys() ^ manifest.keys())
+            raise DataError(f"{folder}: split.csv and manifest.csv list different files, such as {file!r}")
     else:
-        components = _components(manifest, pairs)
+        groups: dict[str, list[str]] = {}
+        for file, row in manifest.items():
+            groups.setdefault(row["group"], []).append(file)
+        links = [*related_pairs(pairs), *((members[0], file) for members in groups.values() for file in members)]
+        components = components_of(manifest, links)
         split = {file: {"split": "test", "component": components[file]} for file in manifest}
     videos = {
         file: RealVideo(
             file,
             row["group"],
             row.get("footage") or file,
-            float(row.get("duration_s") or 0),
+            _seconds(row.get("duration_s") or "0", folder / "manifest.csv", file),
             split[file]["split"],
             split[file]["component"],
         )
@@ -102,32 +107,62 @@ def read_real_videos(folder: Path) -> RealVideos:
     return RealVideos(folder, videos, pairs)
 
 
-def _rows(path: Path, columns: Set[str]) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = columns - set(reader.fieldnames or ())
-            if missing:
-                raise DataError(f"{path}: no column {', '.join(sorted(missing))}")
-            return list(reader)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+def read_pairs(path: Path) -> dict[str, dict[str, Pair]]:
+    """Labelled pairs of a CSV with the columns a, b and label: file -> other file -> label, both ways.
+
+    A pair that is listed twice with one label, whichever file is first, is the same as once.
+
+    Raises:
+        DataError: the table is missing or damaged, a pair has two labels, a file is paired with itself, or a row lacks
+            a name or label.
+    """
+    pairs: dict[str, dict[str, Pair]] = {}
+    for line, row in csv_rows(path, ["a", "b", "label"]):
+        a, b, label = row["a"], row["b"], row["label"].strip()
+        if not a or not b or not label:
+            raise DataError(f"{path}, line {line}: lacks a, b or label")
+        if a == b:
+            raise DataError(f"{path}, line {line}: {a!r} is paired with itself")
+        known = pairs.get(a, {}).get(b)
+        if known is not None and known.label != label:
+            raise DataError(f"{path}, line {line}: {a!r} and {b!r} are {label} here and {known.label} above")
+        pair = Pair(label, "hard" in row.get("note", "") or (known is not None and known.is_hard))
+        pairs.setdefault(a, {})[b] = pair
+        pairs.setdefault(b, {})[a] = pair
+    return pairs
 
 
-def _components(manifest: Mapping[str, Mapping[str, str]], pairs: Mapping[str, Mapping[str, Pair]]) -> dict[str, str]:
-    """Name of the component of every file: the first file of those it is joined with."""
-    first_of_group: dict[str, str] = {}
-    links: dict[str, set[str]] = {file: set() for file in manifest}
-    for file, row in manifest.items():
-        related = {other for other, pair in pairs.get(file, {}).items() if pair.label != REL}
-        related.add(first_of_group.setdefault(row["group"], file))
-        for other in related:
-            links[file].add(other)
-            links[other].add(file)
+def related_pairs(pairs: Mapping[str, Mapping[str, Pair]]) -> list[tuple[str, str]]:
+    """Files whose pair is more than REL."""
+    return [(a, b) for a, others in pairs.items() for b, pair in others.items() if pair.label != REL]
+
+
+def components_of(files: Iterable[str], links: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Name of the component of every file: the first of the files that links join it with, directly or not."""
+    joined: dict[str, set[str]] = {file: set() for file in files}
+    for a, b in links:
+        joined[a].add(b)
+        joined[b].add(a)
     component: dict[str, str] = {}
-    for file in manifest:
+    for file in joined:
         waiting: Iterable[str] = [] if file in component else [file]
         while waiting:
             component |= dict.fromkeys(waiting, file)
-            waiting = {other for member in waiting for other in links[member]} - component.keys()
+            waiting = {other for member in waiting for other in joined[member]} - component.keys()
     return component
+
+
+def _by_file(path: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    rows: dict[str, dict[str, str]] = {}
+    for line, row in csv_rows(path, columns):
+        if row["file"] in rows or not row["file"]:
+            raise DataError(f"{path}, line {line}: {row['file']!r} {'is there twice' if row['file'] else 'is no file'}")
+        rows[row["file"]] = row
+    return rows
+
+
+def _seconds(text: str, path: Path, file: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"{path}: duration_s of {file!r} is {text[:40]!r}, not seconds") from None
