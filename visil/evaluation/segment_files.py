@@ -57,8 +57,8 @@ def read_vsc_segments(path: Path, *, scored: bool) -> PairBoxes:
     texts: list[list[str]] = []
     for line, (query, reference, *numbers) in _csv_rows(path, columns):
         key = (
-            _vsc_id(query, ID_LETTERS[0], f"{path}, line {line}"),
-            _vsc_id(reference, ID_LETTERS[1], f"{path}, line {line}"),
+            vsc_id(query, ID_LETTERS[0], f"{path}, line {line}"),
+            vsc_id(reference, ID_LETTERS[1], f"{path}, line {line}"),
         )
         pair.append(pairs.setdefault(key, len(pairs)))
         texts.append(numbers)
@@ -147,7 +147,16 @@ def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[st
         raise DataError(f"{path}: cannot be read as CSV in UTF-8: {error}") from error
 
 
-def _vsc_id(text: str, letter: str, where: str) -> str:
+def vsc_id(text: str, letter: str, where: str) -> str:
+    """A video's id as VSC2022 writes it: a plain integer gets its letter and six digits.
+
+    Args:
+        letter: one of ID_LETTERS: of queries or of references.
+        where: file and place, for the message.
+
+    Raises:
+        DataError: it is neither an integer nor the letter and digits.
+    """
     text = text.strip()
     if re.fullmatch(r"[0-9]+", text, re.ASCII):
         return f"{letter}{int(text):06d}" if len(text) <= 18 else f"{letter}{text}"
