@@ -98,7 +98,7 @@ def main() -> None:
         rows += [(name, family, *values.values()) for family, values in figures.items()]
         micro = MicroAveragePrecision(ranked)
         gain = bootstrap_interval(
-            lambda counts, micro=micro: micro(counts) - baseline(counts),
+            lambda weights, micro=micro: micro.resampled(weights) - baseline.resampled(weights),
             components,
             np.random.default_rng(options.seed),
         )

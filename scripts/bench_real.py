@@ -23,7 +23,7 @@ import numpy as np
 
 from visil.defaults import DEFAULT_BUNDLE
 from visil.evaluation.benchmark_search import benchmark_library, library_folder, load_models, scores_of, searchable
-from visil.evaluation.metrics import RankedQuery, average_precision, bootstrap_interval
+from visil.evaluation.metrics import RankedQuery, average_precision, bootstrap_interval, weighted_mean
 from visil.evaluation.real_videos import LEVELS, ND, REL, Pair, RealVideos, read_real_videos
 from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
 
@@ -98,7 +98,7 @@ def _figures(
     row: dict[str, object] = {}
     for name, (numbers, components) in {"queries": over_queries, "groups": over_groups}.items():
         interval = bootstrap_interval(
-            lambda counts, numbers=numbers: float(np.average(numbers, weights=counts)),
+            lambda weights, numbers=numbers: weighted_mean(np.array(numbers), weights),
             components,
             np.random.default_rng(seed),
         )

@@ -1,11 +1,18 @@
-"""How good a ranking is: average precision, micro-AP, recall at k, and how sure we are of it.
+"""How good a ranking is: average precision, micro-AP, recall at k, precision-recall curves, and how sure we are of it.
 
-    scores + ground truth ─► [RankedQuery ─► mean_average_precision, MicroAveragePrecision, recall_at_k
-                              ─► bootstrap_interval]
+    scores + relevant videos ─► [RankedQuery ─► average_precision, MicroAveragePrecision, recall_at_k,
+                                precision_curve ─► bootstrap]
 
-Equal scores count as one group, so that no value depends on the order in which they happen to lie. Relevant
-videos that were not retrieved (they have no score) still count. Sums in float64. The form is the one that
-scikit-learn and VSC2022 use; without ties it equals that of FIVR-200K.
+Relevant videos that were not retrieved (they have no score) still count. Sums are in float64.
+
+Forms of the average precision of a list, n relevant videos in the ground truth:
+    rectangle   mean over the n of the precision at the rank of each, 0 where it was not retrieved
+    trapezoid   the same with the mean of the precision at the rank and just before it (EVVE)
+Rules for equal scores:
+    group       equal scores are one step of the ranking, so that no order among them matters; the trapezoid, which has
+                no such steps, takes the mean of `best` and `worst`. This is what scikit-learn, SVD and VSC2022 do.
+    stable      they keep the order of their source, as the published evaluators of FIVR-200K, CC_WEB_VIDEO and EVVE do
+    best, worst relevant videos come first, or last
 """
 
 from __future__ import annotations
@@ -18,88 +25,211 @@ import numpy as np
 
 from visil.errors import DataError
 
-NUM_RESAMPLES = 2000
+RECTANGLE, TRAPEZOID = FORMS = ("rectangle", "trapezoid")
+GROUP, STABLE, BEST, WORST = TIES = ("group", "stable", "best", "worst")
+NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
+NUM_LEVELS = 20  # steps of recall in a curve
+MAX_BLOCK = 4_000_000  # numbers in one array of a bootstrap
 
 
 @dataclass(frozen=True)
 class RankedQuery:
-    """The scored videos of one query and which of them are relevant.
+    """The scored videos of one query in their order, and where the relevant ones are.
 
     Attributes:
-        scores: float64 [N], higher is more similar; any order.
-        is_relevant: bool [N].
-        num_relevant: relevant videos of the ground truth, retrieved or not; at least 1.
+        scores: float64 [N], falling; equal scores in the order of their source.
+        positions: int64 [R], rising: the places of the relevant videos among them, from 0.
+        num_relevant: relevant videos of the ground truth, retrieved or not.
     """
 
     scores: np.ndarray = field(repr=False)
-    is_relevant: np.ndarray = field(repr=False)
+    positions: np.ndarray = field(repr=False)
     num_relevant: int
 
     def __post_init__(self) -> None:
-        if self.scores.ndim != 1 or self.scores.shape != self.is_relevant.shape:
-            raise DataError(f"scores {self.scores.shape} and relevance {self.is_relevant.shape} must be two lists")
-        if not np.isfinite(self.scores).all():
-            raise DataError("scores must be finite numbers")
-        num_found = int(np.count_nonzero(self.is_relevant))
-        if self.num_relevant < max(1, num_found):
+        if len(self.positions) > self.num_relevant:
             raise DataError(
-                f"{num_found} relevant videos were retrieved, {self.num_relevant} are in the ground truth: there must "
-                "be one and as many; a query without any has no average precision"
+                f"{len(self.positions)} relevant videos were retrieved, more than the {self.num_relevant} there are"
             )
+
+    @staticmethod
+    def sort(scores: np.ndarray, is_relevant: np.ndarray, num_relevant: int) -> RankedQuery:
+        """From finite scores [N] and relevance [N] in the order of their source."""
+        if scores.ndim != 1 or scores.shape != is_relevant.shape:
+            raise DataError(f"scores {scores.shape} and relevance {is_relevant.shape} must be two lists")
+        if not np.isfinite(scores).all():
+            raise DataError("scores must be finite numbers")
+        order = falling_order(scores)
+        return RankedQuery(scores[order], np.flatnonzero(is_relevant[order]), num_relevant)
 
     @staticmethod
     def of(scores: Mapping[str, float], relevant: Set[str], left_out: Set[str] = frozenset()) -> RankedQuery:
         """From scores by video; videos left out are neither relevant nor ranked."""
         ranked = {video: score for video, score in scores.items() if video not in left_out}
-        return RankedQuery(
+        return RankedQuery.sort(
             np.array(list(ranked.values()), dtype=np.float64),
             np.array([video in relevant for video in ranked], dtype=bool),
             len(relevant - left_out),
         )
 
 
-def average_precision(query: RankedQuery) -> float:
-    r"""Area under the precision-recall steps of one ranking.
+def falling_order(scores: np.ndarray) -> np.ndarray:
+    """Indices that sort scores [N] from high to low; equal ones keep their order."""
+    return np.argsort(-scores, kind="stable")
 
-    AP = \sum_s \frac{P_s}{n} \cdot \frac{P_{\geq s}}{N_{\geq s}}
 
-    over the distinct scores s, with P_s relevant videos of score s, P_{>=s} relevant and N_{>=s} all videos
-    of at least that score, n relevant videos in the ground truth. Without ties: the mean over the relevant
-    videos of the precision at their rank.
+def average_precision(query: RankedQuery, form: str = RECTANGLE, ties: str = GROUP) -> float:
+    """Average precision of one ranking.
+
+    Raises:
+        DataError: nothing is relevant to the query, so it has none; or the form or the rule has no such name.
     """
-    return MicroAveragePrecision([query])()
+    if not query.num_relevant:
+        raise DataError("a query without relevant videos has no average precision")
+    _check_names(form, ties)
+    if form == TRAPEZOID and ties == GROUP:
+        return (average_precision(query, form, BEST) + average_precision(query, form, WORST)) / 2
+    if form == RECTANGLE:
+        found, rank = _found_and_rank(query, ties)
+        return float((found / rank).sum() / query.num_relevant)
+    found, rank = _found_and_rank(query, ties)
+    before = np.divide(found - 1, rank - 1, out=np.ones(len(rank)), where=rank > 1)
+    return float((before + found / rank).sum() / (2 * query.num_relevant))
 
 
-def mean_average_precision(queries: Sequence[RankedQuery]) -> float:
+def mean_average_precision(queries: Sequence[RankedQuery], form: str = RECTANGLE, ties: str = GROUP) -> float:
     """Mean of the average precisions of the queries."""
-    return float(np.mean([average_precision(query) for query in queries]))
+    return float(np.mean([average_precision(query, form, ties) for query in queries]))
+
+
+def _check_names(form: str, ties: str) -> None:
+    for what, name, names in (("form of average precision", form, FORMS), ("rule for ties", ties, TIES)):
+        if name not in names:
+            raise DataError(f"{name!r} is no {what}; there are {', '.join(names)}")
+
+
+def _found_and_rank(query: RankedQuery, ties: str) -> tuple[np.ndarray, np.ndarray]:
+    """For every retrieved relevant video: how many relevant ones, and how many videos, are up to it; float64 [R]."""
+    number = np.arange(1, len(query.positions) + 1)
+    if ties == STABLE:
+        return number.astype(np.float64), query.positions + 1.0
+    scores = query.scores[query.positions]
+    above, at_least = _num_above(query.scores, scores), _num_at_least(query.scores, scores)
+    if ties == BEST:
+        return number.astype(np.float64), above + number - _num_above(scores, scores).astype(np.float64)
+    found_with_equals = _num_at_least(scores, scores)
+    if ties == WORST:
+        return number.astype(np.float64), at_least - found_with_equals + number.astype(np.float64)
+    return found_with_equals.astype(np.float64), at_least.astype(np.float64)
+
+
+def _num_above(falling: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """How many of some falling scores are above each threshold."""
+    return len(falling) - np.searchsorted(falling[::-1], thresholds, side="right")
+
+
+def _num_at_least(falling: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    return len(falling) - np.searchsorted(falling[::-1], thresholds, side="left")
 
 
 class MicroAveragePrecision:
-    """Average precision of one ranking of all (query, video) pairs: scores must compare across queries.
+    r"""Average precision (rectangle) of one ranking of all (query, video) pairs: scores must compare across queries.
 
-    Sorts once; a call takes two cumulative sums. Its counts [Q] say how often each query is in a bootstrap
-    sample (default: once).
+    AP = \frac{1}{n} \sum_j \frac{found(j)}{\sum_q C_{qj}}
+
+    over the retrieved relevant pairs j, with C_qj videos of query q up to pair j. The counts C are all that is needed:
+    the pairs are never sorted as a whole, and a bootstrap sample only gives the queries other weights. `stable` takes
+    equal scores in the order of the queries and then of the videos.
     """
 
-    def __init__(self, queries: Sequence[RankedQuery]) -> None:
-        scores = np.concatenate([query.scores for query in queries])
-        order = np.argsort(-scores, kind="stable")
-        self._query = np.repeat(np.arange(len(queries)), [len(query.scores) for query in queries])[order]
-        self._is_relevant = np.concatenate([query.is_relevant for query in queries])[order]
-        self._num_relevant = np.array([query.num_relevant for query in queries])
-        ranked = scores[order]
-        self._group_ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))[: len(ranked)]
+    def __init__(self, queries: Sequence[RankedQuery], ties: str = GROUP) -> None:
+        _check_names(RECTANGLE, ties)
+        self._queries, self._ties = list(queries), ties
+        self._num_relevant = np.array([query.num_relevant for query in queries], dtype=np.float64)
+        scores = np.concatenate([np.empty(0), *(query.scores[query.positions] for query in queries)])
+        query_of = np.repeat(np.arange(len(queries)), [len(query.positions) for query in queries])
+        order = falling_order(scores)  # stable: equal scores by query, then by position
+        self._query_of, falling = query_of[order], scores[order]
+        starts = np.flatnonzero(np.append(True, falling[1:] != falling[:-1]))[: len(falling)]
+        self._levels = falling[starts]  # distinct, falling
+        sizes = np.diff(np.append(starts, len(falling)))
+        self._level_of = np.repeat(np.arange(len(starts)), sizes)
+        self._first, self._last = np.repeat(starts, sizes), np.repeat(starts + sizes - 1, sizes)
 
-    def __call__(self, counts: np.ndarray | None = None) -> float:
-        weights = np.ones(len(self._num_relevant)) if counts is None else np.asarray(counts, dtype=np.float64)
-        pair_weights = weights[self._query]
-        retrieved = np.cumsum(pair_weights)[self._group_ends]
-        relevant = np.cumsum(pair_weights * self._is_relevant)[self._group_ends]
-        gained = np.diff(relevant, prepend=0.0)
-        precision = np.divide(relevant, retrieved, out=np.zeros_like(relevant), where=retrieved > 0)
-        return float((gained * precision).sum() / (weights * self._num_relevant).sum())
+    def __call__(self) -> float:
+        """The value; each query counts once.
+
+        Raises:
+            DataError: nothing is relevant to any query.
+        """
+        if not self._num_relevant.sum():
+            raise DataError("queries without relevant videos have no micro-AP")
+        retrieved = np.zeros(len(self._query_of))
+        for number in range(len(self._queries)):
+            retrieved += self._counts(number)
+        return float((self._found(np.ones((1, len(self._queries)))) / retrieved).sum() / self._num_relevant.sum())
+
+    def resampled(self, weights: np.ndarray) -> np.ndarray:
+        """Values of bootstrap samples: weights [B, Q] say how often each holds a query; float64 [B].
+
+        A sample in which nothing is relevant has the value 0.
+        """
+        counts = np.empty((len(self._queries), len(self._query_of)), dtype=np.int32)
+        for number in range(len(self._queries)):
+            counts[number] = self._counts(number)
+        values = np.zeros(len(weights))
+        num_samples = max(1, MAX_BLOCK // max(1, counts.shape[1]))
+        num_pairs = max(1, MAX_BLOCK // max(1, counts.shape[0]))
+        for first in range(0, len(weights), num_samples):
+            block = np.asarray(weights[first : first + num_samples], dtype=np.float64)
+            retrieved = np.empty((len(block), counts.shape[1]))
+            for pair in range(0, counts.shape[1], num_pairs):
+                part = slice(pair, pair + num_pairs)
+                np.matmul(block, counts[:, part].astype(np.float64), out=retrieved[:, part])
+            gained = self._found(block) * block[:, self._query_of]
+            precision = np.divide(gained, retrieved, out=np.zeros_like(gained), where=retrieved > 0)
+            relevant = block @ self._num_relevant
+            values[first : first + num_samples] = np.divide(
+                precision.sum(axis=1), relevant, out=np.zeros(len(block)), where=relevant > 0
+            )
+        return values
+
+    def _found(self, weights: np.ndarray) -> np.ndarray:
+        """Weighted relevant pairs up to each one, [B, P]."""
+        found = np.cumsum(weights[:, self._query_of], axis=1)
+        return found[:, self._last] if self._ties == GROUP else found
+
+    def _counts(self, number: int) -> np.ndarray:
+        """Videos of a query up to each relevant pair, [P]."""
+        query = self._queries[number]
+        if self._ties == GROUP:
+            return _num_of_levels(query.scores, self._levels, "left")[self._level_of]
+        own = self._query_of == number
+        if self._ties == STABLE:
+            at_least = _num_of_levels(query.scores, self._levels, "left")[self._level_of]
+            above = _num_of_levels(query.scores, self._levels, "right")[self._level_of]
+            counts = np.where(self._query_of > number, at_least, above)
+            counts[own] = query.positions + 1
+            return counts
+        found = np.cumsum(own)
+        if self._ties == BEST:
+            before = found[self._first] - own[self._first]
+            return _num_of_levels(query.scores, self._levels, "right")[self._level_of] + found - before
+        return _num_of_levels(query.scores, self._levels, "left")[self._level_of] - (found[self._last] - found)
+
+
+def _num_of_levels(falling: np.ndarray, levels: np.ndarray, side: str) -> np.ndarray:
+    """How many falling scores are at least (`left`) or above (`right`) each of the levels, which fall too.
+
+    The longer of the two lists is searched for the shorter one.
+    """
+    rising = levels[::-1]
+    if len(falling) >= len(levels):
+        below = np.searchsorted(falling[::-1], rising, side="left" if side == "left" else "right")
+        return (len(falling) - below)[::-1]
+    reached = np.searchsorted(rising, falling, side="right" if side == "left" else "left")
+    return (len(falling) - np.cumsum(np.bincount(reached, minlength=len(levels) + 1))[:-1])[::-1]
 
 
 def recall_at_k(query: RankedQuery, k: int) -> float:
@@ -109,14 +239,51 @@ def recall_at_k(query: RankedQuery, k: int) -> float:
     among the first k.
     """
     if len(query.scores) <= k:
-        return float(query.is_relevant.any())
-    cut = np.sort(query.scores)[-k]
-    above, tied = query.scores > cut, query.scores == cut
-    if query.is_relevant[above].any():
+        return float(len(query.positions) > 0)
+    cut = query.scores[k - 1 : k]
+    above, at_least = int(_num_above(query.scores, cut)[0]), int(_num_at_least(query.scores, cut)[0])
+    if (query.positions < above).any():
         return 1.0
-    places = k - int(above.sum())
-    num_tied, num_wrong = int(tied.sum()), int((tied & ~query.is_relevant).sum())
-    return 1.0 - comb(num_wrong, places) / comb(num_tied, places)
+    num_tied = at_least - above
+    num_wrong = num_tied - int((query.positions < at_least).sum())
+    return 1.0 - comb(num_wrong, k - above) / comb(num_tied, k - above)
+
+
+def precision_curve(queries: Sequence[RankedQuery], ties: str = GROUP) -> np.ndarray:
+    """Highest precision at a recall of i/20 or more, i = 0 ... 20, mean over the queries; float64 [21].
+
+    0 where so much was never retrieved, and everywhere without queries.
+    """
+    curves = np.zeros((max(1, len(queries)), NUM_LEVELS + 1))
+    for curve, query in zip(curves, queries, strict=False):
+        found, rank = _found_and_rank(query, ties)
+        first = np.searchsorted(found * NUM_LEVELS, np.arange(NUM_LEVELS + 1) * query.num_relevant)  # whole numbers
+        curve[:] = _highest_from(found / rank)[first]
+    return curves.mean(axis=0)
+
+
+def published_curve(query: RankedQuery, num_videos: int) -> np.ndarray:
+    """The curve as the script published with FIVR-200K draws it, with its defects, to compare with it; [21].
+
+    Relevant videos that were not retrieved get the score 0, and so do irrelevant ones until there are `num_videos`, so
+    that they beat retrieved videos of negative score; the precision at recall 0 is always 1; and the levels of recall
+    are floats, so that 3 of 20 is less than the level of 0.15.
+    """
+    num_missing = query.num_relevant - len(query.positions)
+    num_added = num_missing + max(0, num_videos - len(query.scores) - num_missing)
+    is_relevant = np.zeros(len(query.scores) + num_added, dtype=bool)
+    is_relevant[query.positions] = True
+    is_relevant[len(query.scores) : len(query.scores) + num_missing] = True
+    padded = RankedQuery.sort(np.append(query.scores, np.zeros(num_added)), is_relevant, query.num_relevant)
+    found, rank = _found_and_rank(padded, GROUP)
+    curve = _highest_from(found / rank)[np.searchsorted(found / query.num_relevant, np.arange(NUM_LEVELS + 1) * 0.05)]
+    curve[0] = 1.0
+    return curve
+
+
+def _highest_from(values: np.ndarray) -> np.ndarray:
+    """Highest of values [R] from each place on, and 0 after the last; [R + 1]."""
+    return np.maximum.accumulate(np.append(values, 0.0)[::-1])[::-1]
 
 
 @dataclass(frozen=True)
@@ -127,29 +294,54 @@ class Interval:
     low: float
     high: float
 
+    @staticmethod
+    def of(value: float, resampled: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+        """From the values [B] of bootstrap samples."""
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(resampled, [tail, 1 - tail])
+        return Interval(value, float(low), float(high))
+
+
+def bootstrap_weights(
+    components: Sequence[Hashable], rng: np.random.Generator, num_resamples: int = NUM_RESAMPLES
+) -> np.ndarray:
+    """How often each bootstrap sample holds each query, float64 [B, Q], drawing whole components with replacement.
+
+    Queries of one component (the same event, film or take) are no independent evidence, so they are drawn or
+    left out together. A sample has as many components as there are.
+
+    Args:
+        components: component of each query.
+    """
+    if num_resamples < 1:
+        raise DataError(f"a bootstrap needs samples, not {num_resamples}")
+    names = {name: i for i, name in enumerate(dict.fromkeys(components))}
+    samples = rng.integers(len(names), size=(num_resamples, len(names)))
+    places = samples + np.arange(num_resamples)[:, None] * len(names)
+    counts = np.bincount(places.ravel(), minlength=places.size).reshape(places.shape)
+    return counts[:, [names[name] for name in components]].astype(np.float64)
+
 
 def bootstrap_interval(
-    statistic: Callable[[np.ndarray], float],
+    statistic: Callable[[np.ndarray], np.ndarray],
     components: Sequence[Hashable],
     rng: np.random.Generator,
     *,
     num_resamples: int = NUM_RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Percentile interval of a statistic of queries, drawing whole components with replacement.
+    """Percentile interval of a statistic of queries, drawing whole components (see `bootstrap_weights`).
 
-    Queries of one component (the same event, film or take) are no independent evidence, so they are drawn or
-    left out together. A sample has as many components as there are. For a paired interval of the difference
-    of two systems pass a statistic that subtracts: both then see the same samples.
+    For a paired interval of the difference of two systems pass a statistic that subtracts: both then see the same
+    samples.
 
     Args:
-        statistic: value for counts [Q], how often each query is in the sample.
-        components: component of each query.
+        statistic: values [B] for weights [B, Q], such as `weighted_mean` or `MicroAveragePrecision.resampled`.
     """
-    names = {name: i for i, name in enumerate(dict.fromkeys(components))}
-    member = np.array([names[name] for name in components])
-    samples = rng.integers(len(names), size=(num_resamples, len(names)))
-    values = [statistic(np.bincount(sample, minlength=len(names))[member]) for sample in samples]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(statistic(np.ones(len(member))), float(low), float(high))
+    value = float(statistic(np.ones((1, len(components))))[0])
+    return Interval.of(value, statistic(bootstrap_weights(components, rng, num_resamples)), confidence)
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of values [Q] in each sample of weights [B, Q]; float64 [B]."""
+    return np.asarray(weights @ values / weights.sum(axis=1))
