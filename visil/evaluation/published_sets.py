@@ -66,27 +66,31 @@ def fivr_ground_truth(
     queries: Sequence[str],
     database: Sequence[str],
     easy_duplicates: Collection[str] = (),
-    *,
-    source: str = FIVR_SOURCE,
 ) -> GroundTruth:
+    """Tasks DSVR, CSVR, ISVR and DAVR, and their hard variants; see `fivr_tasks`."""
+    tasks = fivr_tasks(annotation, queries, easy_duplicates)
+    return GroundTruth(name, tuple(queries), tuple(database), tuple(tasks), source=FIVR_SOURCE)
+
+
+def fivr_tasks(annotation: Annotation, queries: Sequence[str], easy_duplicates: Collection[str] = ()) -> list[Task]:
     """Tasks DSVR, CSVR, ISVR and DAVR, and their hard variants.
 
-    A query without any video of a task's labels has no entry in that task.
+    Labels overlap: a task takes the union of its labels. A query without any video of a task's labels has no entry in
+    it.
 
     Args:
-        annotation: labels ND, DS, CS, IS, DA; queries that are not in `queries` are ignored. Labels overlap, so a task
-            takes the union of its labels.
+        annotation: labels ND, DS, CS, IS, DA; queries that are not in `queries` are ignored.
         easy_duplicates: taken out of the database in the hard variant; empty: there are no hard tasks.
     """
     tasks = []
-    for task, labels in FIVR_TASKS.items():
+    for name, labels in FIVR_TASKS.items():
         relevant = {query: _union(annotation.get(query, {}), labels) for query in queries}
         relevant = {query: videos for query, videos in relevant.items() if videos}
-        detection = task[:-1] + "D"
-        tasks.append(Task(task, relevant, detection))
+        detection = name[:-1] + "D"
+        tasks.append(Task(name, relevant, detection))
         if easy_duplicates:
-            tasks.append(Task(f"{task} hard", relevant, f"{detection} hard", removed=frozenset(easy_duplicates)))
-    return GroundTruth(name, tuple(queries), tuple(database), tuple(tasks), source=source)
+            tasks.append(Task(f"{name} hard", relevant, f"{detection} hard", removed=frozenset(easy_duplicates)))
+    return tasks
 
 
 def evve_ground_truth(annotation: Mapping[str, Any]) -> GroundTruth:
