@@ -9,6 +9,7 @@ An exact matrix product: a million 512-dimensional descriptors take a fraction o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,6 +29,18 @@ class Candidates:
     ids: list[str]
     descriptors: np.ndarray
     owners: np.ndarray
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Which video an id is."""
+        return {id: number for number, id in enumerate(self.ids)}
+
+    @cached_property
+    def ranks_of_ids(self) -> np.ndarray:
+        """int [V], the place of each video when they are sorted by id."""
+        ranks = np.empty(len(self.ids), dtype=np.int64)
+        ranks[sorted(range(len(self.ids)), key=self.ids.__getitem__)] = np.arange(len(self.ids))
+        return ranks
 
     def scores(self, query: np.ndarray) -> np.ndarray:
         """Best dot product over pairs of parts, for every video.
