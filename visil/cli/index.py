@@ -112,11 +112,11 @@ def command(
     statuses = []
     if reindex:
         before = opened.model.bundle.hash, opened.preprocessing
-        statuses.append(_run("reindex", moved, opened, quiet=quiet))
+        statuses.append(run_ingest("reindex", moved, opened, quiet=quiet))
         if before != (opened.model.bundle.hash, opened.preprocessing):
             notice("the old vectors are still on the disk; `visil compact` gives their space back", quiet=quiet)
     if paths:
-        statuses.append(_run("index", added, opened, quiet=quiet))
+        statuses.append(run_ingest("index", added, opened, quiet=quiet))
     return max(statuses)
 
 
@@ -135,7 +135,7 @@ def _check_there_is_a_video(
         raise DataError("; ".join(reasons) or f"{', '.join(paths)}: no video found, so no library is made")
 
 
-def _run(
+def run_ingest(
     title: str, work: Callable[[Callable[[Progress], None]], IngestReport], opened: Library, *, quiet: bool
 ) -> int:
     """Do it, tell what there is to do, how far it is and what came of it; the exit status."""

@@ -62,7 +62,7 @@ def run_facts(repository: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "commit": _commit(repository),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": package_versions(),
         "machine": platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
@@ -87,6 +87,11 @@ def _commit(repository: Path) -> str | None:
     except OSError:
         return None
     return git.stdout.strip() or None
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of what numbers depend on, None for what is not installed; imports none of it."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(package: str) -> str | None:

@@ -1,0 +1,286 @@
+"""An evaluation as a report: JSON that can be read again, flat rows for CSV, and the difference of two runs.
+
+Evaluation ─► [header and rows] ─► table, JSON, CSV, picture
+              this module ▲
+                          └─ [JSON report of another run ─► differences]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visil.errors import DataError
+from visil.evaluation.metrics import Interval
+from visil.evaluation.results import Coverage, Evaluation, Measure, SegmentEvaluation, Share, TaskResult
+
+MAP, MICRO_AP = "mAP", "micro-AP"
+DECIMALS = 6  # of resampled values and curves: beyond the width of any interval
+TIES_MATTER = 1e-4  # difference between best and worst order of equal scores that is told
+
+COVERAGE_COLUMNS = ("queries", "database", "relevant_pairs")
+CSV_COLUMNS = (
+    "data_set", "task", "metric", "query", "event", "value", "low", "high", "strict", "best", "worst", "ties",
+    "queries", "skipped_queries", "missing_queries", "relevant_pairs", "strict_relevant_pairs",
+    *(f"coverage_{name}_{end}" for name in COVERAGE_COLUMNS for end in ("found", "total")),
+    "other", "difference", "difference_low", "difference_high", "strict_difference",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of two runs.
+
+    Attributes:
+        value, other: of this run and of the other one, over the queries that both have.
+        low, high: bootstrap interval of `value - other`; None where the runs did not see the same samples.
+        strict: difference of the strict values; None where the runs have different queries.
+    """
+
+    task: str
+    metric: str
+    value: float
+    other: float
+    low: float | None
+    high: float | None
+    strict: float | None
+
+    @property
+    def difference(self) -> float:
+        return self.value - self.other
+
+
+def measures(task: TaskResult) -> Iterator[tuple[str, str, Measure]]:
+    """(name of the task, metric, measure) of what could be measured; the detection has a name of its own in FIVR."""
+    if task.mean_average_precision is not None:
+        yield task.name, MAP, task.mean_average_precision
+    if task.micro_average_precision is not None:
+        name = task.name if task.detection_name == MICRO_AP else task.detection_name
+        yield name, MICRO_AP, task.micro_average_precision
+
+
+def ties_that_matter(evaluation: Evaluation) -> list[tuple[str, str, Measure]]:
+    """What `measures` names where the order of equal scores changes it by more than TIES_MATTER, the widest first."""
+    found = [
+        (name, metric, measure)
+        for task in evaluation.tasks
+        for name, metric, measure in measures(task)
+        if measure.best - measure.worst > TIES_MATTER
+    ]
+    return sorted(found, key=lambda row: row[2].worst - row[2].best)
+
+
+# --- JSON --------------------------------------------------------------------------------------------------------
+
+
+def header(evaluation: Evaluation | SegmentEvaluation, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said once of a run: the manifest with the settings of the evaluation, coverage, warnings."""
+    settings: dict[str, Any] = {"data_set": evaluation.data_set, "annotation": evaluation.source}
+    if isinstance(evaluation, SegmentEvaluation):
+        coverage = {"num_pairs": evaluation.num_pairs, "num_predicted": evaluation.num_predicted}
+    else:
+        settings |= {"ties": evaluation.ties, "seed": evaluation.seed, "num_resamples": evaluation.num_resamples}
+        coverage = asdict(evaluation.coverage)
+    return {"manifest": {**manifest, **settings}, "coverage": coverage, "warnings": list(evaluation.warnings)}
+
+
+def task_row(task: TaskResult) -> dict[str, Any]:
+    """Everything that was found for a task; `read_report` reads it back."""
+    return {
+        "task": task.name,
+        "detection": task.detection_name,
+        MAP: _measure_row(task.mean_average_precision),
+        MICRO_AP: _measure_row(task.micro_average_precision),
+        "queries": task.num_queries,
+        "skipped_queries": task.num_skipped,
+        "missing_queries": task.num_missing,
+        "relevant_pairs": task.num_relevant,
+        "strict_relevant_pairs": task.num_relevant_strict,
+        "recall": _rounded(task.recall),
+        "precision": _rounded(task.precision),
+        "event_means": dict(task.group_means),
+        "average_precision": dict(task.average_precision),
+    }
+
+
+def _measure_row(measure: Measure | None) -> dict[str, Any] | None:
+    if measure is None:
+        return None
+    bounds = {"strict": measure.strict, "best": measure.best, "worst": measure.worst}
+    return {**asdict(measure.value), **bounds, "resampled": _rounded(measure.resampled)}
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    rounded: list[float] = np.round(values, DECIMALS).tolist()
+    return rounded
+
+
+def read_report(path: Path) -> Evaluation:
+    """The evaluation in a report that `visil evaluate --format json` or `jsonl` printed.
+
+    Raises:
+        DataError: it cannot be read, or is something else.
+    """
+    try:
+        return _evaluation(*_header_and_rows(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path}: not a report of `visil evaluate --format json` on a ranking ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _header_and_rows(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Both of a JSON report; JSON lines have one of them in every line."""
+    try:
+        report = json.loads(text, parse_constant=_refuse)
+        return report, report["rows"]
+    except json.JSONDecodeError:
+        first, *rows = (json.loads(line, parse_constant=_refuse) for line in text.splitlines())
+        return first, rows
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no value of a metric")
+
+
+def _evaluation(header: dict[str, Any], rows: list[dict[str, Any]]) -> Evaluation:
+    manifest = header["manifest"]
+    return Evaluation(
+        data_set=str(manifest["data_set"]),
+        source=str(manifest["annotation"]),
+        ties=str(manifest["ties"]),
+        seed=int(manifest["seed"]),
+        num_resamples=int(manifest["num_resamples"]),
+        tasks=tuple(map(_task, rows)),
+        coverage=Coverage(
+            **{name: Share(int(share["found"]), int(share["total"])) for name, share in header["coverage"].items()}
+        ),
+        warnings=tuple(map(str, header["warnings"])),
+    )
+
+
+def _task(row: dict[str, Any]) -> TaskResult:
+    return TaskResult(
+        name=str(row["task"]),
+        detection_name=str(row["detection"]),
+        mean_average_precision=_measure(row[MAP]),
+        micro_average_precision=_measure(row[MICRO_AP]),
+        average_precision={query: float(value) for query, value in row["average_precision"].items()},
+        group_means={event: float(value) for event, value in row["event_means"].items()},
+        num_skipped=int(row["skipped_queries"]),
+        num_missing=int(row["missing_queries"]),
+        num_relevant=int(row["relevant_pairs"]),
+        num_relevant_strict=int(row["strict_relevant_pairs"]),
+        recall=np.array(row["recall"], dtype=np.float64),
+        precision=np.array(row["precision"], dtype=np.float64),
+    )
+
+
+def _measure(row: dict[str, Any] | None) -> Measure | None:
+    if row is None:
+        return None
+    value, low, high, strict, best, worst = (float(row[k]) for k in ("value", "low", "high", "strict", "best", "worst"))
+    resampled = np.array(row["resampled"], dtype=np.float64)
+    if resampled.ndim != 1 or not np.isfinite([value, low, high, strict, best, worst, *resampled]).all():
+        raise ValueError("a value of a metric is not a finite number")
+    return Measure(Interval(value, low, high), strict, best, worst, resampled)
+
+
+# --- against another run -----------------------------------------------------------------------------------------
+
+
+def differences(evaluation: Evaluation, other: Evaluation) -> tuple[list[Difference], list[str]]:
+    """How two runs differ, task by task, and what keeps them from being compared as they stand.
+
+    The interval is paired: both runs drew the same queries in every bootstrap sample, so what a hard query costs both
+    cancels. It needs the same queries, seed and number of samples. With other queries the mAP is that of the queries
+    both have, without interval, and the micro-AP, which is one ranking of all, cannot be compared.
+
+    Raises:
+        DataError: the other run is of another data set, or has no task of this one.
+    """
+    if other.data_set != evaluation.data_set:
+        raise DataError(f"the other run is of {other.data_set}, this one of {evaluation.data_set}: no comparison")
+    theirs = {task.name: task for task in other.tasks}
+    shared = [(task, theirs[task.name]) for task in evaluation.tasks if task.name in theirs]
+    if not shared:
+        raise DataError(f"the other run has no task of this one ({', '.join(theirs) or 'none at all'})")
+    notes = []
+    if evaluation.ties != other.ties:
+        notes.append(f"equal scores rank by {evaluation.ties!r} here and by {other.ties!r} in the other run")
+    sampling, their_sampling = ((run.num_resamples, run.seed) for run in (evaluation, other))
+    same_samples = sampling == their_sampling
+    if not same_samples:
+        notes.append(
+            f"{sampling[0]} bootstrap samples of seed {sampling[1]} here, {their_sampling[0]} of seed "
+            f"{their_sampling[1]} in the other run: differences have no interval"
+        )
+    found = []
+    for task, their_task in shared:
+        if list(task.average_precision) != list(their_task.average_precision):
+            common = [query for query in task.average_precision if query in their_task.average_precision]
+            notes.append(
+                f"{task.name}: {task.num_queries} queries here, {their_task.num_queries} in the other run; the "
+                f"difference is over the {len(common)} of both, without interval and without micro-AP"
+            )
+            if common:
+                here, there = (float(np.mean([t.average_precision[q] for q in common])) for t in (task, their_task))
+                found.append(Difference(task.name, MAP, here, there, low=None, high=None, strict=None))
+            continue
+        if task.num_relevant != their_task.num_relevant:
+            notes.append(
+                f"{task.name}: {task.num_relevant} relevant pairs were counted here, {their_task.num_relevant} in the "
+                "other run, which read other videos: compare the strict values"
+            )
+        their_measures = {metric: measure for _, metric, measure in measures(their_task)}
+        found += [
+            _difference(name, metric, measure, their_measures[metric], paired=same_samples)
+            for name, metric, measure in measures(task)
+            if metric in their_measures
+        ]
+    return found, notes
+
+
+def _difference(task: str, metric: str, measure: Measure, other: Measure, *, paired: bool) -> Difference:
+    value, their_value = measure.value.value, other.value.value
+    low = high = None
+    if paired and len(measure.resampled) == len(other.resampled) > 0:
+        interval = Interval.of(value - their_value, measure.resampled - other.resampled)
+        low, high = interval.low, interval.high
+    return Difference(task, metric, value, their_value, low, high, measure.strict - other.strict)
+
+
+# --- rows --------------------------------------------------------------------------------------------------------
+
+
+def csv_rows(
+    evaluation: Evaluation, *, compared: Sequence[Difference] = (), per_query: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Rows of CSV_COLUMNS: one for every metric, event and, if asked for, query; what does not apply is None."""
+    difference_of = {(row.task, row.metric): row for row in compared}
+    shared: dict[str, Any] = {"data_set": evaluation.data_set, "ties": evaluation.ties}
+    for name in COVERAGE_COLUMNS:
+        share = getattr(evaluation.coverage, name)
+        shared |= {f"coverage_{name}_found": share.found, f"coverage_{name}_total": share.total}
+    for task in evaluation.tasks:
+        for name, metric, measure in measures(task):
+            row = dict.fromkeys(CSV_COLUMNS) | shared | {"task": name, "metric": metric} | asdict(measure.value)
+            row |= {"strict": measure.strict, "best": measure.best, "worst": measure.worst}
+            row |= {name: value for name, value in task_row(task).items() if name in CSV_COLUMNS and name != "task"}
+            if (difference := difference_of.get((name, metric))) is not None:
+                row |= {"other": difference.other, "difference": difference.difference}
+                row |= {"difference_low": difference.low, "difference_high": difference.high}
+                row |= {"strict_difference": difference.strict}
+            yield row
+        of_task = dict.fromkeys(CSV_COLUMNS) | shared | {"task": task.name}
+        for event, value in task.group_means.items():
+            yield of_task | {"metric": MAP, "event": event, "value": value}
+        for query, value in task.average_precision.items() if per_query else ():
+            yield of_task | {"metric": "AP", "query": query, "value": value}
