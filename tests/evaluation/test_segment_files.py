@@ -66,17 +66,18 @@ class TestVscCsv:
     @pytest.mark.parametrize(
         ("row", "message"),
         [
-            ("Q000001,R000002,1,2,30,40,nan", "scores must be finite"),
-            ("Q000001,R000002,1,2,30,40,", "line 3: '' is no number"),
-            ("Q000001,R000002,1,2,30,40,high", "line 3: 'high' is no number"),
-            ("Q000001,R000002,1,2,30,inf,1", "times must be finite"),
-            ("Q000001,R000002,1,2,30,1e400,1", "times must be finite"),
+            ("Q000001,R000002,1,2,30,40,nan", "line 3: 'nan' is no finite number"),
+            ("Q000001,R000002,1,2,30,40,", "line 3: '' is no finite number"),
+            ("Q000001,R000002,1,2,30,40,high", "line 3: 'high' is no finite number"),
+            ("Q000001,R000002,1,2,30,inf,1", "line 3: 'inf' is no finite number"),
+            ("Q000001,R000002,1,2,30,1e400,1", "line 3: '1e400' is no finite number"),
+            ("Q000001,R000002,1,2,30,1e20,1", "times must be finite and at most"),
             ("Q000001,R000002,2,1,30,40,1", "must not end before it starts"),
             ("R000001,R000002,1,2,30,40,1", "line 3: id 'R000001' must be Q and digits"),
             ("Q000001,2.0,1,2,30,40,1", "line 3: id '2.0' must be R and digits"),
             ("Q000001,,1,2,30,40,1", "line 3: id '' must be R and digits"),
-            ("Q000001,R000002,1,2", "line 3: 4 of 7 columns; is the file cut off"),
-            ('Q000001,"R000002', "cannot be read as CSV"),
+            ("Q000001,R000002,1,2", "line 3: 4 cells for 7 columns; is it cut off"),
+            ('Q000001,"R000002', "is no CSV|cannot be read"),
         ],
     )
     def test_a_bad_row_is_one_clear_line(self, csv_of, row, message):
@@ -91,30 +92,31 @@ class TestVscCsv:
         ids=["empty file", "no score", "two scores"],
     )
     def test_columns_that_are_missing_or_twice_are_named(self, csv_of, header, missing):
-        with pytest.raises(DataError, match=f"each once; look at {missing}"):
+        with pytest.raises(DataError, match=f"{missing}"):
             self.read(csv_of(header, ROW))
 
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
     def test_another_encoding_is_refused(self, csv_of, encoding):
-        with pytest.raises(DataError, match=r"UTF-8|needs the columns"):
+        with pytest.raises(DataError, match=r"UTF-8|no column"):
             self.read(csv_of(HEADER, ROW, encoding=encoding))
 
     def test_binary_content_is_refused(self, tmp_path):
         (tmp_path / "a.csv").write_bytes(bytes(range(256)) * 10)
-        with pytest.raises(DataError, match="cannot be read as CSV in UTF-8"):
+        with pytest.raises(DataError, match="is no CSV in UTF-8"):
             self.read(tmp_path / "a.csv")
 
     def test_a_field_without_end_is_refused(self, csv_of):
-        with pytest.raises(DataError, match="cannot be read as CSV"):
+        with pytest.raises(DataError, match=r"is no CSV|cannot be read"):
             self.read(csv_of(HEADER, "Q" + "1" * 200_000 + ",R000002,1,2,30,40,0.5"))
 
-    def test_an_id_of_a_thousand_digits_is_not_calculated_with(self, csv_of):
-        ((query, _),) = self.read(csv_of(HEADER, "7" * 5000 + ",R000002,1,2,30,40,0.5")).pairs
-        assert query == "Q" + "7" * 5000
+    def test_an_id_of_thousands_of_digits_is_refused(self, csv_of):
+        with pytest.raises(DataError, match="must be Q and digits") as failure:
+            self.read(csv_of(HEADER, "7" * 5000 + ",R000002,1,2,30,40,0.5"))
+        assert len(str(failure.value)) < 500
 
     def test_no_file_and_a_folder_are_refused(self, tmp_path):
         for path in (tmp_path / "none.csv", tmp_path):
-            with pytest.raises(DataError, match="cannot be read as CSV"):
+            with pytest.raises(DataError, match=r"is no CSV|cannot be read"):
                 self.read(path)
 
 
@@ -153,11 +155,11 @@ class TestVcslJson:
             ({"aa-bb": [[0, 0, 1, float("inf")]]}, "Infinity is no number"),
             ('{"aa-bb": [[0, 0, 1, 1e999]]}', "times must be finite"),
             ({"aa-bb": [[0, 0, 1, 10**400]]}, "too large"),
-            ('{"aa-bb": [[0, 0, 1, ' + "9" * 5000 + "]]}", "cannot be read as JSON"),
+            ('{"aa-bb": [[0, 0, 1, ' + "9" * 5000 + "]]}", "is no JSON|cannot be read"),
             ({"aa-bb": [[5, 0, 1, 1]]}, "aa - bb: .*must not end before it starts"),
             ('{"aa-bb": [], "aa-bb": []}', "key 'aa-bb' comes twice"),
-            ('{"aa-bb": [[0, 0, 1', "cannot be read as JSON"),
-            ("", "cannot be read as JSON"),
+            ('{"aa-bb": [[0, 0, 1', "is no JSON|cannot be read"),
+            ("", "is no JSON|cannot be read"),
             ('{"aa-bb": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
         ],
     )
@@ -171,7 +173,7 @@ class TestVcslJson:
     def test_another_encoding_and_no_file_are_refused(self, tmp_path):
         (tmp_path / "a.json").write_bytes('{"aa-bb": []}'.encode("utf-16"))
         for path in (tmp_path / "a.json", tmp_path / "none.json", tmp_path):
-            with pytest.raises(DataError, match="cannot be read as JSON"):
+            with pytest.raises(DataError, match=r"is no JSON|cannot be read"):
                 read_vcsl_boxes(path, [A])
 
 

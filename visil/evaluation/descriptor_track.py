@@ -11,6 +11,7 @@ the highest 25 pairs a query video are what is judged. Equal values at a cut: th
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,11 +55,15 @@ def read_descriptors(path: Path, letter: str) -> Descriptors:
         DataError: the file is no such npz, or holds a vector that is not finite, or an id of another form.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            ids, features, times = (file[name] for name in ("video_ids", "features", "timestamps"))
+        # An open file, because numpy leaves its own one open when it fails.
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array, not several by name")
+            ids, features, times = (arrays[name] for name in ("video_ids", "features", "timestamps"))
     except KeyError as error:
         raise DataError(f"{path}: needs the arrays video_ids, features and timestamps: {error.args[0]}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as npz: {' '.join(str(error).split())}") from error
     if ids.ndim != 1 or ids.dtype.kind not in "Uiu" or not len(ids):
         raise DataError(f"{path}: video_ids must be a list of texts or integers, got {ids.dtype} {ids.shape}")

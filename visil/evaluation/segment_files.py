@@ -8,23 +8,21 @@ Whatever is wrong with a file is one DataError that names the file and the place
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Sequence
 from itertools import chain
+from math import isfinite, nan
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 
 from visil.errors import DataError
 from visil.evaluation.segments import SEGMENT_AP, Pair, PairBoxes, SegmentTruth
+from visil.evaluation.tables import csv_rows, read_json
 
 PAIR_COLUMNS = ("query_id", "ref_id")
 BOX_COLUMNS = ("query_start", "ref_start", "query_end", "ref_end")
-ID_LETTERS = ("Q", "R")
 
 
 def read_predictions(path: Path, truth: SegmentTruth) -> PairBoxes:
@@ -50,22 +48,17 @@ def read_vsc_segments(path: Path, *, scored: bool) -> PairBoxes:
         DataError: a column is missing; a row is too short, or holds an id of another form, something that is no
             finite number or a segment that ends before it starts; the file is not CSV in UTF-8.
     """
-    columns = [*PAIR_COLUMNS, *BOX_COLUMNS, *(["score"] if scored else [])]
-    lines: list[int] = []
+    columns = [*BOX_COLUMNS, *(["score"] if scored else [])]
     pairs: dict[Pair, int] = {}
-    pair: list[int] = []
-    texts: list[list[str]] = []
-    for line, (query, reference, *numbers) in _csv_rows(path, columns):
-        key = (
-            vsc_id(query, ID_LETTERS[0], f"{path}, line {line}"),
-            vsc_id(reference, ID_LETTERS[1], f"{path}, line {line}"),
-        )
+    pair, values = array("q"), array("d")
+    for line, cells in csv_rows(path, [*PAIR_COLUMNS, *columns]):
+        where = f"{path}, line {line}"
+        key = vsc_id(cells["query_id"], "Q", where), vsc_id(cells["ref_id"], "R", where)
         pair.append(pairs.setdefault(key, len(pairs)))
-        texts.append(numbers)
-        lines.append(line)
-    values = _numbers(path, lines, texts, len(columns) - len(PAIR_COLUMNS))
-    scores = values[:, len(BOX_COLUMNS)] if scored else np.zeros(len(values))
-    return _boxes(path, tuple(pairs), np.array(pair, dtype=np.int64), values[:, : len(BOX_COLUMNS)], scores)
+        values.extend([_number(cells[name], where) for name in columns])
+    table = np.array(values).reshape(len(pair), len(columns))
+    scores = table[:, len(BOX_COLUMNS)] if scored else np.zeros(len(pair))
+    return _boxes(path, tuple(pairs), np.array(pair), table[:, : len(BOX_COLUMNS)], scores)
 
 
 def read_vcsl_boxes(path: Path, pairs: Sequence[Pair]) -> PairBoxes:
@@ -82,7 +75,7 @@ def read_vcsl_boxes(path: Path, pairs: Sequence[Pair]) -> PairBoxes:
         DataError: the file is not JSON of that shape, a key comes twice, no pair of the split is in it, a number
             is not finite or a box ends before it starts.
     """
-    table = _read_json(path)
+    table = read_json(path)
     if not isinstance(table, dict):
         raise DataError(f'{path}: must be a JSON object {{"<query>-<reference>": [[4 numbers], ...]}}')
     known = {f"{query}-{reference}": (query, reference) for query, reference in pairs}
@@ -91,7 +84,7 @@ def read_vcsl_boxes(path: Path, pairs: Sequence[Pair]) -> PairBoxes:
     counts = []
     for key, boxes in table.items():
         if not isinstance(boxes, list) or not all(isinstance(box, list) and len(box) == 4 for box in boxes):
-            raise DataError(f"{path}: {key!r}: must be a list of [query start, ref start, query end, ref end]")
+            raise DataError(f"{path}: {key[:80]!r}: must be a list of [query start, ref start, query end, ref end]")
         counts.append(len(boxes))
     values = list(chain.from_iterable(chain.from_iterable(table.values())))
     # bool is an int: type() keeps it out.
@@ -102,7 +95,7 @@ def read_vcsl_boxes(path: Path, pairs: Sequence[Pair]) -> PairBoxes:
             for value in chain.from_iterable(boxes)
             if type(value) not in (int, float)
         )
-        raise DataError(f"{path}: {key!r}: {str(wrong)[:80]!r} is no number")
+        raise DataError(f"{path}: {key[:80]!r}: {str(wrong)[:80]!r} is no number")
     try:
         numbers = np.array(values, dtype=np.float64).reshape(-1, 4)
     except OverflowError as error:
@@ -123,81 +116,29 @@ def _boxes(path: Path, pairs: tuple[Pair, ...], pair: np.ndarray, boxes: np.ndar
         raise DataError(f"{path}: {error}") from error
 
 
-def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Line number and the named columns of every row that is not empty."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            missing = [name for name in columns if header.count(name) != 1]
-            if missing:
-                raise DataError(
-                    f"{path}: needs the columns {', '.join(columns)}, each once; look at {', '.join(missing)}"
-                )
-            places = [header.index(name) for name in columns]
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) < len(header):
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: {len(row)} of {len(header)} columns; is the file cut off?"
-                    )
-                yield reader.line_num, [row[place] for place in places]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV in UTF-8: {error}") from error
-
-
 def vsc_id(text: str, letter: str, where: str) -> str:
     """A video's id as VSC2022 writes it: a plain integer gets its letter and six digits.
 
     Args:
-        letter: one of ID_LETTERS: of queries or of references.
+        letter: `Q` of queries, `R` of references.
         where: file and place, for the message.
 
     Raises:
         DataError: it is neither an integer nor the letter and digits.
     """
     text = text.strip()
-    if re.fullmatch(r"[0-9]+", text, re.ASCII):
-        return f"{letter}{int(text):06d}" if len(text) <= 18 else f"{letter}{text}"
-    if not re.fullmatch(rf"{letter}[0-9]+", text, re.ASCII):
+    if re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
+        return f"{letter}{int(text):06d}"
+    if not re.fullmatch(rf"{letter}[0-9]{{1,18}}", text, re.ASCII):
         raise DataError(f"{where}: id {text[:80]!r} must be {letter} and digits, such as {letter}000123")
     return text
 
 
-def _numbers(path: Path, lines: Sequence[int], texts: Sequence[Sequence[str]], width: int) -> np.ndarray:
-    """The texts as numbers, float64 [N, width]."""
+def _number(text: str, where: str) -> float:
     try:
-        return np.array([[float(text) for text in row] for row in texts], dtype=np.float64).reshape(len(texts), width)
+        number = float(text)
     except ValueError:
-        for line, text in ((line, text) for line, row in zip(lines, texts, strict=True) for text in row):
-            if not _is_number(text):
-                raise DataError(f"{path}, line {line}: {text[:80]!r} is no number") from None
-        raise
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _read_json(path: Path) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no number")
-
-    def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-        table = dict(members)
-        if len(table) < len(members):
-            repeated = Counter(key for key, _ in members).most_common(1)[0][0]
-            raise ValueError(f"key {repeated[:80]!r} comes twice")
-        return table
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as JSON: {reason}") from error
+        number = nan
+    if not isfinite(number):
+        raise DataError(f"{where}: {text[:80]!r} is no finite number")
+    return number
