@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,101 +21,14 @@ import visil
 import visil.library.ingest as ingest_module
 import visil.library.workload as workload_module
 import visil.media.readers as readers_module
-from visil.cli.main import COMMANDS, main
+from tests.cli.commands import Ended, Run, assert_one_line_error, loaded_by, run_fresh
+from visil.cli.main import COMMANDS
 from visil.cli.output import human_bytes
 from visil.library.library import Library
 from visil.media.limits import DecodeLimits
 from visil.model.bundle import Bundle
 from visil.model.model import Model
 from visil.synth.video_file import write_video
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The lines of a jsonl answer."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run `visil ...` in this process, with a home and a terminal that nobody else uses."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("VISIL_LIBRARY", raising=False)
-
-    def run_command(*arguments: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["visil", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run_command
-
-
-def run_fresh(*arguments: str | Path, **options: Any) -> Ended:
-    """Run `visil ...` in a fresh interpreter."""
-    command = [sys.executable, "-m", "visil.cli.main", *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
-
-
-def loaded_by(*arguments: str | Path, home: Path) -> set[str]:
-    """Packages that a command imports, in a fresh interpreter, and it must end well."""
-    program = (
-        "import json, sys\n"
-        "from visil.cli.main import main\n"
-        f"sys.argv = {['visil', *map(str, arguments)]!r}\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as ended:\n"
-        "    print(json.dumps([ended.code, sorted({name.split('.')[0] for name in sys.modules})]))\n"
-    )
-    environment = {**os.environ, "XDG_DATA_HOME": str(home)}
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    status, packages = json.loads(ended.stdout.splitlines()[-1])
-    assert not status, ended.stderr
-    return set(packages)
-
-
-@pytest.fixture(scope="session")
-def bundle_file(quick_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bundle") / "quick.safetensors"
-    quick_model.bundle.save(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def indexed(quick_model: Model, made_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library of the six clips, which nobody changes."""
-    path = tmp_path_factory.mktemp("cli") / "library"
-    Library.create(path, quick_model).add([made_clips], workers=2)
-    return path
-
-
-@pytest.fixture
-def library(indexed: Path, tmp_path: Path) -> Path:
-    """A copy of that library that a test may change."""
-    return Path(shutil.copytree(indexed, tmp_path / "library"))
-
-
-def assert_one_line_error(ended: Ended, message: str) -> None:
-    """Status 2, nothing on standard output, one line on standard error that says this."""
-    assert (ended.status, ended.out) == (2, "")
-    lines = [line for line in ended.err.splitlines() if line]
-    assert len(lines) == 1, ended.err
-    assert lines[0].startswith("visil: ")
-    assert re.search(message, lines[0]), lines[0]
 
 
 class TestHelp:
