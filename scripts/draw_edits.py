@@ -25,6 +25,7 @@ from visil.synth.video_file import pictures_at, video_facts
 CELL_PX = (176, 132)
 MOMENTS = (0.15, 0.5, 0.85)  # of the time of a video
 LABEL_PX = 14
+GROUND = 90  # grey, so that black bars are seen
 MIN_S, MAX_S = 5.0, 10.0
 
 
@@ -54,7 +55,7 @@ def main() -> None:
                     apply_edit(source, family, level, copy, rng, span_s=span_s, host_stills=hosts, max_fps=15)
                     cells += _moments(copy)
                 else:
-                    cells += [np.zeros_like(cells[0])] * len(MOMENTS)
+                    cells += [np.full_like(cells[0], GROUND)] * len(MOMENTS)
             rows.append(np.concatenate([_label(family, len(cells)), np.concatenate(cells, axis=1)]))
     _write_png(args.out, np.concatenate(rows))
     print(f"{args.out}: {len(rows)} families; columns: source, mild, strong")
@@ -70,7 +71,7 @@ def _is_long_enough(path: Path) -> bool:
 def _moments(path: Path) -> Iterator[np.ndarray]:
     duration_s = video_facts(path).duration_s
     for picture in pictures_at(path, [share * duration_s for share in MOMENTS]):
-        yield fitted(picture, CELL_PX, ground=(90, 90, 90))
+        yield fitted(picture, CELL_PX, ground=(GROUND, GROUND, GROUND))
 
 
 def _label(family: str, num_cells: int) -> np.ndarray:

@@ -110,37 +110,55 @@ class Family:
 
 
 SAME_PICTURES = "the pictures stay as they are, only their times change"
+LOW_FREQUENCIES = (
+    "hashes ask for the lowest frequencies of a picture, which nothing that leaves it recognisable removes"
+)
+COVERED = "what leaves a picture recognisable leaves most of its low frequencies, and all samples vote together"
 
 FAMILIES: dict[str, Family] = {
     "crop": Family("a window with this share of the area", 0.7, 0.3, picture_edits.crop),
     "mirror": Family("left and right exchanged", None, 1, picture_edits.mirror),
     "rotation": Family("turned by so many degrees", 5, 25, picture_edits.rotation),
-    "letterbox": Family("black bars, this share of the new picture", 0.15, 0.35, picture_edits.letterbox),
-    "aspect": Family("squeezed by this factor", 1.25, 2, picture_edits.aspect),
+    "letterbox": Family("black bars, this share of the new picture", 0.15, 0.4, picture_edits.letterbox),
+    "aspect": Family(
+        "squeezed by this factor", 1.25, 2, picture_edits.aspect, why_easy="hashes squeeze every picture to a square"
+    ),
     "perspective": Family("corners move inwards by up to this share", 0.1, 0.3, picture_edits.perspective),
-    "grayscale": Family("no colour", None, 1, picture_edits.grayscale),
+    "grayscale": Family("no colour", None, 1, picture_edits.grayscale, why_easy="hashes see lightness only"),
     "brightness_contrast": Family(
-        "contrast raised or lowered by this factor, and brightness with it", 1.3, 2.5, picture_edits.brightness_contrast
+        "contrast raised or lowered by this factor, and brightness with it", 1.3, 2.5,
+        picture_edits.brightness_contrast, why_easy="hashes ask which frequencies are above the median, not how strong",
     ),
-    "blur": Family("detail kept, in lines on the short side", 60, 20, picture_edits.blur),
-    "noise": Family("standard deviation, in grey levels", 15, 60, picture_edits.noise),
-    "low_144p": Family("144 lines, at so many bit/s", 60_000, 24_000, picture_edits.shrink, is_bitrate=True),
+    "blur": Family("detail kept, in lines on the short side", 60, 20, picture_edits.blur, why_easy=LOW_FREQUENCIES),
+    "noise": Family("standard deviation, in grey levels", 15, 60, picture_edits.noise, why_easy=LOW_FREQUENCIES),
+    "low_144p": Family(
+        "144 lines, at so many bit/s", 60_000, 24_000, picture_edits.shrink, is_bitrate=True, why_easy=LOW_FREQUENCIES
+    ),
     "frame_rate": Family(
-        "pictures a second, times this or divided by it", 1.5, 3, timing=_other_rate, both_ways=True, is_temporal=True
+        "pictures a second, times this or divided by it", 1.5, 3,
+        timing=_other_rate, both_ways=True, is_temporal=True, why_easy=SAME_PICTURES,
     ),
-    "speed": Family("times as fast or as slow", 1.25, 2, timing=_faster, both_ways=True, is_temporal=True),
-    "text": Family("lines of text over this share of the height", 0.15, 0.5, picture_edits.text),
-    "logo": Family("a logo in a corner, this share of the width", 0.2, 0.5, picture_edits.logo_in_corner),
-    "emoji": Family("emoji, together this share of the picture", 0.06, 0.35, picture_edits.emojis),
+    "speed": Family(
+        "times as fast or as slow", 1.25, 2, timing=_faster, both_ways=True, is_temporal=True, why_easy=SAME_PICTURES
+    ),
+    "text": Family("lines of text over this share of the height", 0.15, 0.5, picture_edits.text, why_easy=COVERED),
+    "logo": Family(
+        "a logo in a corner, this share of the width", 0.2, 0.6, picture_edits.logo_in_corner, why_easy=COVERED
+    ),
+    "emoji": Family("emoji, together this share of the picture", 0.06, 0.5, picture_edits.emojis, why_easy=COVERED),
     "picture_in_picture": Family("inside other footage, at this share of its sides", 0.7, 0.4, has_host=True),
     "border": Family("a frame, this share of the sides wide", 0.06, 0.2, picture_edits.border),
-    "clip": Family("a part of this share of the time", 0.5, 0.2, timing=_part, is_temporal=True),
-    "clip_inside": Family(
-        "a part of this share of the time between other footage, all of it as long as the source",
-        0.5, 0.25, timing=_part, has_host=True, is_temporal=True,
+    "clip": Family(
+        "a part of this share of the time", 0.5, 0.2, timing=_part, is_temporal=True, why_easy=SAME_PICTURES
     ),
-    "reverse": Family("the last picture comes first", None, 1, timing=_backwards, is_temporal=True),
-    "combined": Family("so many other edits at once", 2, 3),
+    "clip_inside": Family(
+        "a part of this share of the time between other footage, all of it as long as the source", 0.5, 0.2,
+        timing=_part, has_host=True, is_temporal=True, why_easy=SAME_PICTURES,
+    ),
+    "reverse": Family(
+        "the last picture comes first", None, 1, timing=_backwards, is_temporal=True, why_easy=SAME_PICTURES
+    ),
+    "combined": Family("so many other edits at once; of strong ones one is strong, the rest mild", 2, 3),
 }  # fmt: skip
 COMBINED = tuple(
     name for name, family in FAMILIES.items() if family.picture is not unchanged or name in ("speed", "frame_rate")
@@ -262,13 +280,14 @@ def _family(name: str, level: str) -> Family:
 
 def _drawn_steps(name: str, level: str, rng: np.random.Generator) -> list[tuple[Family, float]]:
     """The edits that are done one after the other, each with its strength; several for `combined`."""
-    names = [name]
+    edits = [(FAMILIES[name], level)]
     if name == "combined":
         drawn = rng.choice(len(COMBINED), int(FAMILIES[name].strength(level)), replace=False)
-        names = [COMBINED[i] for i in sorted(drawn)]
+        # All of them strong would leave some pictures that nobody recognises.
+        edits = [(FAMILIES[COMBINED[i]], level if i == drawn[0] else "mild") for i in sorted(drawn)]
     steps = []
-    for family in (FAMILIES[step] for step in names):
-        strength = family.strength(level)
+    for family, its_level in edits:
+        strength = family.strength(its_level)
         if family.both_ways and rng.random() < 0.5:
             strength = 1 / strength
         steps.append((family, strength))

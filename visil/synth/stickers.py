@@ -54,7 +54,7 @@ def caption(rng: np.random.Generator, height: int, width: int, *, num_lines: int
     letter_px = max(7, round(0.66 * line_height))
     letters = np.zeros((height, width), dtype=bool)
     for line in range(num_lines):
-        words = lettering(random_words(rng, max(2, width // letter_px)), letter_px)
+        words = lettering(random_words(rng, max(2, round(0.7 * width / letter_px))), letter_px)
         words = words[:line_height, : width - 2]
         top, left = line * line_height + (line_height - len(words)) // 2, (width - words.shape[1]) // 2
         letters[top : top + len(words), left : left + words.shape[1]] = words
