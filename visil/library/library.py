@@ -11,7 +11,7 @@ Library.search(query)   query ─► candidates ─► fine score ─► matches
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -51,9 +51,7 @@ from visil.values import EncodedVideo, Match
 Value = TypeVar("Value")
 
 QUERY_BYTES, QUERY_COUNT = 256 << 20, 32  # region vectors and number of queries that share a pass
-SCORED_QUERY_COUNT = (
-    128  # of an evaluation, where nobody waits for the first; 9 bytes a pair: 260 MB for 225,960 videos
-)
+SCORED_QUERY_COUNT = 128  # of an evaluation: nobody waits for the first. 9 bytes a pair: 260 MB for 225,960 videos
 
 
 class Library:
@@ -215,6 +213,20 @@ class Library:
     def num_searchable(self) -> int:
         """Videos that have a score."""
         return len(self._reading(lambda: self._candidates).ids)
+
+    def stored_bytes(self) -> Mapping[str, int]:
+        """Bytes of the region vectors and descriptors of every video that has a score."""
+
+        def count() -> Mapping[str, int]:
+            num_bytes = self._store.vector_bytes()
+            num_parts = np.bincount(self._candidates.owners, minlength=len(self._candidates.ids))
+            part_bytes = self.model.dim * self._candidates.descriptors.itemsize
+            return {
+                id: num_bytes[id] + number * part_bytes
+                for id, number in zip(self._candidates.ids, num_parts.tolist(), strict=True)
+            }
+
+        return self._reading(count)
 
     def encoded(self, id: str) -> EncodedVideo:
         """A stored video.

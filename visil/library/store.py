@@ -180,6 +180,10 @@ class Store:
         matrix = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, values.type.list_size)
         return ids, matrix, np.repeat(np.arange(len(ids)), counts)
 
+    def vector_bytes(self) -> dict[str, int]:
+        """Bytes of the region vectors of every video."""
+        return {id: sum(size for _, size in rows) for id, rows in self._rows_of().items()}
+
     def vectors(self, ids: Sequence[str], *, block_bytes: int = BLOCK_BYTES) -> Iterator[list[VectorPiece]]:
         """Region vectors of these videos in table order, in blocks of at most block_bytes (or one row)."""
         layout = self._rows_of()
