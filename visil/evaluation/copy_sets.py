@@ -18,7 +18,7 @@ from typing import Any
 from visil.errors import DataError
 from visil.evaluation.ground_truth import GroundTruth, Task
 from visil.evaluation.safe_pickle import read_pickle
-from visil.evaluation.segment_files import ID_LETTERS, read_vcsl_boxes, read_vsc_segments, vsc_id
+from visil.evaluation.segment_files import read_vcsl_boxes, read_vsc_segments, vsc_id
 from visil.evaluation.segments import COPY_OVERLAP, SEGMENT_AP, Pair, SegmentTruth
 from visil.evaluation.tables import csv_rows, read_json
 
@@ -144,7 +144,7 @@ def vsc2022(folder: Path, split: str) -> GroundTruth:
     if not is_open:
         listed = [
             [vsc_id(row["video_id"], letter, f"{table}, line {line}") for line, row in csv_rows(table, ["video_id"])]
-            for table, letter in zip(tables, ID_LETTERS, strict=True)
+            for table, letter in zip(tables, "QR", strict=True)
         ]
         for table, ids, used in zip(tables, listed, (queries, references), strict=True):
             if unknown := set(used) - set(ids):
