@@ -171,34 +171,29 @@ class _Rankings:
             if query in self.queries:
                 found += len(relevant & readable)
         return Coverage(
-            queries=Share(len(self.queries), len(self.truth.queries)),
+            queries=Share(sum(query in self.queries for query in self.truth.queries), len(self.truth.queries)),
             database=Share(len(searched & readable), len(searched)),
             relevant_pairs=Share(found, total),
         )
 
     def warnings(self) -> list[str]:
         """What was ignored or is missing."""
-        lines = []
-        if self.unknown_queries:
-            lines.append(
-                _counted_line(self.unknown_queries, "scored queries", f"are not of {self.truth.name}: ignored")
-            )
-        unknown = () if self.truth.is_open else self.scored - self.database - set(self.truth.queries)
-        if unknown:
-            lines.append(_counted_line(unknown, "scored videos", f"are not of {self.truth.name}: ignored"))
-        if self.available is not None:
-            unavailable = (self.scored & self.database) - self.available
-            if unavailable:
-                lines.append(_counted_line(unavailable, "scored videos", "are said to be unavailable: ignored"))
-        missing = [query for query in self.truth.queries if query not in self.queries]
-        if missing:
-            of = f"of {len(self.truth.queries)} queries"
-            lines.append(_counted_line(missing, of, "have no scores: not in the mean, 0 in the strict count"))
+        name, known_queries = self.truth.name, set(self.truth.queries)
+        unavailable = set() if self.available is None else (self.scored & self.database) - self.available
+        happened = {
+            f"scored queries that {name} does not have, ignored": self.unknown_queries,
+            f"scored videos that {name} does not have, ignored": (
+                () if self.truth.is_open else self.scored - self.database - known_queries
+            ),
+            "scored videos that are said to be unavailable, ignored": unavailable,
+            f"queries of {name} without scores, not in the means but 0 in the strict count": (
+                known_queries - self.queries.keys()
+            ),
+        }
+        lines = [f"{what}: {len(ids)} (such as {min(ids)!r})" for what, ids in happened.items() if ids]
+        if not self.scored & self.database:
+            lines.append(f"none of the relevant videos of {name}, such as {self.truth.database[0]!r}, was scored")
         return lines
-
-
-def _counted_line(ids: Collection[str], what: str, happened: str) -> str:
-    return f"{len(ids)} {what} {happened} (such as {min(ids)!r})"
 
 
 def _read(truth: GroundTruth, scores: Scores, tasks: Sequence[Task]) -> _Rankings:
@@ -256,12 +251,14 @@ def _listed(falling: np.ndarray, order: np.ndarray, kept: np.ndarray) -> tuple[n
 
 
 def _check_something_matched(truth: GroundTruth, rankings: _Rankings) -> None:
-    if not rankings.queries:
-        given = f"are others, such as {rankings.unknown_queries[0]!r}" if rankings.unknown_queries else "are none"
+    """An open data set knows only what is relevant: that none of it was scored may be a poor system."""
+    if rankings.queries.keys().isdisjoint(truth.queries):
+        scored = [*rankings.unknown_queries, *rankings.queries]
+        given = f"are others, such as {scored[0]!r}" if scored else "are none"
         raise DataError(
             f"no query of {truth.name}, such as {truth.queries[0]!r}, has scores; the scored queries {given}"
         )
-    if not truth.is_open and not rankings.scored & rankings.database:
+    if not truth.is_open and rankings.scored.isdisjoint(rankings.database):
         given = f"are others, such as {min(rankings.scored)!r}" if rankings.scored else "are none"
         raise DataError(
             f"no database video of {truth.name}, such as {truth.database[0]!r}, was scored; the scored videos {given}"
@@ -369,7 +366,7 @@ def _group_means(task: Task, average_precision: Mapping[str, float], rankings: _
 
 def _warnings_of_skipped(results: Iterable[TaskResult]) -> list[str]:
     return [
-        f"{result.name}: {result.num_skipped} scored queries have no relevant video: skipped"
+        f"{result.name}: scored queries without relevant videos, skipped: {result.num_skipped}"
         for result in results
         if result.num_skipped
     ]

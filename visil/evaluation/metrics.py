@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from math import comb
+from typing import Literal
 
 import numpy as np
 
@@ -90,10 +91,9 @@ def average_precision(query: RankedQuery, form: str = RECTANGLE, ties: str = GRO
     _check_names(form, ties)
     if form == TRAPEZOID and ties == GROUP:
         return (average_precision(query, form, BEST) + average_precision(query, form, WORST)) / 2
-    if form == RECTANGLE:
-        found, rank = _found_and_rank(query, ties)
-        return float((found / rank).sum() / query.num_relevant)
     found, rank = _found_and_rank(query, ties)
+    if form == RECTANGLE:
+        return float((found / rank).sum() / query.num_relevant)
     before = np.divide(found - 1, rank - 1, out=np.ones(len(rank)), where=rank > 1)
     return float((before + found / rank).sum() / (2 * query.num_relevant))
 
@@ -111,17 +111,16 @@ def _check_names(form: str, ties: str) -> None:
 
 def _found_and_rank(query: RankedQuery, ties: str) -> tuple[np.ndarray, np.ndarray]:
     """For every retrieved relevant video: how many relevant ones, and how many videos, are up to it; float64 [R]."""
-    number = np.arange(1, len(query.positions) + 1)
+    number = np.arange(1.0, len(query.positions) + 1)
     if ties == STABLE:
-        return number.astype(np.float64), query.positions + 1.0
+        return number, query.positions + 1.0
     scores = query.scores[query.positions]
-    above, at_least = _num_above(query.scores, scores), _num_at_least(query.scores, scores)
     if ties == BEST:
-        return number.astype(np.float64), above + number - _num_above(scores, scores).astype(np.float64)
-    found_with_equals = _num_at_least(scores, scores)
+        return number, number + _num_above(query.scores, scores) - _num_above(scores, scores)
+    at_least, found = _num_at_least(query.scores, scores), _num_at_least(scores, scores)
     if ties == WORST:
-        return number.astype(np.float64), at_least - found_with_equals + number.astype(np.float64)
-    return found_with_equals.astype(np.float64), at_least.astype(np.float64)
+        return number, number + at_least - found
+    return found.astype(np.float64), at_least.astype(np.float64)
 
 
 def _num_above(falling: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -173,7 +172,8 @@ class MicroAveragePrecision:
     def resampled(self, weights: np.ndarray) -> np.ndarray:
         """Values of bootstrap samples: weights [B, Q] say how often each holds a query; float64 [B].
 
-        A sample in which nothing is relevant has the value 0.
+        Copies of a pair are one step of the ranking, whatever the rule for ties. A sample in which nothing is relevant
+        has the value 0.
         """
         counts = np.empty((len(self._queries), len(self._query_of)), dtype=np.int32)
         for number in range(len(self._queries)):
@@ -219,14 +219,14 @@ class MicroAveragePrecision:
         return _num_of_levels(query.scores, self._levels, "left")[self._level_of] - (found[self._last] - found)
 
 
-def _num_of_levels(falling: np.ndarray, levels: np.ndarray, side: str) -> np.ndarray:
+def _num_of_levels(falling: np.ndarray, levels: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
     """How many falling scores are at least (`left`) or above (`right`) each of the levels, which fall too.
 
     The longer of the two lists is searched for the shorter one.
     """
     rising = levels[::-1]
     if len(falling) >= len(levels):
-        below = np.searchsorted(falling[::-1], rising, side="left" if side == "left" else "right")
+        below = np.searchsorted(falling[::-1], rising, side=side)
         return (len(falling) - below)[::-1]
     reached = np.searchsorted(rising, falling, side="right" if side == "left" else "left")
     return (len(falling) - np.cumsum(np.bincount(reached, minlength=len(levels) + 1))[:-1])[::-1]
@@ -250,7 +250,7 @@ def recall_at_k(query: RankedQuery, k: int) -> float:
 
 
 def precision_curve(queries: Sequence[RankedQuery], ties: str = GROUP) -> np.ndarray:
-    """Highest precision at a recall of i/20 or more, i = 0 ... 20, mean over the queries; float64 [21].
+    """Highest precision at a recall of i/20 or more, i = 0 ... 20; mean over queries; float64 [21].
 
     0 where so much was never retrieved, and everywhere without queries.
     """
