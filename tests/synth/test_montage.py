@@ -378,6 +378,7 @@ VIDEOS = {
     "double of a still": montage_of("o.mp4", pan("y2", component="still:y")),
     "other time of the video": montage_of("p.mp4", cut("v", 20, 24, component="1")),
     "same component": montage_of("q.mp4", cut("u", 0, 4, component="1")),
+    "another file of the footage": montage_of("s.mp4", cut("w", 0, 4, footage="v", component="mislabelled")),
     "the video itself": PlainVideo("v", "1"),
     "a video of the component": PlainVideo("t.mp4", "1"),
     "a pan over the still": PlainVideo("x", "still:x"),
