@@ -282,9 +282,7 @@ def _drawn_steps(name: str, level: str, rng: np.random.Generator) -> list[tuple[
     """The edits that are done one after the other, each with its strength; several for `combined`."""
     edits = [(FAMILIES[name], level)]
     if name == "combined":
-        drawn = rng.choice(len(COMBINED), int(FAMILIES[name].strength(level)), replace=False)
-        # All of them strong would leave some pictures that nobody recognises.
-        edits = [(FAMILIES[COMBINED[i]], level if i == drawn[0] else "mild") for i in sorted(drawn)]
+        edits = _drawn_together(int(FAMILIES[name].strength(level)), level, rng)
     steps = []
     for family, its_level in edits:
         strength = family.strength(its_level)
@@ -292,6 +290,19 @@ def _drawn_steps(name: str, level: str, rng: np.random.Generator) -> list[tuple[
             strength = 1 / strength
         steps.append((family, strength))
     return steps
+
+
+def _drawn_together(count: int, level: str, rng: np.random.Generator) -> list[tuple[Family, str]]:
+    """Different edits and their levels, in the order of `COMBINED`.
+
+    Of strong ones a single one is strong, and it is one that hashes do not see through: three of them strong would
+    leave some pictures that nobody recognises, one easy one nothing that is hard.
+    """
+    order = [str(name) for name in rng.permutation(COMBINED)]
+    if level == "strong":
+        lead = next(name for name in order if not FAMILIES[name].why_easy)
+        order = [lead, *(name for name in order if name != lead)]
+    return [(FAMILIES[name], level if name == order[0] else "mild") for name in COMBINED if name in order[:count]]
 
 
 def _joined(timings: Sequence[Timing]) -> Timing:
