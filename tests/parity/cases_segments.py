@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tests.parity.harness import Case, case
-from visil.evaluation.metrics import GROUP, STABLE, RankedQuery, average_precision
+from visil.evaluation.copy_sets import VSC_FILE, vsc2022
+from visil.evaluation.evaluate import evaluate
+from visil.evaluation.metrics import GROUP, STABLE
+from visil.evaluation.scores import MappedScores
 from visil.evaluation.segments import (
     PairBoxes,
     copy_overlap,
@@ -39,17 +45,23 @@ def vsc_segments(case: Case) -> Mapping[str, Any]:
 
 @case("evaluation", *DESCRIPTOR_CASES)
 def vsc_descriptor(case: Case) -> Mapping[str, Any]:
-    true_pairs = {(query, reference) for query, reference in case.inputs["ground_truth"]}
-    rows = case.inputs["predictions"]
-    ranked = RankedQuery.sort(
-        np.array([score for _, _, score in rows]),
-        np.array([(query, reference) in true_pairs for query, reference, _ in rows]),
-        len(true_pairs),
-    )
-    return {
-        "uAP": average_precision(ranked, ties=GROUP),
-        "uAP_stable": average_precision(ranked, ties=STABLE),
-    }
+    """Through the files of the data set: a ground truth in segments, of which the track uses the pairs."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [[query, reference, 0, 1, 0, 1] for query, reference in case.inputs["ground_truth"]]
+        with (Path(folder) / VSC_FILE.format(split="test")).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(
+                [["query_id", "ref_id", "query_start", "query_end", "ref_start", "ref_end"], *rows]
+            )
+        truth = vsc2022(Path(folder), "test")
+    scores: dict[str, dict[str, float]] = {}
+    for query, reference, score in case.inputs["predictions"]:
+        scores.setdefault(query, {})[reference] = score
+    produced = {}
+    for name, ties in (("uAP", GROUP), ("uAP_stable", STABLE)):
+        (task,) = evaluate(truth, MappedScores(scores), ties=ties, num_resamples=1).tasks
+        assert task.micro_average_precision is not None
+        produced[name] = task.micro_average_precision.value.value
+    return produced
 
 
 @case("evaluation", "vcsl_segments")

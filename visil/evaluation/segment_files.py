@@ -21,6 +21,7 @@ from visil.errors import DataError
 from visil.evaluation.segments import SEGMENT_AP, Pair, PairBoxes, SegmentTruth
 from visil.evaluation.tables import csv_rows, read_json
 
+ID_LETTERS = ("Q", "R")  # of queries and of references
 PAIR_COLUMNS = ("query_id", "ref_id")
 BOX_COLUMNS = ("query_start", "ref_start", "query_end", "ref_end")
 
@@ -53,7 +54,7 @@ def read_vsc_segments(path: Path, *, scored: bool) -> PairBoxes:
     pair, values = array("q"), array("d")
     for line, cells in csv_rows(path, [*PAIR_COLUMNS, *columns]):
         where = f"{path}, line {line}"
-        key = vsc_id(cells["query_id"], "Q", where), vsc_id(cells["ref_id"], "R", where)
+        key = vsc_id(cells["query_id"], ID_LETTERS[0], where), vsc_id(cells["ref_id"], ID_LETTERS[1], where)
         pair.append(pairs.setdefault(key, len(pairs)))
         values.extend([_number(cells[name], where) for name in columns])
     table = np.array(values).reshape(len(pair), len(columns))
@@ -120,7 +121,7 @@ def vsc_id(text: str, letter: str, where: str) -> str:
     """A video's id as VSC2022 writes it: a plain integer gets its letter and six digits.
 
     Args:
-        letter: `Q` of queries, `R` of references.
+        letter: one of ID_LETTERS.
         where: file and place, for the message.
 
     Raises:
