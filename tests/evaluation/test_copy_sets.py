@@ -50,7 +50,7 @@ class TestVcdb:
         (task,) = truth.tasks
         assert truth.name == task.name == "VCDB"
         assert truth.queries == truth.database == ("a", "b", "c")
-        assert task.relevant == {"a": {"a", "b"}, "b": {"a"}}
+        assert task.relevant == {"a": {"a", "b"}, "b": {"a"}, "c": set()}
         assert not task.counts_query
 
     def test_with_distractors_both_databases_are_measured(self, folder):

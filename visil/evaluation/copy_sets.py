@@ -68,10 +68,12 @@ def vcdb_ground_truth(
 ) -> GroundTruth:
     """Task `VCDB` ranks the core videos, which are the queries; `VCDB-DIST`, if there are distractors, those too.
 
+    As published, the micro-AP pools the videos of queries without positives too.
+
     Raises:
         DataError: a video is twice among the queries and distractors, or one with positives is no query.
     """
-    relevant = {query: frozenset(videos) for query, videos in positives.items() if videos}
+    relevant = {query: frozenset(positives.get(query, ())) for query in (*queries, *positives)}
     tasks = [Task("VCDB", relevant, removed=frozenset(distractors))]
     name = "VCDB"
     if distractors:
