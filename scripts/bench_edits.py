@@ -1,164 +1,174 @@
-"""How well edited copies of real videos are found, among all real videos and distractors.
+"""The yardstick: how well edited copies are found, and how often unrelated videos are taken for copies.
 
-Queries: 20 a family of edits, each of another footage, made from a test video of at least 10 s. Library:
-all files of DATA/videos and 1,000 distractors: moving crops over test pictures of DATA/images, one picture
-each. The host of a picture-in-picture is such a crop over a picture that is no distractor. Relevant are the
-source and its ND and PART files; its SI and AMBIGUOUS files are left out of the ranking.
-Measured: recall@1, mAP and micro-AP, by family and pooled, of the untrained default, of every --model, and
-of best-match voting of pHash on the same samples; and pooled micro-AP minus that of the untrained default
-with its 95 % interval (paired bootstrap over components). Equal scores count as one group.
-    python scripts/bench_edits.py --model BUNDLE.safetensors --json edits.json
-    python scripts/bench_edits.py --sampling keyframes --json keyframes.json
-    python scripts/bench_edits.py --precision bf16 --model BUNDLE.safetensors --json bf16.json
-The second indexes key frames alone, to compare with the first; pHash voting keeps the samples of the first. The third
-searches the same libraries, which stay encoded in float32, once more with queries encoded and compared in bf16, and
-counts the queries whose ranking changed.
-Made files and libraries are kept in --work; the first run takes about 15 minutes on 4 busy cores with
-the untrained default alone (3 of them to make the files), more with larger backbones.
+Queries: 60 for each family of edits (`visil.synth.edits`) at each strength: an edit of at most 10 s of every footage of
+DATA/videos of the split that is at least 5 s long (10 s for edits of time), filled up with edits of montages; and
+negatives: pans over pictures under furniture (a title card, a logo ...) that unrelated videos of the library have too,
+of the same subject as videos of the library, and neither. Library: the real videos of the split, the montages, and a
+pan over every picture of DATA/images of the split that has no other use. Relevant are the source and the files labelled
+ND or PART to it, as far as they must share what the query shows; whatever else is related is left out.
+
+Measured, for PDQ and pHash with best-match voting, a colour histogram, the untrained default and every --model:
+recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by bootstrap over related sources;
+false matches among unrelated pairs at thresholds that let 1e-3, 1e-4 and 1e-5 of them through on val; bytes a video;
+milliseconds a pair, features at hand. Every pair gets the fine score unless --rerank says otherwise.
+    python scripts/bench_edits.py --split val --model BUNDLE.safetensors --json val.json
+    python scripts/bench_edits.py --split test --model BUNDLE.safetensors --thresholds val.json --json test.json
+Made files and features are kept in --work. On 4 cores making the files of a split takes about 10 minutes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
-from visil.evaluation.benchmark_data import EDIT_FAMILIES, BenchmarkData, edited_queries, prepare
-from visil.evaluation.benchmark_search import benchmark_library, library_folder, load_models, scores_of, searchable
-from visil.evaluation.metrics import (
-    MicroAveragePrecision,
-    RankedQuery,
-    bootstrap_interval,
-    mean_average_precision,
-    recall_at_k,
-)
-from visil.evaluation.phash_voting import hash_videos, vote
-from visil.evaluation.real_videos import AMBIGUOUS, ND, PART, SI
+from visil.errors import DataError
+from visil.evaluation.benchmark_data import SPLITS, Benchmark, BenchmarkSettings, prepare
+from visil.evaluation.benchmark_search import SystemScores, baseline_scores, load_models, model_scores
+from visil.evaluation.frame_descriptors import KINDS, missing_package
+from visil.evaluation.metrics import Interval
 from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
-from visil.library.library import Library
-from visil.synth.truth import EditTruth
+from visil.evaluation.yardstick import (
+    POOLED,
+    RATES,
+    Figures,
+    false_matches,
+    figures,
+    found_matches,
+    gain,
+    thresholds,
+)
+from visil.synth.edits import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
-CHANGES = ("largest score difference", "queries with another first", "queries with another order of the first ten")
+HASHES = ("PDQ", "pHash")
+MAX_FOUND = 0.6  # of strong edits by the best perceptual hash, or the family says why
 
 
 def main() -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--queries", type=int, default=20, help="queries a family  [default: 20]")
-    parser.add_argument("--distractors", type=int, default=1000, help="[default: 1000]")
+    parser.add_argument("--split", choices=SPLITS, default="val", help="[default: val]")
+    parser.add_argument("--thresholds", type=Path, metavar="FILE", help="JSON of a run on val  [default: of this run]")
+    parser.add_argument("--queries", type=int, default=60, help="for a family at a strength  [default: 60]")
     parser.add_argument("--rerank", default="all", help="candidates with a fine score  [default: all]")
     parser.add_argument(
-        "--sampling",
-        choices=("time", "keyframes"),
-        help="of the library, not of queries  [default: as the bundle says]",
+        "--sampling", choices=("time", "keyframes"), help="of the library  [default: as the bundle says]"
     )
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="arithmetic of a second search  [default: none]"
-    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="[default: fp32]")
     options = parser.parse_args()
 
-    data = prepare(
-        options.data,
-        options.work,
-        seed=options.seed,
-        num_distractors=options.distractors,
-        workers=options.workers,
-    )
-    queries = edited_queries(data, per_family=options.queries, workers=options.workers)
-    systems, coverage, changes = {}, {}, []
-    for model in load_models(dict.fromkeys([DEFAULT_BUNDLE, *options.model]), device=options.device):
-        folder = library_folder(data.folder / "libraries", model, options.sampling)
-        library = benchmark_library(
-            folder, model, data.library_folders, workers=options.workers, sampling=options.sampling
-        )
-        scores = scores_of(library, queries, rerank=options.rerank)
-        name = model.settings.name
-        systems[name] = _ranked(data, queries, scores)
-        coverage[name] = f"{len(searchable(library))} of {len(library.list())} videos"
-        if options.precision != "fp32":
-            less_exact = Library.open(folder, device=options.device, precision=options.precision)
-            rounded = scores_of(less_exact, queries, rerank=options.rerank)
-            systems[f"{name} {options.precision}"] = _ranked(data, queries, rounded)
-            changes.append((f"{name} {options.precision}", *_changes(scores, rounded)))
-    systems["pHash voting"] = _ranked(data, queries, _phash_scores(data, queries, options.workers))
-
-    truths = list(queries.values())
-    components = [data.real.videos[truth.source].component for truth in truths]
-    rows, results = [], {}
-    baseline = MicroAveragePrecision(systems[DEFAULT_BUNDLE])
-    for name, ranked in systems.items():
-        families = {
-            family: [query for query, truth in zip(ranked, truths, strict=True) if truth.family == family]
-            for family in EDIT_FAMILIES
-        } | {"pooled": ranked}
-        figures = {family: _figures(members) for family, members in families.items()}
-        rows += [(name, family, *values.values()) for family, values in figures.items()]
-        micro = MicroAveragePrecision(ranked)
-        gain = bootstrap_interval(
-            lambda weights, micro=micro: micro.resampled(weights) - baseline.resampled(weights),
-            components,
-            np.random.default_rng(options.seed),
-        )
-        results[name] = {
-            "families": figures,
-            "micro_ap_minus_untrained": vars(gain),
-            "coverage": coverage.get(name),
+    settings = BenchmarkSettings(options.split, seed=options.seed, num_queries=options.queries)
+    benchmark = prepare(options.data, options.work, settings, workers=options.workers)
+    systems = list(_systems(benchmark, options))
+    baseline = next(system for system in systems if system.name not in KINDS)
+    known = _thresholds(options.thresholds) if options.thresholds else {}
+    found = {system.name: figures(benchmark, system.scores) for system in systems}
+    results: dict[str, dict[str, Any]] = {}
+    for system in systems:
+        above = known.get(system.name) if options.thresholds else thresholds(benchmark, system.scores)
+        results[system.name] = {
+            "figures": [asdict(cell) for cell in found[system.name]],
+            "micro_ap_minus_untrained": asdict(gain(benchmark, system.scores, baseline.scores)),
+            "thresholds": above,
+            "false_matches": [asdict(row) for row in false_matches(benchmark, system.scores, above or [])],
+            "found_matches": [asdict(row) for row in found_matches(benchmark, system.scores, above or [])],
+            "queries_read": [system.num_queries, len(benchmark.queries)],
+            "videos_read": [system.num_videos, len(benchmark.videos)],
+            "bytes_a_video": system.bytes_a_video,
+            "ms_a_pair": system.ms_a_pair,
         }
-
-    print(format_table(("system", "family", "recall@1", "mAP", "micro-AP"), rows), end="\n\n")
-    gains = [(name, *found["micro_ap_minus_untrained"].values()) for name, found in results.items()]
-    print(format_table(("pooled micro-AP minus untrained", "value", "low", "high"), gains), end="\n\n")
-    if changes:
-        print(format_table(("against fp32", *CHANGES), changes), end="\n\n")
-    print(f"{len(queries)} queries of {len(set(components))} components; read: {coverage}")
+    _print(results, found)
     if options.json:
-        changed = {name: dict(zip(CHANGES, values, strict=True)) for name, *values in changes}
-        write_json(options.json, run_facts(ROOT, vars(options)), results | {"against fp32": changed})
+        write_json(options.json, run_facts(ROOT, vars(options) | {"families": FAMILIES.keys()}), results)
 
 
-def _ranked(
-    data: BenchmarkData, queries: dict[Path, EditTruth], scores: Sequence[dict[str, float]]
-) -> list[RankedQuery]:
-    return [
-        RankedQuery.of(
-            found,
-            relevant={truth.source} | data.real.partners(truth.source, {ND, PART}),
-            left_out=data.real.partners(truth.source, {SI, AMBIGUOUS}),
-        )
-        for truth, found in zip(queries.values(), scores, strict=True)
+def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[SystemScores]:
+    """Baselines whose packages are there, then networks."""
+    missing = {kind: package for kind in KINDS if (package := missing_package(kind)) is not None}
+    for kind, package in missing.items():
+        print(f"{kind}: {package} is not installed (extra bench)")
+    yield from baseline_scores(benchmark, [kind for kind in KINDS if kind not in missing], workers=options.workers)
+    names = dict.fromkeys([DEFAULT_BUNDLE, *options.model])
+    for model in load_models(names, device=options.device, precision=options.precision):
+        logging.info("searching with %s", model.settings.name)
+        yield model_scores(benchmark, model, workers=options.workers, rerank=options.rerank, sampling=options.sampling)
+
+
+def _thresholds(path: Path) -> dict[str, list[float]]:
+    """Those that another run chose, by system."""
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if run["settings"]["split"] != "val":
+            raise DataError(f"{path}: thresholds are chosen on val, this is a run on {run['settings']['split']}")
+        return {name: result["thresholds"] for name, result in run["results"].items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no JSON of a run of this script ({error})") from error
+
+
+def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[Figures]]) -> None:
+    cells = {name: {(cell.family, cell.part): cell for cell in of_system} for name, of_system in found.items()}
+    names, rows = list(found), next(iter(cells.values()))
+    print("recall@1 / mAP / micro-AP")
+    table = [[*row, *(_short(cells[name][row]) for name in names)] for row in rows if row[0] != POOLED]
+    print(format_table(("family", "level", *names), table), end="\n\n")
+    table = [
+        (name, part, cell.num_queries, cell.num_units, *map(_text, _values(cell)))
+        for name in names
+        for (family, part), cell in cells[name].items()
+        if family == POOLED
     ]
+    print(format_table(("pooled", "queries", "number", "units", "recall@1", "mAP", "micro-AP"), table), end="\n\n")
+    gains = [(name, *result["micro_ap_minus_untrained"].values()) for name, result in results.items()]
+    print(format_table(("pooled micro-AP minus untrained", "value", "low", "high"), gains), end="\n\n")
 
-
-def _changes(exact: Sequence[dict[str, float]], rounded: Sequence[dict[str, float]]) -> tuple[float, int, int]:
-    """The values of CHANGES."""
-    tops = [[sorted(found, key=lambda v, f=found: (-f[v], v))[:10] for found in side] for side in (exact, rounded)]
-    return (
-        max(abs(a[video] - b[video]) for a, b in zip(exact, rounded, strict=True) for video in a),
-        sum(a[:1] != b[:1] for a, b in zip(*tops, strict=True)),
-        sum(a != b for a, b in zip(*tops, strict=True)),
+    columns = (
+        "pairs above thresholds",
+        "which",
+        "queries",
+        "pairs",
+        *(f"at {rate:g}: pairs, queries" for rate in RATES),
     )
-
-
-def _figures(ranked: Sequence[RankedQuery]) -> dict[str, float]:
-    return {
-        "recall_at_1": float(np.mean([recall_at_k(query, 1) for query in ranked])),
-        "map": mean_average_precision(ranked),
-        "micro_ap": MicroAveragePrecision(ranked)(),
-    }
-
-
-def _phash_scores(data: BenchmarkData, queries: dict[Path, EditTruth], workers: int) -> list[dict[str, float]]:
-    files = [data.real.folder / file for file in data.real.videos]
-    distractors = sorted(data.library_folders[1].glob("*.mp4"))
-    library = hash_videos([*files, *distractors], workers=workers)
-    hashes = hash_videos(list(queries), workers=workers)
-    return [
-        vote(hashes[path.name], library, left_out=data.real.partners(truth.source, {SI, AMBIGUOUS}))
-        for path, truth in queries.items()
+    table = [
+        (name, row["name"], row["num_queries"], row["num_pairs"], *_counts(row))
+        for name, result in results.items()
+        for row in (*result["false_matches"], *result["found_matches"])
     ]
+    print(format_table(columns, table), end="\n\n")
+    table = []
+    for name, result in results.items():
+        read = ("{} of {}".format(*result[key]) for key in ("queries_read", "videos_read"))
+        table.append((name, *read, round(result["bytes_a_video"]), result["ms_a_pair"]))
+    print(format_table(("system", "queries read", "videos read", "bytes a video", "ms a pair"), table), end="\n\n")
+    hashes = [cells[name] for name in HASHES if name in cells]
+    easy = [
+        (family, max(cell[family, "strong"].recall_at_1.value for cell in hashes), FAMILIES[family].why_easy or "?")
+        for family, level in rows
+        if level == "strong" and hashes and family != POOLED
+    ]
+    table = [row for row in easy if row[1] > MAX_FOUND]
+    print(format_table((f"strong edits of which a hash finds over {MAX_FOUND:.0%} first", "recall@1", "why"), table))
+
+
+def _values(cell: Figures) -> tuple[Interval, Interval, Interval]:
+    return cell.recall_at_1, cell.mean_average_precision, cell.micro_average_precision
+
+
+def _short(cell: Figures) -> str:
+    return " / ".join(f"{interval.value:.2f}" for interval in _values(cell))
+
+
+def _text(interval: Interval) -> str:
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _counts(row: Mapping[str, Any]) -> list[str]:
+    return [f"{pairs}, {queries}" for pairs, queries in zip(row["pairs"], row["queries"], strict=True)] or ["", "", ""]
 
 
 if __name__ == "__main__":

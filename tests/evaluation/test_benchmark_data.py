@@ -1,4 +1,4 @@
-"""The made files of the benchmarks on a small data set of the same form."""
+"""The made files and the truth of the yardstick, on a small data set of the same form."""
 
 import csv
 import io
@@ -9,19 +9,50 @@ import numpy as np
 import pytest
 
 from visil.errors import DataError
-from visil.evaluation.benchmark_data import EDIT_FAMILIES, edited_queries, montage_queries, prepare
-from visil.synth.truth import read_truths
+from visil.evaluation.benchmark_data import (
+    DISTRACTOR,
+    EDIT,
+    LOOK_ALIKE,
+    MAX_QUERY_S,
+    MONTAGE,
+    NO_MATCH,
+    NUM_SHOTS,
+    REAL,
+    BenchmarkSettings,
+    prepare,
+    shown_partners,
+)
+from visil.evaluation.real_videos import read_real_videos
+from visil.synth.edits import LEVELS
+from visil.synth.furniture import FURNITURE
+from visil.synth.montage_truth import read_montage_truth
+from visil.synth.truth import EditTruth, read_truths
 from visil.synth.video_file import video_facts, write_video
 
-VIDEOS = {"a.mp4": 10.5, "b.mp4": 11.0, "b_copy.mp4": 10.5, "c.mp4": 6.0, "d.mp4": 10.5}  # d is a training video
+# file -> duration, footage, component, split
+VIDEOS = {
+    "a.mp4": (12.0, "a", "a", "test"),
+    "b.mp4": (6.0, "b", "b", "test"),
+    "b_copy.mp4": (6.0, "b", "b", "test"),
+    "b_part.mp4": (2.0, "b", "b", "test"),
+    "b_scene.mp4": (4.5, "b2", "b", "test"),
+    "c.mp4": (3.0, "c", "c", "test"),  # too short to be edited
+    "d.mp4": (12.0, "d", "d", "train"),
+    "e.mp4": (12.0, "e", "e", "val"),
+}
+PAIRS = [["b.mp4", "b_copy.mp4", "ND", ""], ["b.mp4", "b_part.mp4", "PART", ""], ["b.mp4", "b_scene.mp4", "SI", ""]]
+FAMILIES = ("crop", "mirror", "clip_inside")  # the last is temporal and has a host
+NUM_STILLS = 60
+SETTINGS = BenchmarkSettings("test", num_queries=3, num_furniture=1, num_no_match=2, num_hosts=6, families=FAMILIES)
 
 
-def jpeg(level: int) -> bytes:
+def jpeg(rng: np.random.Generator) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="image2pipe") as container:
         stream = container.add_stream("mjpeg", rate=1)
         stream.width, stream.height, stream.pix_fmt = 80, 60, "yuvj420p"
-        picture = np.full((60, 80, 3), level, dtype=np.uint8)
+        blocks = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        picture = blocks.repeat(10, axis=0).repeat(10, axis=1)
         container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return buffer.getvalue()
@@ -38,75 +69,185 @@ def data_folder(tmp_path_factory):
     videos, images = folder / "videos", folder / "images"
     videos.mkdir()
     images.mkdir()
-    for number, (name, duration_s) in enumerate(VIDEOS.items()):
-        pictures = [np.full((48, 64, 3), 40 * number + i, dtype=np.uint8) for i in range(round(4 * duration_s))]
+    for number, (name, (duration_s, *_)) in enumerate(VIDEOS.items()):
+        pictures = [np.full((48, 64, 3), 30 * number + i % 30, dtype=np.uint8) for i in range(round(4 * duration_s))]
         write_video(videos / name, pictures, 4)
     write_table(
         videos / "manifest.csv",
         ["file", "group", "footage", "duration_s"],
-        [[name, name[0], name[0], duration_s] for name, duration_s in VIDEOS.items()],
+        [[name, component, footage, duration_s] for name, (duration_s, footage, component, _) in VIDEOS.items()],
     )
-    write_table(videos / "pairs.csv", ["a", "b", "label", "note"], [["b.mp4", "b_copy.mp4", "ND", ""]])
+    write_table(videos / "pairs.csv", ["a", "b", "label", "note"], PAIRS)
     write_table(
         videos / "split.csv",
         ["file", "component", "split"],
-        [[name, name[0], "train" if name == "d.mp4" else "test"] for name in VIDEOS],
+        [[name, component, split] for name, (*_, component, split) in VIDEOS.items()],
     )
-    rows = [["s.tar", f"{i:06d}.jpg", "train" if i == 0 else "test", "somewhere"] for i in range(12)]
+    kinds = ["barrel", "anchor", "camera"]
+    rows = [
+        ["s.tar", f"{i:06d}.jpg", "test", "caltech", f"101_ObjectCategories/{kinds[i % 3]}/image_{i}.jpg"]
+        for i in range(NUM_STILLS)
+    ]
+    rows[0][2] = "train"
     rows[1][3] = "bower-media-samples/big-buck-bunny-480p-30s"
-    write_table(images / "index.csv", ["shard", "name", "split", "source"], rows)
+    write_table(images / "index.csv", ["shard", "name", "split", "source", "path"], rows)
+    rng = np.random.default_rng(0)
+    pictures = [jpeg(rng) for _ in rows]
+    pictures[5] = pictures[4]  # a repeat
     with tarfile.open(images / "s.tar", "w") as tar:
-        for i, (_, name, *_) in enumerate(rows):
+        for (_, name, *_), content in zip(rows, pictures, strict=True):
             member = tarfile.TarInfo(name)
-            member.size = len(jpeg(20 * i))
-            tar.addfile(member, io.BytesIO(jpeg(20 * i)))
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
     return folder
 
 
 @pytest.fixture(scope="module")
-def data(data_folder, tmp_path_factory):
-    work = tmp_path_factory.mktemp("work")
-    return prepare(data_folder, work, seed=0, num_distractors=4, num_hosts=2, workers=2)
+def benchmark_of_test(data_folder, tmp_path_factory):
+    pytest.importorskip("imagehash")
+    return prepare(data_folder, tmp_path_factory.mktemp("work"), SETTINGS, workers=2)
 
 
-def test_a_test_picture_has_one_role_and_no_other_picture_has_any(data):
-    distractors = sorted((data.folder / "distractors").glob("*.mp4"))
-    assert len(distractors) == 4
-    assert video_facts(distractors[0]).duration_s == 8.0
-    assert len({*data.hosts, *data.pans}) == 2 + 4  # of 10 test pictures
-    assert not {"000000.jpg", "000001.jpg"} & {path.name for path in [*data.hosts, *data.pans]}
+@pytest.fixture(scope="module")
+def shown(benchmark_of_test):
+    """Names of the relevant and of the left-out videos of every edited query."""
+    names = np.array([video.path.name for video in benchmark_of_test.videos])
+    relevant, unrelated = benchmark_of_test.is_relevant, benchmark_of_test.is_unrelated
+    return {
+        query.path.name: (query, set(names[relevant[i]]), set(names[~relevant[i] & ~unrelated[i]]))
+        for i, query in enumerate(benchmark_of_test.queries)
+    }
 
 
-def test_every_family_has_queries_of_different_footage(data):
-    queries = edited_queries(data, per_family=2, workers=2)
-    assert all(path.exists() for path in queries)
-    for family in EDIT_FAMILIES:
-        sources = [truth.source for truth in queries.values() if truth.family == family]
-        assert sorted(source[0] for source in sources) == ["a", "b"]  # long enough test videos only
+def pictures_of(videos) -> set[str]:
+    return {token for video in videos for token in video.tokens if token.startswith("file:") and ".jpg" in token}
 
 
-def test_too_few_footages_are_an_error(data):
-    with pytest.raises(DataError, match="3 queries a family need as many footages"):
-        edited_queries(data, per_family=3, workers=2)
+def test_a_picture_has_one_use_and_those_of_another_split_or_of_the_film_of_the_videos_have_none(benchmark_of_test):
+    videos, queries = benchmark_of_test.videos, benchmark_of_test.queries
+    sides = [
+        pictures_of(video for video in videos if video.kind == MONTAGE),
+        pictures_of(video for video in videos if video.kind not in (MONTAGE, REAL)),
+        pictures_of(query for query in queries if query.family == "clip_inside" and not query.of_montage),
+        pictures_of(query for query in queries if query.kind != EDIT),
+    ]
+    assert all(sides)
+    assert sum(map(len, sides)) == len(set().union(*sides))
+    assert not {"file:000000.jpg", "file:000001.jpg"} & set().union(*sides)
 
 
-def test_a_clip_is_in_its_montage_and_nothing_related_to_any_clip_is_in_any(data):
-    queries = montage_queries(data, num_montages=2, montage_s=40, workers=2)
-    assert sorted(query.source[0] for query in queries) == ["a", "b"]
-    for query in queries:
-        assert video_facts(query.clip).duration_s == pytest.approx(10.0)
-        assert video_facts(query.montage).duration_s == pytest.approx(40.0)
-        assert query.truth.end_s - query.truth.start_s == pytest.approx(10.0)
-        parts = read_truths(query.montage.with_suffix(".json"))
-        assert {truth.source for truth in parts} - {query.source} <= {"c.mp4"}
+def test_the_library_holds_the_real_videos_of_the_split_and_a_video_of_every_other_picture(benchmark_of_test):
+    by_kind = {}
+    for video in benchmark_of_test.videos:
+        by_kind.setdefault(video.kind, []).append(video)
+        assert video.path.exists()
+    assert {video.path.name for video in by_kind[REAL]} == {n for n, (*_, split) in VIDEOS.items() if split == "test"}
+    assert len(by_kind[MONTAGE]) == 2  # clip_inside has one footage of 10 s, and 3 queries
+    assert all(len(by_kind[kind]) == 1 for kind in FURNITURE)
+    unused = NUM_STILLS - 2 - 2 * NUM_SHOTS - 6 - len(FURNITURE) - 2 - 2  # hosts, negatives, look-alikes
+    assert len(by_kind[DISTRACTOR]) + len(FURNITURE) == unused
 
 
-def test_a_second_run_finds_what_is_there_and_another_seed_makes_its_own(data, data_folder):
-    made = {path: path.stat().st_mtime_ns for path in data.folder.rglob("*.mp4")}
-    again = prepare(data_folder, data.folder.parent, seed=0, num_distractors=4, num_hosts=2, workers=2)
-    edited_queries(again, per_family=2, workers=2)
-    assert again == data
+def test_a_family_has_a_query_of_every_footage_long_enough_for_it_and_else_of_montages(benchmark_of_test):
+    def sources(family: str, level: str) -> list[str]:
+        of_cell = [q for q in benchmark_of_test.queries if (q.family, q.level) == (family, level)]
+        return sorted("montage" if query.of_montage else query.source.name[0] for query in of_cell)
+
+    for level in LEVELS:
+        assert sources("crop", level) == ["a", "b", "montage"]
+        assert sources("clip_inside", level) == ["a", "montage", "montage"]
+    assert {query.level for query in benchmark_of_test.queries if query.family == "mirror"} == {"strong"}
+
+
+def test_queries_show_at_most_ten_seconds_of_their_source(benchmark_of_test):
+    for query in benchmark_of_test.queries:
+        if query.kind == EDIT:
+            (truth,) = read_truths(query.path.with_suffix(".json"))
+            assert truth.end_s - truth.start_s <= MAX_QUERY_S + 0.3
+            assert truth.source == query.source.name
+            assert video_facts(query.path).duration_s <= MAX_QUERY_S + 0.3
+
+
+def test_relevant_are_the_source_and_its_copies_and_what_is_only_related_is_left_out(shown):
+    for query, relevant, left_out in shown.values():
+        if query.kind == EDIT and query.source.name == "b.mp4":
+            assert relevant == {"b.mp4", "b_copy.mp4", "b_part.mp4"}
+            assert "b_scene.mp4" in left_out
+        if query.kind == EDIT and query.source.name == "a.mp4":
+            assert relevant == {"a.mp4"}
+
+
+def test_an_edit_of_a_montage_is_relevant_to_it_alone_and_related_to_the_videos_it_is_cut_from(shown):
+    edits = [row for row in shown.values() if row[0].of_montage]
+    assert edits
+    for query, relevant, left_out in edits:
+        assert relevant == {query.source.name}
+        pieces = read_montage_truth(query.source.with_suffix(".json")).pieces
+        cut_from = {piece.file for piece in pieces if piece.kind == "cut"}
+        assert len({piece.component for piece in pieces if piece.kind == "cut"}) <= 1
+        assert cut_from <= left_out
+        assert not {piece.file for piece in pieces if piece.kind == "pan"} & left_out
+
+
+def test_montages_have_no_piece_in_common(benchmark_of_test):
+    montages = [video for video in benchmark_of_test.videos if video.kind == MONTAGE]
+    pieces = [p for video in montages for p in read_montage_truth(video.path.with_suffix(".json")).pieces]
+    assert len(pieces) == NUM_SHOTS * len(montages)
+    assert not any(a.shares(b) for i, a in enumerate(pieces) for b in pieces[:i])
+
+
+def test_queries_whose_sources_are_related_are_one_unit_of_the_bootstrap(benchmark_of_test):
+    unit = {}
+    for query in benchmark_of_test.queries:
+        if query.kind == EDIT:
+            unit.setdefault(query.source.name, set()).add(query.unit)
+    assert all(len(units) == 1 for units in unit.values())
+    for query in benchmark_of_test.queries:
+        if query.of_montage:
+            for token in query.tokens:
+                if token.removeprefix("file:") in unit:
+                    assert unit[token.removeprefix("file:")] == {query.unit}
+
+
+def test_negatives_have_no_match_and_look_alikes_share_a_subject_with_the_library(benchmark_of_test):
+    negatives = [(i, query) for i, query in enumerate(benchmark_of_test.queries) if query.kind != EDIT]
+    kinds = [query.kind for _, query in negatives]
+    assert sorted(kinds) == sorted([*FURNITURE, NO_MATCH, NO_MATCH, LOOK_ALIKE, LOOK_ALIKE])
+    for i, query in negatives:
+        assert not benchmark_of_test.is_relevant[i].any()
+        if query.kind == LOOK_ALIKE:
+            assert query.subject in {video.subject for video in benchmark_of_test.videos}
+
+
+def test_pictures_that_repeat_are_related_whatever_they_are_used_for(benchmark_of_test):
+    holders = [
+        {token for token in thing.tokens if token.startswith("component:still")}
+        for thing in (*benchmark_of_test.videos, *benchmark_of_test.queries)
+        if {"file:000004.jpg", "file:000005.jpg"} & thing.tokens
+    ]
+    assert all("component:still:000004.jpg" in tokens for tokens in holders)
+    assert holders
+
+
+def test_a_second_run_finds_what_is_there(benchmark_of_test, data_folder):
+    made = {path: path.stat().st_mtime_ns for path in benchmark_of_test.folder.rglob("*.mp4")}
+    again = prepare(data_folder, benchmark_of_test.folder.parent, SETTINGS, workers=2)
+    assert again.queries == benchmark_of_test.queries
+    assert again.videos == benchmark_of_test.videos
     assert {path: path.stat().st_mtime_ns for path in made} == made
-    other = prepare(data_folder, data.folder.parent, seed=1, num_distractors=4, num_hosts=2, workers=2)
-    assert other.folder != data.folder
-    assert other.hosts != tuple(other.folder / host.relative_to(data.folder) for host in data.hosts)
+
+
+def test_too_few_pictures_are_an_error(data_folder, tmp_path):
+    pytest.importorskip("imagehash")
+    with pytest.raises(DataError, match="pictures are too few"):
+        prepare(data_folder, tmp_path, BenchmarkSettings("test", families=("mirror",)), workers=1)
+
+
+@pytest.mark.parametrize(
+    ("shown_s", "partners"),
+    [(6.0, {"b_copy.mp4", "b_part.mp4"}), (4.0, {"b_copy.mp4"}), (3.0, set())],
+)
+def test_copies_of_the_source_count_only_if_they_must_show_what_the_query_shows(data_folder, shown_s, partners):
+    real = read_real_videos(data_folder / "videos")
+    truth = EditTruth("q.mp4", "b.mp4", "clip", 0.5, 0.0, shown_s, 0.0, shown_s)
+    assert shown_partners(real, truth) == partners

@@ -1,313 +1,376 @@
-"""The made files of the benchmarks: distractors, edited queries, montages with their clips.
+"""The yardstick's videos and queries: what is made, from what, and which pairs are matches.
 
-    real videos, test pictures ─► [distractors, edited queries, montages] ─► benchmark_search
+    real videos, stills ─► roles ─► [plan] ─► files ─► [Benchmark: library, queries, relevant and unrelated pairs]
 
-What is made depends on the seed, the settings, the tables of the data and the code that makes it, and lies in
-a folder named after all of them: a second run finds it, a change makes it anew. A test picture has one role
-(distractor, host, or pan of a montage), so that no picture of a query lies in the library by another way.
+Queries are edits of real videos, edits of montages, and videos that have no match: under the same furniture (a title
+card, a logo ...) as videos of the library, of the same subject as some, or neither. The library holds the real videos
+of the split, the montages, and a pan over every still that has no other use. All of a split is made from it alone.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import logging
-import multiprocessing
-import tarfile
-import zlib
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol, cast
 
 import numpy as np
 
-import visil.synth
 from visil.errors import DataError
-from visil.evaluation.real_videos import RealVideo, RealVideos, read_real_videos
-from visil.synth.camera import moving_crop
-from visil.synth.edits import FAMILIES, apply_edit, cut_clip
-from visil.synth.montage import Part, plan_around, write_montage
-from visil.synth.truth import EditTruth, read_truths, write_truths
-from visil.synth.video_file import read_still, video_facts, write_video
+from visil.evaluation.benchmark_files import Edit, Montage, Pan, make, rng_of
+from visil.evaluation.real_videos import ND, PART, RealVideo, RealVideos, read_real_videos
+from visil.evaluation.stills import Roles, Still, assign_roles, read_stills
+from visil.synth.edits import FAMILIES
+from visil.synth.furniture import FURNITURE
+from visil.synth.look_alikes import look_alike_pairs
+from visil.synth.montage import Shot, Source, plan_montage
+from visil.synth.montage_truth import PlainVideo, RelatedVideos, related_matrix
+from visil.synth.truth import EditTruth
 
-EDIT_FAMILIES = (
-    "crop_60",
-    "mirror",
-    "letterbox",
-    "grayscale",
-    "blur",
-    "boxes",
-    "low_144p",
-    "speed_1_25",
-    "clip_20",
-    "picture_in_picture",
-)
-MIN_SOURCE_S = 10.0  # of the real videos that queries are made from
-FILM_OF_REAL_VIDEOS = "bower-media-samples/big-buck-bunny-480p-30s"  # its pictures are of the film of bbb_*
-NUM_HOSTS = 200  # test pictures kept for picture-in-picture
+SPLITS = ("val", "test")
+MIN_SOURCE_S, MIN_TEMPORAL_SOURCE_S = 5.0, 10.0
+MAX_QUERY_S = 10.0  # of a longer source a part is edited
+QUERY_MAX_FPS, QUERY_MAX_SHORT_SIDE_PX = 15, 240  # one picture a second is compared: more would only cost time
+STILLS_AROUND = 6  # host stills of a query: MAX_QUERY_S of other footage
 
-DISTRACTOR_S, DISTRACTOR_FPS, DISTRACTOR_SIZE_PX = 8.0, 6, (256, 192)
-CLIP_S = 10.0
-MONTAGE_FPS, MONTAGE_SIZE_PX = 10, (320, 180)
-MIN_CUT_S = 2.0  # shorter videos are not cut into montages
+NUM_SHOTS, SHOT_S = 4, (2.5, 4.0)  # of a montage that queries are made from: 10 to 16 s
+NUM_CUTS = 2  # of the shots, while there is footage
+MONTAGE_FPS, MONTAGE_SIZE_PX = 12, (320, 180)
 
-logger = logging.getLogger(__name__)
+DISTRACTOR_S, NEGATIVE_S = 5.0, 8.0
+PAN_FPS, PAN_SIZE_PX = 6, (256, 192)
+
+# Nobody has written down what a query that shows a part of its source has in common with the source's partners. Near
+# duplicates share at least about half of each file, so most of one has something in common with the other.
+SHOWN_FOR_ND, SHOWN_FOR_PART = 0.6, 0.95
+
+EDIT, NO_MATCH, LOOK_ALIKE = "edit", "no match", "look-alike"  # what a query is; or a kind of furniture
+REAL, MONTAGE, DISTRACTOR = "real", "montage", "distractor"  # what a video is; or a kind of furniture
 
 
 @dataclass(frozen=True)
-class BenchmarkData:
-    """What the benchmarks share.
+class BenchmarkSettings:
+    """How much is made.
 
     Attributes:
-        real: the real videos; all of them are in every library.
-        folder: where made files lie.
-        hosts, pans: test pictures for picture-in-picture and for montages.
+        num_queries: for each family and level; footages first, then montages.
+        num_furniture: videos of the library, and queries, for each kind of furniture.
+        num_no_match: queries of no particular subject, and as many of a subject that is in the library too.
+        num_hosts: stills kept as footage around queries.
     """
 
-    real: RealVideos
+    split: str
+    seed: int = 0
+    num_queries: int = 60
+    num_furniture: int = 20
+    num_no_match: int = 20
+    num_hosts: int = 60
+    families: tuple[str, ...] = tuple(FAMILIES)
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise DataError(f"the split must be {' or '.join(SPLITS)}, got {self.split!r}")
+
+
+@dataclass(frozen=True)
+class LibraryVideo:
+    """A video that is searched.
+
+    Attributes:
+        kind: REAL, MONTAGE, DISTRACTOR or a key of FURNITURE.
+        tokens: what it shows: two videos with one in common are related (see `montage_truth`).
+        duration_s: about.
+        subject: of its still, where known.
+    """
+
+    path: Path
+    kind: str
+    tokens: frozenset[str] = field(repr=False)
+    duration_s: float
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A video that is searched for.
+
+    Attributes:
+        kind: EDIT, NO_MATCH, LOOK_ALIKE or a key of FURNITURE.
+        tokens: what it shows.
+        unit: of the bootstrap: sources that are related over any chain of others have one.
+        family, level, source: of an edit; `of_montage` says what the source is.
+        subject: of its still, where known.
+    """
+
+    path: Path
+    kind: str
+    tokens: frozenset[str] = field(repr=False)
+    unit: str
+    family: str = ""
+    level: str = ""
+    source: Path | None = None
+    of_montage: bool = False
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Library, queries, and what is true of every pair; a pair that is neither is left out of all rankings.
+
+    Attributes:
+        folder: where the made files lie; what is worked out from them is kept there too.
+        is_relevant: bool [Q, V]: the video shows what was edited.
+        is_unrelated: bool [Q, V]: the two have nothing in common; the only negatives.
+    """
+
+    settings: BenchmarkSettings
     folder: Path
-    seed: int
-    hosts: tuple[Path, ...]
-    pans: tuple[Path, ...]
-
-    @property
-    def library_folders(self) -> list[Path]:
-        """What the library of the benchmarks holds: the real videos and the distractors."""
-        return [self.real.folder, self.folder / "distractors"]
+    videos: tuple[LibraryVideo, ...] = field(repr=False)
+    queries: tuple[Query, ...] = field(repr=False)
+    is_relevant: np.ndarray = field(repr=False)
+    is_unrelated: np.ndarray = field(repr=False)
 
 
-@dataclass(frozen=True)
-class MontageQuery:
-    """A clip and the montage that holds it; `truth.source` is the montage, on whose side its times are.
+def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int) -> Benchmark:
+    """Make what is missing of the benchmark in a folder below `work`, named after split, seed and tables of the data.
 
-    Attributes:
-        clip: the clip as a file of its own, the query.
-        montage: the file to be found.
-        source: the real video that the clip is from.
+    Args:
+        data: the folder with `videos` and `images`.
+
+    Raises:
+        DataError: there is too little footage or there are too few pictures, or a table cannot be read.
     """
-
-    clip: Path
-    montage: Path
-    source: str
-    truth: EditTruth
-
-
-def prepare(
-    data: Path, work: Path, *, seed: int, num_distractors: int, num_hosts: int = NUM_HOSTS, workers: int
-) -> BenchmarkData:
-    """Read the real videos of `data/videos` and make distractors from the test pictures of `data/images`."""
     real = read_real_videos(data / "videos")
-    read = [
-        *(data / "videos" / f"{name}.csv" for name in ("manifest", "split")),
-        data / "images" / "index.csv",
+    tables = [*(data / "videos" / f"{name}.csv" for name in ("manifest", "pairs", "split")), data / "images/index.csv"]
+    folder = work / f"{settings.split}-seed{settings.seed}-{_digest(tables)}"
+    stills = read_stills(data / "images", settings.split, folder / "stills")
+
+    footages: dict[str, list[LibraryVideo]] = {}
+    for video in sorted(real.of_split(settings.split), key=lambda video: video.footage):
+        footages.setdefault(video.footage, []).append(_real_video(real, video))
+    num_montages = max(0, *(settings.num_queries - len(_sources(footages, name)) for name in settings.families))
+    roles, look_alikes = _roles(stills, settings, num_pans=num_montages * NUM_SHOTS)
+    montages = _plan_montages(real, roles, settings, num_montages, folder / "library")
+    pans = _plan_pans(roles, look_alikes, settings, folder / "library")
+    edits = _plan_edits(footages, montages, roles, settings, folder / "queries")
+    negatives = _plan_negatives(roles, look_alikes, settings, folder / "queries")
+    make([*(job for _, job in montages), *(job for _, job in pans)], workers=workers)
+    make([*(job for _, job in edits), *(job for _, job in negatives)], workers=workers)
+
+    videos = [
+        *(video for videos in footages.values() for video in videos),
+        *(video for video, _ in montages),
+        *(video for video, _ in pans),
     ]
-    code = [Path(__file__), *sorted(Path(visil.synth.__file__).parent.glob("*.py"))]
-    folder = work / f"seed{seed}-{num_distractors}-{_digest([*read, *code])}"
-    stills = _test_stills(data / "images", folder / "stills")
-    if len(stills) <= num_distractors + num_hosts:
-        raise DataError(
-            f"{len(stills)} test pictures are too few for {num_distractors} distractors, {num_hosts} hosts and pans"
-        )
-    order = [stills[i] for i in _rng(seed, "roles of test pictures").permutation(len(stills))]
-    distractors = [
-        _Distractor(folder / "distractors" / f"distractor_{i:04d}.mp4", seed, still)
-        for i, still in enumerate(order[:num_distractors])
-    ]
-    _make(distractors, workers)
-    pans_from = num_distractors + num_hosts
-    return BenchmarkData(real, folder, seed, tuple(order[num_distractors:pans_from]), tuple(order[pans_from:]))
+    queries = [*(query for query, _ in edits), *(query for query, _ in negatives)]
+    is_relevant = np.zeros((len(queries), len(videos)), dtype=bool)
+    column = {video.path: number for number, video in enumerate(videos)}
+    for row, (query, job) in zip(is_relevant, edits, strict=False):
+        row[column[job.source]] = True
+        if not query.of_montage:
+            partners = shown_partners(real, job.truth)
+            row[[column[real.folder / file] for file in partners]] = True
+    is_unrelated = ~related_matrix(queries, videos) & ~is_relevant
+    return Benchmark(settings, folder, tuple(videos), tuple(queries), is_relevant, is_unrelated)
 
 
-def edited_queries(data: BenchmarkData, *, per_family: int, workers: int) -> dict[Path, EditTruth]:
-    """Queries of every family, each of another footage: path -> truth."""
-    by_footage: dict[str, list[RealVideo]] = {}
-    for video in _sources(data):
-        by_footage.setdefault(video.footage, []).append(video)
-    if len(by_footage) < per_family:
-        raise DataError(
-            f"{per_family} queries a family need as many footages of {MIN_SOURCE_S} s, not {len(by_footage)}"
-        )
-    queries = []
-    for family in EDIT_FAMILIES:
-        rng = _rng(data.seed, "sources", family)
-        for i, footage in enumerate(rng.permutation(sorted(by_footage))[:per_family]):
-            source = by_footage[footage][rng.integers(len(by_footage[footage]))]
-            host = data.hosts[i % len(data.hosts)] if FAMILIES[family].has_host else None
-            path = data.folder / "queries" / f"{family}_{i:02d}.mp4"
-            queries.append(_Edit(path, data.seed, data.real.folder / source.file, family, host))
-    _make(queries, workers)
-    return {query.path: read_truths(query.path.with_suffix(".json"))[0] for query in queries}
+def shown_partners(real: RealVideos, truth: EditTruth) -> frozenset[str]:
+    """The files that share footage with what an edit of a real video shows of it, as far as their labels tell."""
+    shown = (truth.end_s - truth.start_s) / real.videos[truth.source].duration_s
+    labels = {ND} if shown >= SHOWN_FOR_ND else set()
+    return real.partners(truth.source, labels | ({PART} if shown >= SHOWN_FOR_PART else set()))
 
 
-def montage_queries(data: BenchmarkData, *, num_montages: int, montage_s: float, workers: int) -> list[MontageQuery]:
-    """Clips of as many components, each inside its own montage of parts from none of these components."""
-    by_component: dict[str, list[RealVideo]] = {}
-    for video in _sources(data):
-        by_component.setdefault(video.component, []).append(video)
-    if len(by_component) < num_montages:
-        raise DataError(f"{num_montages} montages need as many components, there are {len(by_component)}")
-    rng = _rng(data.seed, "clips")
-    chosen = [str(name) for name in rng.permutation(sorted(by_component))[:num_montages]]
-    others = {
-        data.real.folder / video.file: video.duration_s
-        for video in data.real.of_split("test")
-        if video.component not in chosen and video.duration_s >= MIN_CUT_S
-    }
-    folder = data.folder / f"montages-{num_montages}x{montage_s:g}s"
-    montages, queries = [], []
-    for i, component in enumerate(chosen):
-        source = data.real.folder / by_component[component][rng.integers(len(by_component[component]))].file
-        free_s = video_facts(source).duration_s - CLIP_S
-        start_s = max(0.0, float(rng.uniform(0, free_s)) if free_s > 0 else 0.0)
-        path = folder / "library" / f"montage_{i:02d}.mp4"
-        montages.append(_Montage(path, data.seed, source, start_s, montage_s, others, data.pans[i::num_montages]))
-        queries.append(_Clip(folder / "queries" / f"clip_{i:02d}.mp4", data.seed, source, start_s))
-    _make([*montages, *queries], workers)
-    return [
-        MontageQuery(query.path, montage.path, query.source.name, _truth_of_clip(montage, query))
-        for montage, query in zip(montages, queries, strict=True)
-    ]
+# --- plans: every list is of pairs, what is true of a file and the job that makes it ---
 
 
-def _truth_of_clip(montage: _Montage, clip: _Clip) -> EditTruth:
-    """Where the clip is in the montage; each was cut from the source on its own."""
-    (inside,) = [truth for truth in read_truths(montage.path.with_suffix(".json")) if truth.source == clip.source.name]
-    return EditTruth(
-        query=clip.path.name,
-        source=montage.path.name,
-        family="montage",
-        strength=inside.strength,
-        query_start_s=0.0,
-        query_end_s=inside.end_s - inside.start_s,
-        start_s=inside.query_start_s,
-        end_s=inside.query_end_s,
-        labels=inside.labels,
+def _real_video(real: RealVideos, video: RealVideo) -> LibraryVideo:
+    tokens = PlainVideo(video.file, f"video:{video.component}", video.footage).tokens
+    return LibraryVideo(real.folder / video.file, REAL, tokens, video.duration_s)
+
+
+def _tokens(still: Still) -> frozenset[str]:
+    return PlainVideo(still.path.name, f"still:{still.component}", still.component).tokens
+
+
+def _source(still: Still) -> Source:
+    return Source(still.path, f"still:{still.component}", footage=still.component)
+
+
+def _sources(footages: Mapping[str, Sequence[LibraryVideo]], family: str) -> list[list[LibraryVideo]]:
+    """For every footage that has some, the files long enough for a family of edits."""
+    min_s = MIN_TEMPORAL_SOURCE_S if FAMILIES[family].is_temporal else MIN_SOURCE_S
+    found = [[video for video in videos if video.duration_s >= min_s] for videos in footages.values()]
+    return [videos for videos in found if videos]
+
+
+def _roles(
+    stills: Sequence[Still], settings: BenchmarkSettings, *, num_pans: int
+) -> tuple[Roles, list[tuple[Still, Still]]]:
+    """Roles of the stills, and pairs of one subject that have none: the first is for a query, the other to be searched.
+
+    Raises:
+        DataError: there are too few stills.
+    """
+    by_path = {still.path: still for still in stills}
+    pairs = look_alike_pairs(
+        rng_of(settings.seed, "look-alikes"),
+        [_source(still) for still in stills if still.subject],
+        {still.path: still.subject for still in stills if still.subject},
+        count=settings.num_no_match,
     )
+    look_alikes = [(by_path[a.path], by_path[b.path]) for a, b in pairs]
+    paired = {still.path for pair in look_alikes for still in pair}
+    roles = assign_roles(
+        [still for still in stills if still.path not in paired],
+        rng_of(settings.seed, "roles of stills"),
+        num_pans=num_pans,
+        num_hosts=settings.num_hosts,
+        num_queries=len(FURNITURE) * settings.num_furniture + settings.num_no_match,
+    )
+    return roles, look_alikes
 
 
-def _sources(data: BenchmarkData) -> list[RealVideo]:
-    """Test videos long enough to be edited."""
-    return [video for video in data.real.of_split("test") if video.duration_s >= MIN_SOURCE_S]
+def _plan_montages(
+    real: RealVideos, roles: Roles, settings: BenchmarkSettings, count: int, folder: Path
+) -> list[tuple[LibraryVideo, Montage]]:
+    """Montages without a piece in common. Cuts of one are of one component; components take turns while they last."""
+    rng = rng_of(settings.seed, "montages")
+    by_component: dict[str, list[Source]] = {}
+    for video in real.of_split(settings.split):
+        if video.duration_s >= SHOT_S[1]:
+            source = Source(real.folder / video.file, f"video:{video.component}", video.duration_s, video.footage)
+            by_component.setdefault(video.component, []).append(source)
+    pans = [_source(still) for still in roles.pans]
+    turns = [str(name) for name in rng.permutation(sorted(by_component))]
+    planned: list[tuple[LibraryVideo, Montage]] = []
+    for number in range(count):
+        used = tuple(piece for _, job in planned for piece in job.truth.pieces)
+        shots: list[Shot] = []
+        while turns and not shots:
+            component = turns.pop(0)
+            for num_cuts in range(NUM_CUTS, 0, -1):
+                try:
+                    shots = plan_montage(
+                        rng,
+                        [*by_component[component], *pans],
+                        fps=MONTAGE_FPS,
+                        num_shots=NUM_SHOTS,
+                        num_cuts=num_cuts,
+                        shot_s=SHOT_S,
+                        avoid_pieces=used,
+                    )
+                except DataError:  # the component has not so much left
+                    continue
+                turns.append(component)
+                break
+        if not shots:
+            shots = plan_montage(
+                rng, pans, fps=MONTAGE_FPS, num_shots=NUM_SHOTS, num_cuts=0, shot_s=SHOT_S, avoid_pieces=used
+            )
+        job = Montage(folder / f"montage_{number:03d}.mp4", tuple(shots), MONTAGE_FPS, MONTAGE_SIZE_PX)
+        planned.append((LibraryVideo(job.path, MONTAGE, job.truth.tokens, job.truth.duration_s), job))
+    return planned
 
 
-# --- files, made in parallel; one that is there is complete ---
+def _plan_edits(
+    footages: Mapping[str, Sequence[LibraryVideo]],
+    montages: Sequence[tuple[LibraryVideo, Montage]],
+    roles: Roles,
+    settings: BenchmarkSettings,
+    folder: Path,
+) -> list[tuple[Query, Edit]]:
+    """For every family and level one query of every footage that is long enough, filled up with montages."""
+    key_of = {video.path: job.key for video, job in montages}
+    everything = [*(video for videos in footages.values() for video in videos), *(video for video, _ in montages)]
+    groups = RelatedVideos(everything).groups().tolist()
+    unit_of = {video.path: f"sources {group}" for video, group in zip(everything, groups, strict=True)}
+    planned = []
+    for family in settings.families:
+        for level in FAMILIES[family].levels:
+            rng = rng_of(settings.seed, "queries", family, level)
+            choices = _sources(footages, family)
+            chosen = [choices[i] for i in sorted(rng.permutation(len(choices))[: settings.num_queries].tolist())]
+            sources = [videos[int(rng.integers(len(videos)))] for videos in chosen]
+            fill = sorted(rng.permutation(len(montages))[: settings.num_queries - len(sources)].tolist())
+            for number, source in enumerate([*sources, *(montages[i][0] for i in fill)]):
+                hosts: tuple[Still, ...] = ()
+                if FAMILIES[family].has_host:
+                    around = rng.permutation(len(roles.hosts))[:STILLS_AROUND].tolist()
+                    hosts = tuple(roles.hosts[i] for i in around)
+                job = Edit(
+                    folder / f"{family}_{level}_{number:02d}.mp4",
+                    source=source.path,
+                    source_key=key_of.get(source.path, ""),
+                    family=family,
+                    level=level,
+                    seed=settings.seed,
+                    span_s=_span(rng, source.duration_s),
+                    hosts=tuple(still.path for still in hosts),
+                    max_short_side_px=QUERY_MAX_SHORT_SIDE_PX,
+                    max_fps=QUERY_MAX_FPS,
+                )
+                query = Query(
+                    job.path,
+                    EDIT,
+                    source.tokens.union(*map(_tokens, hosts)),
+                    unit_of[source.path],
+                    family=family,
+                    level=level,
+                    source=source.path,
+                    of_montage=source.kind == MONTAGE,
+                )
+                planned.append((query, job))
+    return planned
 
 
-class _Job(Protocol):
-    @property
-    def path(self) -> Path: ...
-
-    def write(self) -> list[EditTruth]: ...
-
-
-@dataclass(frozen=True)
-class _Distractor:
-    path: Path
-    seed: int
-    still: Path
-
-    def write(self) -> list[EditTruth]:
-        pictures = moving_crop(
-            read_still(self.still),
-            _rng(self.seed, self.path.name),
-            num_pictures=round(DISTRACTOR_S * DISTRACTOR_FPS),
-            size_px=DISTRACTOR_SIZE_PX,
-        )
-        write_video(self.path, pictures, DISTRACTOR_FPS)
-        return []
+def _span(rng: np.random.Generator, duration_s: float) -> tuple[float, float] | None:
+    """The part of a source that is edited; None: all of it."""
+    if duration_s <= MAX_QUERY_S:
+        return None
+    start_s = float(rng.uniform(0, duration_s - MAX_QUERY_S))
+    return start_s, start_s + MAX_QUERY_S
 
 
-@dataclass(frozen=True)
-class _Edit:
-    path: Path
-    seed: int
-    source: Path
-    family: str
-    host: Path | None
-
-    def write(self) -> list[EditTruth]:
-        host = None if self.host is None else read_still(self.host)
-        return [apply_edit(self.source, self.family, self.path, _rng(self.seed, self.path.name), host=host)]
-
-
-@dataclass(frozen=True)
-class _Clip:
-    path: Path
-    seed: int
-    source: Path
-    start_s: float
-
-    def write(self) -> list[EditTruth]:
-        return [cut_clip(self.source, self.path, start_s=self.start_s, duration_s=CLIP_S)]
+def _plan_pans(
+    roles: Roles, look_alikes: Sequence[tuple[Still, Still]], settings: BenchmarkSettings, folder: Path
+) -> list[tuple[LibraryVideo, Pan]]:
+    """A video of every still of the library: first under furniture, then plain."""
+    stills = [*roles.library, *(still for _, still in look_alikes)]
+    kinds = [kind for kind in FURNITURE for _ in range(settings.num_furniture)]
+    if len(kinds) > len(roles.library):
+        raise DataError(f"{len(roles.library)} pictures of the library are too few for {len(kinds)} under furniture")
+    kinds += [DISTRACTOR] * (len(stills) - len(kinds))
+    planned = []
+    for still, kind in zip(stills, kinds, strict=True):
+        job = _pan(folder, kind, still, settings)
+        planned.append((LibraryVideo(job.path, kind, _tokens(still), job.duration_s, still.subject), job))
+    return planned
 
 
-@dataclass(frozen=True)
-class _Montage:
-    path: Path
-    seed: int
-    source: Path
-    start_s: float
-    montage_s: float
-    others: dict[Path, float]
-    pans: tuple[Path, ...]
-
-    def write(self) -> list[EditTruth]:
-        rng = _rng(self.seed, self.path.name)
-        clip = Part(self.source, round(CLIP_S * MONTAGE_FPS), self.start_s)
-        num_pictures = round(self.montage_s * MONTAGE_FPS)
-        parts = plan_around(
-            rng,
-            clip,
-            self.others,
-            self.pans,
-            at_picture=int(rng.integers(num_pictures - clip.num_pictures + 1)),
-            num_pictures=num_pictures,
-            fps=MONTAGE_FPS,
-        )
-        return write_montage(self.path, parts, rng, fps=MONTAGE_FPS, size_px=MONTAGE_SIZE_PX)
+def _plan_negatives(
+    roles: Roles, look_alikes: Sequence[tuple[Still, Still]], settings: BenchmarkSettings, folder: Path
+) -> list[tuple[Query, Pan]]:
+    """Queries without any match."""
+    kinds = [kind for kind in FURNITURE for _ in range(settings.num_furniture)]
+    kinds += [NO_MATCH] * settings.num_no_match + [LOOK_ALIKE] * len(look_alikes)
+    planned = []
+    for still, kind in zip([*roles.queries, *(still for still, _ in look_alikes)], kinds, strict=True):
+        job = _pan(folder, kind, still, settings)
+        planned.append((Query(job.path, kind, _tokens(still), f"still {still.component}", subject=still.subject), job))
+    return planned
 
 
-def _make(jobs: Sequence[_Job], workers: int) -> None:
-    """Write what is missing. The truth of a file is written after it, so a file with a truth is complete."""
-    missing = [job for job in jobs if not job.path.with_suffix(".json").exists()]
-    if not missing:
-        return
-    for folder in {job.path.parent for job in missing}:
-        folder.mkdir(parents=True, exist_ok=True)
-    logger.info("making %d files in %s", len(missing), missing[0].path.parent)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for _ in pool.map(_make_one, missing, chunksize=1 if len(missing) < 500 else 20):
-            pass
-
-
-def _make_one(job: _Job) -> None:
-    write_truths(job.path.with_suffix(".json"), job.write())
-
-
-def _test_stills(images: Path, folder: Path) -> list[Path]:
-    """Unpack the test pictures that are not of the film of the real videos, in the order of the index."""
-    with (images / "index.csv").open(newline="", encoding="utf-8") as file:
-        rows = [r for r in csv.DictReader(file) if r["split"] == "test" and r["source"] != FILM_OF_REAL_VIDEOS]
-    names_by_shard: dict[str, list[str]] = {}
-    for row in rows:
-        names_by_shard.setdefault(row["shard"], []).append(row["name"])
-    folder.mkdir(parents=True, exist_ok=True)
-    for shard, names in names_by_shard.items():
-        missing = [name for name in names if not (folder / name).exists()]
-        if missing:
-            with tarfile.open(images / shard) as tar:
-                for name in missing:
-                    part = folder / f"{name}.part"
-                    part.write_bytes(cast(IO[bytes], tar.extractfile(name)).read())
-                    part.replace(folder / name)
-    return [folder / row["name"] for row in rows]
-
-
-def _rng(seed: int, *purpose: str) -> np.random.Generator:
-    """A generator of its own for every purpose, so that a change of one leaves the others."""
-    return np.random.default_rng([seed, *(zlib.crc32(word.encode()) for word in purpose)])
+def _pan(folder: Path, kind: str, still: Still, settings: BenchmarkSettings) -> Pan:
+    return Pan(
+        folder / f"{kind.replace(' ', '_')}_{still.path.stem}.mp4",
+        still=still.path,
+        seed=settings.seed,
+        duration_s=DISTRACTOR_S if kind == DISTRACTOR else NEGATIVE_S,
+        fps=PAN_FPS,
+        size_px=PAN_SIZE_PX,
+        furniture=kind if kind in FURNITURE else "",
+    )
 
 
 def _digest(files: Sequence[Path]) -> str:

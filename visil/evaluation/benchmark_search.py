@@ -1,27 +1,55 @@
-"""Search over the videos of a benchmark.
+"""Scores of every video of a benchmark for every query: of networks and of baselines.
 
-files ─► [library of a bundle ─► search ─► score of every video for every query] ─► metrics
+Benchmark ─► [features, kept by bundle ─► scores of all pairs] ─► yardstick
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from visil.errors import DataError
+import numpy as np
+
+from visil.errors import DataError, VisilError
+from visil.evaluation.benchmark_data import Benchmark
+from visil.evaluation.colour_histogram import intersection, mean_histogram
+from visil.evaluation.frame_descriptors import KINDS, describe_files
+from visil.evaluation.hash_voting import HashVoting
 from visil.library.ingest import Progress
 from visil.library.library import SETTINGS, Library
 from visil.library.store import OK
 from visil.model.model import Model, load_model
 
 PROGRESS_SECONDS = 20.0
+NO_SCORE = -2.0  # of a pair with a video that could not be read or shows nothing: below every score
+COLOUR_HISTOGRAM = "colour histogram"
 
 logger = logging.getLogger(__name__)
 
 
-def load_models(names: Iterable[str], *, device: str) -> Iterator[Model]:
+@dataclass(frozen=True)
+class SystemScores:
+    """What a system says about all pairs of a benchmark.
+
+    Attributes:
+        scores: float32 [Q, V]; higher is more similar, NO_SCORE where it has none.
+        num_queries, num_videos: read, so that they have scores: the coverage.
+        bytes_a_video: of what is stored of a video, mean over the library.
+        ms_a_pair: comparing alone, features at hand.
+    """
+
+    name: str
+    scores: np.ndarray = field(repr=False)
+    num_queries: int
+    num_videos: int
+    bytes_a_video: float
+    ms_a_pair: float
+
+
+def load_models(names: Iterable[str], *, device: str, precision: str = "fp32") -> Iterator[Model]:
     """One model after the other; results are told apart by the bundles' names.
 
     Raises:
@@ -29,17 +57,11 @@ def load_models(names: Iterable[str], *, device: str) -> Iterator[Model]:
     """
     seen: set[str] = set()
     for name in names:
-        model = load_model(name, device=device)
+        model = load_model(name, device=device, precision=precision)
         if model.settings.name in seen:
             raise DataError(f"{name}: another bundle is called {model.settings.name!r} too; give it a name of its own")
         seen.add(model.settings.name)
         yield model
-
-
-def library_folder(place: Path, model: Model, sampling: str | None = None) -> Path:
-    """Where below `place` the library of a bundle lies; `sampling` as in `benchmark_library`."""
-    name = f"{model.settings.name}-{model.bundle.hash[:12]}"
-    return place / (name if sampling is None else f"{name}-{sampling}")
 
 
 def benchmark_library(
@@ -48,7 +70,7 @@ def benchmark_library(
     """The library of these files and folders, made or brought up to date; failures are logged.
 
     Args:
-        sampling: of the library; None: as the bundle says. Queries are always sampled as the bundle says.
+        sampling: of the library; None: as the bundle says.
     """
     if (folder / SETTINGS).exists():
         library = Library.open(folder, device=str(model.device), precision=model.precision)
@@ -60,25 +82,128 @@ def benchmark_library(
     return library
 
 
-def searchable(library: Library) -> frozenset[str]:
-    """Ids of the videos that could be read and show something; their share is the coverage of a benchmark."""
-    return frozenset(record.id for record in library.list() if record.status == OK)
+def ids_of(library: Library, paths: Sequence[Path]) -> dict[str, int]:
+    """Ids of the videos that have scores, and the position of each in `paths`."""
+    position = {str(path): number for number, path in enumerate(paths)}
+    searchable = {record.file.path: record.id for record in library.list() if record.status == OK}
+    return {id: position[path] for path, id in searchable.items() if path in position}
 
 
-def scores_of(
-    library: Library, queries: Iterable[str | Path], *, rerank: int | str, top: int | None = None
-) -> list[dict[str, float]]:
-    """For every query the score of every video, or of the best `top`, by id.
+def model_scores(
+    benchmark: Benchmark, model: Model, *, workers: int, rerank: int | str = "all", sampling: str | None = None
+) -> SystemScores:
+    """Scores by a network; region vectors of videos and queries are kept by bundle.
+
+    Args:
+        rerank: how many videos get the fine score of every query; the others follow by their coarse score.
+        sampling: of the videos that are searched; queries go by the bundle.
+    """
+    place = benchmark.folder / "features" / f"{model.settings.name}-{model.bundle.hash[:12]}"
+    paths, query_paths = [video.path for video in benchmark.videos], [query.path for query in benchmark.queries]
+    videos = place / ("videos" if sampling is None else f"videos-{sampling}")
+    library = benchmark_library(videos, model, paths, workers=workers, sampling=sampling)
+    queries = benchmark_library(place / "queries", model, query_paths, workers=workers)
+    columns, rows = ids_of(library, paths), ids_of(queries, query_paths)
+
+    scores = np.full((len(query_paths), len(paths)), NO_SCORE, dtype=np.float32)
+    started_s = time.monotonic()
+    found = library.score_many(map(queries.encoded, rows), rerank=rerank, among=columns.keys())
+    for row, result in zip(rows.values(), found, strict=True):
+        scores[row, [columns[id] for id in result.ids]] = result.scores
+    spent_s = time.monotonic() - started_s
+    return SystemScores(
+        name=model.settings.name,
+        scores=scores,
+        num_queries=len(rows),
+        num_videos=len(columns),
+        bytes_a_video=_table_bytes(library) / max(1, len(library.list())),
+        ms_a_pair=1000 * spent_s / max(1, len(rows) * len(columns)),
+    )
+
+
+def baseline_scores(benchmark: Benchmark, kinds: Sequence[str], *, workers: int) -> Iterator[SystemScores]:
+    """Scores by baselines, keys of `frame_descriptors.KINDS`; videos that are left out for a query take no votes.
 
     Raises:
-        DataError: a query cannot be read or has no score.
+        VisilError: a package is not installed.
     """
-    found = []
-    for result in library.search_many(queries, rerank=rerank, top=top or max(1, len(library.list()))):
-        if result.error is not None:
-            raise DataError(result.error)
-        found.append({match.video: match.score for match in result.matches})
-    return found
+    folder = benchmark.folder / "features"
+    of_videos = kept_descriptors(folder / "frames-videos", [v.path for v in benchmark.videos], kinds, workers=workers)
+    of_queries = kept_descriptors(
+        folder / "frames-queries", [q.path for q in benchmark.queries], kinds, workers=workers
+    )
+    left_out = ~(benchmark.is_relevant | benchmark.is_unrelated)
+    for kind in kinds:
+        videos, queries = of_videos[kind], of_queries[kind]
+        has_frames = np.array([len(rows) > 0 for rows in videos])
+        scores = np.full(benchmark.is_relevant.shape, NO_SCORE, dtype=np.float32)
+        started_s = time.monotonic()
+        compare = _comparison(kind, videos)
+        for number, query in enumerate(queries):
+            if len(query):
+                scores[number, has_frames] = compare(query, left_out[number])[has_frames]
+        spent_s = time.monotonic() - started_s
+        num_queries = sum(len(query) > 0 for query in queries)
+        yield SystemScores(
+            name=kind,
+            scores=scores,
+            num_queries=num_queries,
+            num_videos=int(has_frames.sum()),
+            bytes_a_video=_stored_bytes(kind, videos) / len(videos),
+            ms_a_pair=1000 * spent_s / max(1, num_queries * int(has_frames.sum())),
+        )
+
+
+def _comparison(kind: str, videos: Sequence[np.ndarray]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Scores [V] of all videos for the frames of a query and a mask [V] of videos left out."""
+    if kind == COLOUR_HISTOGRAM:
+        means = np.stack([mean_histogram(rows) for rows in videos])
+        return lambda query, _left_out: intersection(mean_histogram(query), means)
+    return HashVoting(videos).scores
+
+
+def _stored_bytes(kind: str, videos: Sequence[np.ndarray]) -> int:
+    """A histogram is kept once a video, hashes of every sample."""
+    return sum(rows[:1].nbytes if kind == COLOUR_HISTOGRAM else rows.nbytes for rows in videos)
+
+
+def kept_descriptors(
+    folder: Path, paths: Sequence[Path], kinds: Sequence[str], *, workers: int
+) -> dict[str, list[np.ndarray]]:
+    """Frame descriptors of files, by kind; those of files that did not change since are read from `folder`.
+
+    A file that cannot be read has none, and is logged.
+    """
+    states = {path: f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths}
+    kept = {kind: _read_descriptors(folder / f"{kind}.npz") for kind in kinds}
+    missing = [path for path, state in states.items() if any(state not in kept[kind] for kind in kinds)]
+    if missing:
+        logger.info("describing the frames of %d files", len(missing))
+        for path, found in describe_files(missing, kinds, workers=workers):
+            if isinstance(found, VisilError):
+                logger.warning("%s was not described: %s", path, found)
+            for kind in kinds:
+                nothing = KINDS[kind](np.zeros((0, 8, 8, 3), dtype=np.uint8))
+                kept[kind][states[path]] = nothing if isinstance(found, VisilError) else found[kind]
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in kinds:
+            kept[kind] = {state: kept[kind][state] for state in states.values()}
+            partial = folder / f"{kind}.partial.npz"
+            np.savez(partial, **kept[kind])  # type: ignore[arg-type]
+            partial.replace(folder / f"{kind}.npz")
+    return {kind: [kept[kind][state] for state in states.values()] for kind in kinds}
+
+
+def _read_descriptors(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        return {}
+    with np.load(path) as stored:
+        return dict(stored)
+
+
+def _table_bytes(library: Library) -> int:
+    """What the vectors and records of all videos take on the disk."""
+    return sum(file.stat().st_size for file in library.path.glob("*.lance/**/*") if file.is_file())
 
 
 class _Log:

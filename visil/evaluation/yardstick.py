@@ -1,0 +1,193 @@
+"""What the yardstick says of a system: how well it finds edited copies, how often it takes unrelated videos for some.
+
+    SystemScores ─► [figures by family and level, thresholds, false matches] ─► report
+
+Only unrelated pairs are negatives, everywhere. A video that could not be read is missing in the rankings, and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from visil.evaluation.benchmark_data import DISTRACTOR, EDIT, LOOK_ALIKE, MONTAGE, NO_MATCH, REAL, Benchmark
+from visil.evaluation.benchmark_files import rng_of
+from visil.evaluation.benchmark_search import NO_SCORE
+from visil.evaluation.metrics import (
+    Interval,
+    MicroAveragePrecision,
+    RankedQuery,
+    average_precision,
+    bootstrap_weights,
+    recall_at_k,
+    weighted_mean,
+)
+from visil.synth.edits import LEVELS
+from visil.synth.furniture import FURNITURE
+
+RATES = (1e-3, 1e-4, 1e-5)  # of false matches among unrelated pairs, that thresholds are chosen for
+POOLED = "pooled"
+ALL_FURNITURE = "furniture, all kinds"
+UNRELATED = "unrelated"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How well some of the edited queries are found; intervals by bootstrap over units, see `Query.unit`.
+
+    Attributes:
+        family: or POOLED.
+        part: a level; `real` or `montages`, where all levels are pooled over queries of one kind of source; or `all`.
+    """
+
+    family: str
+    part: str
+    num_queries: int
+    num_units: int
+    recall_at_1: Interval
+    mean_average_precision: Interval
+    micro_average_precision: Interval
+
+
+@dataclass(frozen=True)
+class PairsAbove:
+    """How many of some pairs lie above thresholds.
+
+    Attributes:
+        name: which pairs.
+        num_queries, num_pairs: there are, with a score.
+        queries: with a pair above each threshold.
+        pairs: above each threshold.
+    """
+
+    name: str
+    num_queries: int
+    num_pairs: int
+    queries: tuple[int, ...]
+    pairs: tuple[int, ...]
+
+
+def figures(benchmark: Benchmark, scores: np.ndarray) -> list[Figures]:
+    """For every family and level, and pooled.
+
+    Args:
+        scores: [Q, V], NO_SCORE where there is none.
+    """
+    numbers, rankings = _rankings(benchmark, scores)
+    queries = [benchmark.queries[number] for number in numbers]
+    recall = np.array([recall_at_k(ranking, 1) for ranking in rankings])
+    precision = np.array([average_precision(ranking) for ranking in rankings])
+    found = []
+    for family, part in _cells(benchmark):
+        chosen = [
+            i
+            for i, query in enumerate(queries)
+            if family in (POOLED, query.family)
+            and part in ("all", query.level, "montages" if query.of_montage else "real")
+        ]
+        units = [queries[i].unit for i in chosen]
+        if not chosen:
+            continue
+        weights = bootstrap_weights(units, rng_of(benchmark.settings.seed, "bootstrap", family, part))
+        micro = MicroAveragePrecision([rankings[i] for i in chosen])
+        found.append(
+            Figures(
+                family,
+                part,
+                num_queries=len(chosen),
+                num_units=len(set(units)),
+                recall_at_1=Interval.of(float(recall[chosen].mean()), weighted_mean(recall[chosen], weights)),
+                mean_average_precision=Interval.of(
+                    float(precision[chosen].mean()), weighted_mean(precision[chosen], weights)
+                ),
+                micro_average_precision=Interval.of(micro(), micro.resampled(weights)),
+            )
+        )
+    return found
+
+
+def gain(benchmark: Benchmark, scores: np.ndarray, baseline: np.ndarray) -> Interval:
+    """Pooled micro-AP minus that of other scores, over the same bootstrap samples."""
+    numbers, rankings = _rankings(benchmark, scores)
+    ours, theirs = MicroAveragePrecision(rankings), MicroAveragePrecision(_rankings(benchmark, baseline)[1])
+    units = [benchmark.queries[number].unit for number in numbers]
+    weights = bootstrap_weights(units, rng_of(benchmark.settings.seed, "bootstrap", POOLED, "all"))
+    return Interval.of(ours() - theirs(), ours.resampled(weights) - theirs.resampled(weights))
+
+
+def thresholds(benchmark: Benchmark, scores: np.ndarray, rates: Sequence[float] = RATES) -> list[float]:
+    """The lowest scores that at most these shares of the unrelated pairs lie above.
+
+    The pairs are those of edited queries with real videos, montages and distractors: furniture and look-alikes are
+    told apart by thresholds that know nothing of them.
+    """
+    pairs = _unrelated_pairs(benchmark)[UNRELATED]
+    negatives = np.sort(scores[pairs & (scores > NO_SCORE)])[::-1]
+    return [float(negatives[int(rate * len(negatives))]) for rate in rates]
+
+
+def false_matches(benchmark: Benchmark, scores: np.ndarray, above: Sequence[float]) -> list[PairsAbove]:
+    """Unrelated pairs above thresholds, by what they have in common all the same."""
+    return [_above(name, scores, pairs, above) for name, pairs in _unrelated_pairs(benchmark).items()]
+
+
+def found_matches(benchmark: Benchmark, scores: np.ndarray, above: Sequence[float]) -> list[PairsAbove]:
+    """Matches of edited queries above thresholds, by level."""
+    level_of = np.array([query.level for query in benchmark.queries])
+    return [
+        _above(level, scores, benchmark.is_relevant & (level_of == level)[:, None], above, counts_unscored=True)
+        for level in LEVELS
+    ]
+
+
+def _cells(benchmark: Benchmark) -> list[tuple[str, str]]:
+    cells = dict.fromkeys((query.family, query.level) for query in benchmark.queries if query.kind == EDIT)
+    return [*cells, *((POOLED, part) for part in (*LEVELS, "real", "montages", "all"))]
+
+
+def _rankings(benchmark: Benchmark, scores: np.ndarray) -> tuple[list[int], list[RankedQuery]]:
+    """Numbers of the edited queries, and the ranking of each."""
+    numbers = [number for number, query in enumerate(benchmark.queries) if query.kind == EDIT]
+    ranked = (benchmark.is_relevant | benchmark.is_unrelated) & (scores > NO_SCORE)
+    return numbers, [
+        RankedQuery.sort(
+            scores[number, ranked[number]].astype(np.float64),
+            benchmark.is_relevant[number, ranked[number]],
+            int(benchmark.is_relevant[number].sum()),
+        )
+        for number in numbers
+    ]
+
+
+def _unrelated_pairs(benchmark: Benchmark) -> dict[str, np.ndarray]:
+    """Kinds of unrelated pairs: name -> bool [Q, V]."""
+    query_kind = np.array([query.kind for query in benchmark.queries])[:, None]
+    video_kind = np.array([video.kind for video in benchmark.videos])[None, :]
+    query_subject = np.array([query.subject for query in benchmark.queries])[:, None]
+    video_subject = np.array([video.subject for video in benchmark.videos])[None, :]
+    is_plain = np.isin(video_kind, (REAL, MONTAGE, DISTRACTOR))
+    kinds = {
+        UNRELATED: (query_kind == EDIT) & is_plain,
+        **{kind: (query_kind == kind) & (video_kind == kind) for kind in FURNITURE},
+        ALL_FURNITURE: (query_kind == video_kind) & np.isin(query_kind, list(FURNITURE)),
+        LOOK_ALIKE: (query_kind == LOOK_ALIKE) & (query_subject == video_subject) & is_plain,
+        NO_MATCH: np.isin(query_kind, (NO_MATCH, LOOK_ALIKE)) & is_plain,
+    }
+    return {name: pairs & benchmark.is_unrelated for name, pairs in kinds.items()}
+
+
+def _above(
+    name: str, scores: np.ndarray, pairs: np.ndarray, above: Sequence[float], *, counts_unscored: bool = False
+) -> PairsAbove:
+    """Count; pairs without a score are never above, and are among all pairs if they count."""
+    counted = pairs if counts_unscored else pairs & (scores > NO_SCORE)
+    over = [pairs & (scores > threshold) for threshold in above]
+    return PairsAbove(
+        name,
+        num_queries=int(counted.any(axis=1).sum()),
+        num_pairs=int(counted.sum()),
+        queries=tuple(int(high.any(axis=1).sum()) for high in over),
+        pairs=tuple(int(high.sum()) for high in over),
+    )
