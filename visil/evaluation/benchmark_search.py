@@ -89,6 +89,11 @@ def ids_of(library: Library, paths: Sequence[Path]) -> dict[str, int]:
     return {id: position[path] for path, id in searchable.items() if path in position}
 
 
+def features_folder(benchmark: Benchmark, model: Model) -> Path:
+    """Where the region vectors that a bundle makes of `videos` and `queries` are kept."""
+    return benchmark.folder / "features" / f"{model.settings.name}-{model.bundle.hash[:12]}"
+
+
 def model_scores(
     benchmark: Benchmark, model: Model, *, workers: int, rerank: int | str = "all", sampling: str | None = None
 ) -> SystemScores:
@@ -98,7 +103,7 @@ def model_scores(
         rerank: how many videos get the fine score of every query; the others follow by their coarse score.
         sampling: of the videos that are searched; queries go by the bundle.
     """
-    place = benchmark.folder / "features" / f"{model.settings.name}-{model.bundle.hash[:12]}"
+    place = features_folder(benchmark, model)
     paths, query_paths = [video.path for video in benchmark.videos], [query.path for query in benchmark.queries]
     videos = place / ("videos" if sampling is None else f"videos-{sampling}")
     library = benchmark_library(videos, model, paths, workers=workers, sampling=sampling)
