@@ -128,7 +128,7 @@ def vsc2022(folder: Path, split: str) -> GroundTruth:
     """The descriptor track of VSC2022: pairs of a query and a reference with a true segment, pooled into one list.
 
     Queries and references are those of the metadata tables beside the ground truth; without these tables, whatever is
-    scored.
+    scored. The names of the files are those of the training set; other splits are looked for under theirs.
 
     Raises:
         DataError: a file is damaged, or the ground truth names a video that the metadata tables lack.
