@@ -67,6 +67,13 @@ class TestDescriptorScores:
         scores = flat(descriptor_scores(self.QUERIES, self.REFERENCES, pairs_per_query=1))
         assert set(scores) == {("Q000000", "R000000"), ("Q000001", "R000000")}
 
+    def test_of_equal_products_the_first_vectors_stay_whatever_the_blocks(self, monkeypatch):
+        # The limit of 4 is reached in the first block, of 3 x 3; row 0 goes on in the second.
+        monkeypatch.setattr(descriptor_track, "BLOCK", 3)
+        queries, references = videos("Q", [(1,), (1,)], [(1,)]), videos("R", *[[(1,)]] * 4)
+        scores = descriptor_scores(queries, references, vector_pairs_per_query=2)
+        assert set(flat(scores)) == {("Q000000", f"R00000{i}") for i in range(4)}
+
     def test_every_video_of_the_files_is_available(self):
         scores = descriptor_scores(self.QUERIES, self.REFERENCES, vector_pairs_per_query=1)
         assert scores.available == {"Q000000", "Q000001", "R000000", "R000001"}

@@ -338,6 +338,10 @@ class TestSummariesOfCopyOverlap:
     def test_the_published_rates_with_equally_many_of_both_are_the_same(self):
         assert error_rates(self.OVERLAP, ratio=1.0) == (0.5, 0.5)
 
+    def test_the_published_rates_weigh_both_by_the_ratio(self):
+        # One miss and one alarm in four pairs, as if copied pairs were twice as many as others.
+        assert error_rates(self.OVERLAP, ratio=2.0) == pytest.approx((3 / 2 / 4, 3 / 4))
+
 
 class TestEvaluateSegments:
     BOX = (0, 0, 10, 10)

@@ -260,7 +260,7 @@ class _Cells:
     """The time axes of all pairs, end to end, cut at every start and end of an interval.
 
     Attributes:
-        length: seconds of every cell, float64 [2N]; the cells between two pairs have none.
+        length: seconds of every cell, float64 [2N]; no interval covers those from one pair to the next.
     """
 
     def __init__(self, pair: np.ndarray, intervals: np.ndarray) -> None:
@@ -270,8 +270,7 @@ class _Cells:
         order = np.lexsort((times, pairs))
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
-        times, pairs = times[order], pairs[order]
-        self.length = np.where(np.diff(pairs, append=-1) == 0, np.diff(times, append=0.0), 0.0)
+        self.length = np.diff(times[order], append=0.0)
         self._first, self._end = place[: len(pair)], place[len(pair) :]
 
     def first_cover(self, kept: np.ndarray, values: np.ndarray) -> np.ndarray:
