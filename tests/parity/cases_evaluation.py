@@ -15,6 +15,7 @@ import numpy as np
 
 from tests.parity.harness import Case, NoDataError, case
 from visil.evaluation import metrics, published_sets
+from visil.evaluation.copy_sets import vcdb_ground_truth
 from visil.evaluation.evaluate import evaluate
 from visil.evaluation.ground_truth import GroundTruth
 from visil.evaluation.metrics import RankedQuery
@@ -224,8 +225,6 @@ def svd(case: Case) -> Found:
 
 @case("evaluation", "vcdb", "vcdb_ties", "vcdb_distractors", "vcdb_distractors_ties")
 def vcdb(case: Case) -> Found:
-    from visil.evaluation.copy_sets import vcdb_ground_truth
-
     given = case.inputs
     positives = {query: set(videos) for query, videos in given["positives"].items()}
     truth = vcdb_ground_truth(given["queries"], positives, given["dataset"])
