@@ -203,6 +203,7 @@ def apply_edit(
     start = Fraction(round(start * facts.fps)) / facts.fps
     if not 0 <= start < end <= Fraction(facts.duration_s) + 1 / facts.fps:
         raise ValueError(f"{source_path}: span {span_s} is not in its {facts.duration_s:.3f} s")
+    end = min(end, Fraction(facts.duration_s))
 
     steps = _drawn_steps(family, level, rng)
     timing = _joined([step.timing(strength) for step, strength in steps])

@@ -54,8 +54,8 @@ class EditTruth:
     def source_time_s(self, query_time_s: float) -> float:
         """The moment of the source that is seen at a moment of the query (both in seconds).
 
-        Backwards, the picture that is shown during [t, t + d) of the query covers (T - d, T] of the source, T being
-        the value at t: ask for the middle of a picture to get a moment inside the very picture of the source.
+        A picture of the query starts with what is seen at its own start. Backwards it is the other way about: one shown
+        during [t, t + d) is the picture that the source shows at the value of t + d.
         """
         first_s = self.end_s if self.is_reversed else self.start_s
         return first_s + (query_time_s - self.query_start_s) * self.speed
