@@ -92,17 +92,18 @@ class GroundTruth:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        where = f"{self.name} ({self.source})" if self.source else self.name
         for what, ids in (("queries", self.queries), ("database", self.database)):
             if not ids:
-                raise DataError(f"{self.name}: its {what} are empty")
+                raise DataError(f"{where}: its {what} are empty")
             if len(set(ids)) < len(ids):
-                raise DataError(f"{self.name}: an id is twice among its {what}")
+                raise DataError(f"{where}: an id is twice among its {what}")
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names) or not names:
-            raise DataError(f"{self.name}: needs tasks with a name each, got {', '.join(names) or 'none'}")
+            raise DataError(f"{where}: needs tasks with a name each, got {', '.join(names) or 'none'}")
         unknown = {query for task in self.tasks for query in task.relevant} - set(self.queries)
         if unknown:
-            raise DataError(f"{self.name}: {min(unknown)!r} has relevant videos but is not a query")
+            raise DataError(f"{where}: {min(unknown)!r} has relevant videos but is not a query")
 
     def component(self, query: str) -> str:
         """Unit of the bootstrap that a query belongs to."""

@@ -81,7 +81,7 @@ def read_vcsl_boxes(path: Path, pairs: Sequence[Pair]) -> PairBoxes:
         raise DataError(f'{path}: must be a JSON object {{"<query>-<reference>": [[4 numbers], ...]}}')
     known = {f"{query}-{reference}": (query, reference) for query, reference in pairs}
     if not known.keys() & table.keys():
-        raise DataError(f"{path}: holds no pair of the split; keys look like {next(iter(known), '')!r}")
+        raise DataError(f"{path}: holds no pair of the split; keys look like {next(iter(known), '')[:80]!r}")
     counts = []
     for key, boxes in table.items():
         if not isinstance(boxes, list) or not all(isinstance(box, list) and len(box) == 4 for box in boxes):

@@ -72,8 +72,8 @@ class PairBoxes:
                 query, reference = self.pairs[self.pair[i]]
                 x1, y1, x2, y2 = self.boxes[i].tolist()
                 raise DataError(
-                    f"{query} - {reference}: segment {x1:g}-{x2:g} s of the query, {y1:g}-{y2:g} s of the reference, "
-                    f"score {self.scores[i]:g}: {what}"
+                    f"{query[:80]} - {reference[:80]}: segment {x1:g}-{x2:g} s of the query, "
+                    f"{y1:g}-{y2:g} s of the reference, score {self.scores[i]:g}: {what}"
                 )
 
     @staticmethod
@@ -116,17 +116,18 @@ class SegmentTruth:
     source: str = ""
 
     def __post_init__(self) -> None:
+        where = f"{self.name} ({self.source})" if self.source else self.name
         if self.metric not in METRICS:
-            raise DataError(f"{self.name}: metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
+            raise DataError(f"{where}: metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
         # An empty box can be neither found nor missed.
         if not (lengths(self.boxes.boxes) > 0).all(axis=1).any():
-            raise DataError(f"{self.name}: no copied segment in its ground truth: there is nothing to find")
+            raise DataError(f"{where}: no copied segment in its ground truth: there is nothing to find")
         known = set(self.boxes.pairs)
         for name, pairs in self.query_sets.items():
             unknown = next((pair for pair in pairs if pair not in known), None)
             if unknown or not pairs:
                 detail = "-".join(unknown) + " is no pair of the split" if unknown else "it has no pairs"
-                raise DataError(f"{self.name}: query set {name!r}: {detail}")
+                raise DataError(f"{where}: query set {name[:80]!r}: {detail}")
 
 
 def evaluate_segments(truth: SegmentTruth, predictions: PairBoxes) -> SegmentEvaluation:

@@ -16,6 +16,9 @@ from typing import Any, NoReturn
 
 from visil.errors import DataError
 
+MAX_LENGTH = 1000
+"""Characters of a cell or key: longer ones are damage, and no message could name them."""
+
 
 def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and cells, by column, of every row that is not empty.
@@ -25,7 +28,7 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
 
     Raises:
         DataError: the file cannot be read, one of `columns` is missing, a column comes twice, a row has more or fewer
-            cells than the header, or a cell holds a NUL byte.
+            cells than the header, or a cell holds a NUL byte or over `MAX_LENGTH` characters.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -44,6 +47,11 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
                         f"{path}, line {reader.line_num}: {len(row)} cells for {len(header)} columns; "
                         "is it cut off, or a text with a comma not in quotes?"
                     )
+                if any(len(cell) > MAX_LENGTH for cell in row):
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: a cell has over {MAX_LENGTH:,} characters; "
+                        "is a quote not closed?"
+                    )
                 if any("\0" in cell for cell in row):
                     raise DataError(f"{path}, line {reader.line_num}: holds a NUL byte; is it text in UTF-8?")
                 yield reader.line_num, dict(zip(header, row, strict=True))
@@ -57,7 +65,8 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file, UTF-8 with or without a byte order mark.
 
     Raises:
-        DataError: the file cannot be read, is no JSON, is nested too deeply, or has a key twice, NaN or Infinity.
+        DataError: the file cannot be read, is no JSON, is nested too deeply, has a key twice or of over
+            `MAX_LENGTH` characters, NaN or Infinity.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse, object_pairs_hook=_once)
@@ -75,6 +84,8 @@ def _refuse(constant: str) -> NoReturn:
 
 def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(members)
+    if any(len(key) > MAX_LENGTH for key in table):
+        raise ValueError(f"a key has over {MAX_LENGTH:,} characters")
     if len(table) < len(members):
         repeated = Counter(key for key, _ in members).most_common(1)[0][0]
         raise ValueError(f"key {repeated[:80]!r} comes twice")
