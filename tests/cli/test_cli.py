@@ -105,7 +105,7 @@ class TestIndex:
         assert f"visil: {tmp_path / 'broken.mp4'}: not a video, or its headers are damaged\n" in ended.err
         again = run("index", tmp_path / "broken.mp4", "--library", library)
         assert again.status == 2
-        assert "1 file(s) failed before and were not tried again; --retry-failed tries them" in again.err
+        assert "1 file(s) failed before and were not tried again; `visil index --retry-failed` does" in again.err
         assert run("index", tmp_path / "broken.mp4", "--library", library, "--quiet").err == ""
         assert (
             "headers are damaged" in run("index", tmp_path / "broken.mp4", "--library", library, "--retry-failed").err

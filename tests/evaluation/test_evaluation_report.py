@@ -100,7 +100,7 @@ class TestAReportThatIsReadAgain:
     def test_rounds_resampled_values_and_curves_and_no_metric(self) -> None:
         third = measure(1 / 3, [1 / 3] * 3)
         row = task_row(task_result(mean_average_precision=third, precision=np.array([1 / 3])))
-        assert (row[MAP]["value"], row[MAP]["resampled"]) == (1 / 3, [0.333333] * 3)
+        assert (row[MAP]["value"], row["resampled"][MAP]) == (1 / 3, [0.333333] * 3)
         assert row["precision"] == [0.333333]
 
     @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from visil.report.precision_recall import COLOURS, SUFFIXES, Curve, check_pictur
 
 RECALL = np.linspace(0, 1, 21)
 CURVES = [
-    Curve("DSVR (mAP 0.712)", RECALL, 1 - 0.5 * RECALL),
-    Curve("ISVR (mAP 0.523)", RECALL, 1 - 0.9 * RECALL),
-    Curve("DSVR, other run (mAP 0.6)", RECALL, 1 - 0.7 * RECALL, is_other=True),
+    Curve("DSVR", "DSVR (mAP 0.712)", RECALL, 1 - 0.5 * RECALL),
+    Curve("ISVR", "ISVR (mAP 0.523)", RECALL, 1 - 0.9 * RECALL),
+    Curve("DSVR", "DSVR, other run (mAP 0.6)", RECALL, 1 - 0.7 * RECALL, is_other=True),
 ]
 FIRST_BYTES = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
@@ -41,7 +41,7 @@ def test_every_curve_is_named_and_the_other_run_is_dashed_in_the_colour_of_this_
 
 
 def test_names_of_a_stranger_are_not_read_as_formulas(tmp_path: Path) -> None:
-    draw_precision_recall(tmp_path / "curves.svg", r"my $\frac{ set", [Curve("$x$", RECALL, RECALL)])
+    draw_precision_recall(tmp_path / "curves.svg", r"my $\frac{ set", [Curve("x", "$x$", RECALL, RECALL)])
     picture = (tmp_path / "curves.svg").read_text(encoding="utf-8")
     assert r">my $\frac{ set</text>" in picture
     assert ">$x$</text>" in picture

@@ -164,7 +164,8 @@ def run_ingest(
         notice(f"{path}: {reason}")
     if done.failed_before:
         notice(
-            f"{len(done.failed_before)} file(s) failed before and were not tried again; --retry-failed tries them",
+            f"{len(done.failed_before)} file(s) failed before and were not tried again; "
+            "`visil index --retry-failed` does",
             quiet=quiet,
         )
     summary = (

@@ -19,7 +19,9 @@ import visil
 from visil.cli.output import notice, printable, say, silence
 from visil.errors import VisilError
 
-COMMANDS = ("demo", "index", "search", "compare", "list", "info", "verify", "remove", "compact", "models", "doctor")
+COMMANDS = (
+    "demo", "index", "search", "compare", "evaluate", "list", "info", "verify", "remove", "compact", "models", "doctor",
+)  # fmt: skip
 
 
 class LazyGroup(click.Group):

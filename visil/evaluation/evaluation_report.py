@@ -105,14 +105,14 @@ def task_row(task: TaskResult) -> dict[str, Any]:
         "precision": _rounded(task.precision),
         "event_means": dict(task.group_means),
         "average_precision": dict(task.average_precision),
+        "resampled": {metric: _rounded(measure.resampled) for _, metric, measure in measures(task)},
     }
 
 
 def _measure_row(measure: Measure | None) -> dict[str, Any] | None:
     if measure is None:
         return None
-    bounds = {"strict": measure.strict, "best": measure.best, "worst": measure.worst}
-    return {**asdict(measure.value), **bounds, "resampled": _rounded(measure.resampled)}
+    return {**asdict(measure.value), "strict": measure.strict, "best": measure.best, "worst": measure.worst}
 
 
 def _rounded(values: np.ndarray) -> list[float]:
@@ -170,8 +170,8 @@ def _task(row: dict[str, Any]) -> TaskResult:
     return TaskResult(
         name=str(row["task"]),
         detection_name=str(row["detection"]),
-        mean_average_precision=_measure(row[MAP]),
-        micro_average_precision=_measure(row[MICRO_AP]),
+        mean_average_precision=_measure(row, MAP),
+        micro_average_precision=_measure(row, MICRO_AP),
         average_precision={query: float(value) for query, value in row["average_precision"].items()},
         group_means={event: float(value) for event, value in row["event_means"].items()},
         num_skipped=int(row["skipped_queries"]),
@@ -183,17 +183,28 @@ def _task(row: dict[str, Any]) -> TaskResult:
     )
 
 
-def _measure(row: dict[str, Any] | None) -> Measure | None:
-    if row is None:
+def _measure(row: dict[str, Any], metric: str) -> Measure | None:
+    if row[metric] is None:
         return None
-    value, low, high, strict, best, worst = (float(row[k]) for k in ("value", "low", "high", "strict", "best", "worst"))
-    resampled = np.array(row["resampled"], dtype=np.float64)
+    names = ("value", "low", "high", "strict", "best", "worst")
+    value, low, high, strict, best, worst = (float(row[metric][name]) for name in names)
+    resampled = np.array(row["resampled"][metric], dtype=np.float64)
     if resampled.ndim != 1 or not np.isfinite([value, low, high, strict, best, worst, *resampled]).all():
         raise ValueError("a value of a metric is not a finite number")
     return Measure(Interval(value, low, high), strict, best, worst, resampled)
 
 
 # --- against another run -----------------------------------------------------------------------------------------
+
+
+def check_same_data_set(data_set: str, other: Evaluation) -> None:
+    """Say before the work begins that the other run cannot be compared.
+
+    Raises:
+        DataError: it is of another data set.
+    """
+    if other.data_set != data_set:
+        raise DataError(f"the other run is of {other.data_set}, this one of {data_set}: no comparison")
 
 
 def differences(evaluation: Evaluation, other: Evaluation) -> tuple[list[Difference], list[str]]:
@@ -206,8 +217,7 @@ def differences(evaluation: Evaluation, other: Evaluation) -> tuple[list[Differe
     Raises:
         DataError: the other run is of another data set, or has no task of this one.
     """
-    if other.data_set != evaluation.data_set:
-        raise DataError(f"the other run is of {other.data_set}, this one of {evaluation.data_set}: no comparison")
+    check_same_data_set(evaluation.data_set, other)
     theirs = {task.name: task for task in other.tasks}
     shared = [(task, theirs[task.name]) for task in evaluation.tasks if task.name in theirs]
     if not shared:

@@ -17,7 +17,7 @@ from visil.errors import DataError
 
 SUFFIXES = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")  # Okabe and Ito
-SIZE_INCHES = (7.0, 5.0)
+SIZE_INCHES = (9.0, 5.0)  # the legend takes the right part
 DPI = 150  # of PNG
 
 
@@ -26,11 +26,13 @@ class Curve:
     """One line of the picture.
 
     Attributes:
+        task: curves of one task have one colour.
         label: as the legend shows it.
         recall, precision: float64 [P] in [0, 1].
-        is_other: of another run: dashed, in the colour of the curve of the same place in this run.
+        is_other: of another run: dashed.
     """
 
+    task: str
     label: str
     recall: np.ndarray = field(repr=False)
     precision: np.ndarray = field(repr=False)
@@ -68,13 +70,12 @@ def draw_precision_recall(path: Path, title: str, curves: Sequence[Curve]) -> No
         )
         axes.grid(visible=True, color="0.9")
         axes.set_axisbelow(True)
-        places = {False: 0, True: 0}
+        tasks = list(dict.fromkeys(curve.task for curve in curves))
         for curve in curves:
-            colour = COLOURS[places[curve.is_other] % len(COLOURS)]
-            places[curve.is_other] += 1
+            colour = COLOURS[tasks.index(curve.task) % len(COLOURS)]
             style = "--" if curve.is_other else "-"
             axes.plot(curve.recall, curve.precision, style, color=colour, label=_plain(curve.label))
-        axes.legend(loc="best", fontsize="small")
+        figure.legend(loc="outside right upper", fontsize="small")
         # Times of writing would make every file another one.
         dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[path.suffix.lower()]
         try:
