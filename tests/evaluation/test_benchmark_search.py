@@ -1,0 +1,121 @@
+"""Scores of all pairs of a small benchmark, by networks and by baselines; features are kept."""
+
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from visil.errors import DataError
+from visil.evaluation.benchmark_data import DISTRACTOR, EDIT, Benchmark, BenchmarkSettings, LibraryVideo, Query
+from visil.evaluation.benchmark_search import (
+    NO_SCORE,
+    baseline_scores,
+    kept_descriptors,
+    load_models,
+    model_scores,
+)
+
+PHASH, HISTOGRAM = "pHash", "colour histogram"  # keys of frame_descriptors.KINDS
+NOTHING = frozenset[str]()
+VIDEOS, QUERIES = (0, 1, 2, 3), (2, 0, 5)  # clips that are searched, and copies of clips that are searched for
+
+
+@pytest.fixture
+def benchmark_of_clips(clips, tmp_path) -> Benchmark:
+    """Every query has an exact copy in the library but the last; one video and one query cannot be read."""
+    (tmp_path / "queries").mkdir()
+    videos = [clips / f"clip_{i}.mp4" for i in VIDEOS]
+    queries = [tmp_path / "queries" / f"query_{i}.mp4" for i in QUERIES]
+    for number, query in zip(QUERIES, queries, strict=True):
+        shutil.copy(clips / f"clip_{number}.mp4", query)
+    videos.append(clips / "broken.mp4")
+    queries.append(tmp_path / "queries" / "broken_query.mp4")
+    for broken in (videos[-1], queries[-1]):
+        broken.write_bytes(b"no video")
+    is_relevant = np.array([[q == v for v in (*VIDEOS, None)] for q in (*QUERIES, 9)])
+    return Benchmark(
+        BenchmarkSettings("val"),
+        tmp_path / "benchmark",
+        tuple(LibraryVideo(path, DISTRACTOR, NOTHING, 3.0) for path in videos),
+        tuple(Query(path, EDIT, NOTHING, "unit") for path in queries),
+        is_relevant,
+        ~is_relevant,
+    )
+
+
+def check_pairs(scores: np.ndarray) -> None:
+    assert scores.shape == (4, 5)
+    assert scores[0].argmax() == 2
+    assert scores[1].argmax() == 0
+    assert (scores[:, 4] == NO_SCORE).all()
+    assert (scores[3] == NO_SCORE).all()
+    assert (scores[:3, :4] >= 0).all()
+
+
+def test_a_network_scores_every_pair_that_can_be_read(benchmark_of_clips, quick_model):
+    system = model_scores(benchmark_of_clips, quick_model, workers=1)
+    check_pairs(system.scores)
+    assert system.scores[0, 2] == pytest.approx(1.0, abs=1e-3)
+    assert (system.name, system.num_queries, system.num_videos) == ("quick", 3, 4)
+    assert system.bytes_a_video > 1000
+    assert system.ms_a_pair > 0
+
+
+def test_videos_beyond_the_reranked_ones_lie_below_them(benchmark_of_clips, quick_model):
+    scores = model_scores(benchmark_of_clips, quick_model, workers=1, rerank=1).scores
+    assert (np.sort(scores[:3, :4])[:, :3] <= 0).all()
+    assert scores[0].argmax() == 2
+
+
+def test_features_are_kept_and_only_those_of_changed_files_are_made_again(benchmark_of_clips, quick_model):
+    before = model_scores(benchmark_of_clips, quick_model, workers=1).scores
+    videos, queries = benchmark_of_clips.videos, benchmark_of_clips.queries
+    shutil.copy(videos[1].path, queries[2].path)
+    after = model_scores(benchmark_of_clips, quick_model, workers=1).scores
+    assert (after[:2] == before[:2]).all()
+    assert after[2].argmax() == 1
+
+
+@pytest.mark.parametrize("kind", [PHASH, HISTOGRAM])
+def test_a_baseline_scores_every_pair_that_can_be_read(benchmark_of_clips, kind):
+    pytest.importorskip("imagehash")
+    (system,) = baseline_scores(benchmark_of_clips, [kind], workers=1)
+    check_pairs(system.scores)
+    assert (system.name, system.num_queries, system.num_videos) == (kind, 3, 4)
+
+
+def test_videos_left_out_for_a_query_take_no_votes(benchmark_of_clips):
+    pytest.importorskip("imagehash")
+    shutil.copy(benchmark_of_clips.videos[2].path, benchmark_of_clips.videos[3].path)  # two copies share the votes
+    (shared,) = baseline_scores(benchmark_of_clips, [PHASH], workers=1)
+    benchmark_of_clips.is_unrelated[0, 3] = False
+    (alone,) = baseline_scores(benchmark_of_clips, [PHASH], workers=1)
+    assert (shared.scores[0, 2], alone.scores[0, 2]) == (0.5, 1.0)
+    assert (alone.scores[1:] == shared.scores[1:]).all()
+
+
+def test_descriptors_of_files_that_did_not_change_are_not_made_again(clips, tmp_path, monkeypatch):
+    import visil.evaluation.benchmark_search as searching
+
+    paths, described = [clips / "clip_0.mp4", clips / "clip_1.mp4"], []
+    plain = searching.describe_files
+
+    def seen(paths, kinds, *, workers):
+        described.extend(path.name for path in paths)
+        return plain(paths, kinds, workers=workers)
+
+    monkeypatch.setattr(searching, "describe_files", seen)
+    first = kept_descriptors(tmp_path / "kept", paths, [HISTOGRAM], workers=1)
+    os.utime(paths[1], ns=(1, 1))
+    again = kept_descriptors(tmp_path / "kept", paths, [HISTOGRAM], workers=1)
+    assert described == ["clip_0.mp4", "clip_1.mp4", "clip_1.mp4"]
+    assert all((a == b).all() for a, b in zip(first[HISTOGRAM], again[HISTOGRAM], strict=True))
+
+
+def test_two_bundles_of_one_name_are_an_error(quick_model, tmp_path):
+    quick_model.bundle.save(tmp_path / "a.safetensors")
+    replace(quick_model.bundle).save(tmp_path / "b.safetensors")
+    with pytest.raises(DataError, match="another bundle is called 'quick' too"):
+        list(load_models([str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")], device="cpu"))

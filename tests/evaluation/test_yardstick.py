@@ -1,0 +1,132 @@
+"""Figures, thresholds and false matches of the yardstick on a library of six videos, worked out by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from visil.evaluation.benchmark_data import (
+    DISTRACTOR,
+    EDIT,
+    LOOK_ALIKE,
+    MONTAGE,
+    NO_MATCH,
+    REAL,
+    Benchmark,
+    BenchmarkSettings,
+    LibraryVideo,
+    Query,
+)
+from visil.evaluation.benchmark_search import NO_SCORE
+from visil.evaluation.yardstick import (
+    ALL_FURNITURE,
+    UNRELATED,
+    false_matches,
+    figures,
+    found_matches,
+    gain,
+    thresholds,
+)
+
+NOTHING = frozenset[str]()
+VIDEOS = [
+    LibraryVideo(Path("real"), REAL, NOTHING, 9.0),
+    LibraryVideo(Path("other"), REAL, NOTHING, 9.0),
+    LibraryVideo(Path("montage"), MONTAGE, NOTHING, 9.0),
+    LibraryVideo(Path("barrel"), DISTRACTOR, NOTHING, 5.0, "barrel"),
+    LibraryVideo(Path("anchor"), DISTRACTOR, NOTHING, 5.0, "anchor"),
+    LibraryVideo(Path("titled"), "title_card", NOTHING, 5.0),
+]
+QUERIES = [
+    Query(Path("crop"), EDIT, NOTHING, "a", "crop", "mild", Path("real")),
+    Query(Path("cut"), EDIT, NOTHING, "b", "crop", "strong", Path("montage"), of_montage=True),
+    Query(Path("another_barrel"), LOOK_ALIKE, NOTHING, "c", subject="barrel"),
+    Query(Path("nothing"), NO_MATCH, NOTHING, "d"),
+    Query(Path("same_title"), "title_card", NOTHING, "e"),
+]
+RELEVANT = [(0, 0), (1, 2)]
+LEFT_OUT = [(0, 1), (1, 0)]
+#                real  other montage barrel anchor titled
+SCORES = [
+    [0.9, 1.0, 0.2, 0.1, 0.3, 0.8],  # crop: first, the left-out video does not count
+    [1.0, 0.2, 0.5, 0.6, 0.1, 0.1],  # cut: after one unrelated video
+    [0.1, 0.1, 0.1, 0.7, 0.2, 0.1],
+    [0.1, 0.1, 0.1, 0.1, 0.1, 0.1],
+    [0.1, 0.1, 0.1, 0.1, 0.1, 0.95],
+]
+
+
+def bench(relevant=RELEVANT) -> Benchmark:
+    is_relevant = np.zeros((len(QUERIES), len(VIDEOS)), dtype=bool)
+    is_unrelated = np.ones_like(is_relevant)
+    for place in relevant:
+        is_relevant[place], is_unrelated[place] = True, False
+    for place in LEFT_OUT:
+        is_unrelated[place] = False
+    return Benchmark(BenchmarkSettings("val"), Path(), tuple(VIDEOS), tuple(QUERIES), is_relevant, is_unrelated)
+
+
+@pytest.fixture
+def scores() -> np.ndarray:
+    return np.array(SCORES, dtype=np.float32)
+
+
+def test_figures_of_a_cell_are_of_its_queries_and_leave_related_videos_out(scores):
+    found = {(cell.family, cell.part): cell for cell in figures(bench(), scores)}
+    mild, strong = found["crop", "mild"], found["crop", "strong"]
+    assert (mild.recall_at_1.value, mild.mean_average_precision.value) == (1.0, 1.0)
+    assert (strong.recall_at_1.value, strong.mean_average_precision.value) == (0.0, 0.5)
+    pooled = found["pooled", "all"]
+    assert (pooled.num_queries, pooled.num_units) == (2, 2)
+    assert pooled.mean_average_precision.value == 0.75
+    # One ranking of all pairs: .9 match, .8, .6, .5 match: (1/1 + 2/4) / 2
+    assert pooled.micro_average_precision.value == pytest.approx(0.75)
+    assert found["pooled", "real"].recall_at_1.value == 1.0
+    assert found["pooled", "montages"].recall_at_1.value == 0.0
+
+
+def test_intervals_draw_whole_units(scores):
+    pooled = next(cell for cell in figures(bench(), scores) if (cell.family, cell.part) == ("pooled", "all"))
+    assert (pooled.recall_at_1.low, pooled.recall_at_1.high) == (0.0, 1.0)  # either unit may be drawn twice
+
+
+def test_a_relevant_video_that_could_not_be_read_counts_as_not_found(scores):
+    scores[0, 0] = NO_SCORE
+    mild = next(cell for cell in figures(bench(), scores) if (cell.family, cell.part) == ("crop", "mild"))
+    assert (mild.recall_at_1.value, mild.mean_average_precision.value) == (0.0, 0.0)
+
+
+def test_a_threshold_lets_at_most_its_share_of_unrelated_pairs_of_edited_queries_through(scores):
+    # Of edited queries with videos without furniture: .6 .3 .2 .2 .1 .1
+    assert thresholds(bench(), scores, rates=(0.0, 0.2, 0.5)) == pytest.approx([0.6, 0.3, 0.2])
+    for rate, threshold in zip((0.0, 0.2, 0.5), thresholds(bench(), scores, (0.0, 0.2, 0.5)), strict=True):
+        (unrelated,) = [row for row in false_matches(bench(), scores, [threshold]) if row.name == UNRELATED]
+        assert unrelated.num_pairs == 6
+        assert unrelated.pairs[0] <= rate * 6
+
+
+def test_false_matches_are_counted_by_what_the_pairs_share(scores):
+    rows = {row.name: row for row in false_matches(bench(), scores, [0.55, 0.9])}
+    assert (rows[UNRELATED].pairs, rows[UNRELATED].queries) == ((1, 0), (1, 0))
+    assert (rows["title_card"].num_pairs, rows["title_card"].pairs) == (1, (1, 1))
+    assert rows[ALL_FURNITURE].pairs == (1, 1)
+    assert (rows[LOOK_ALIKE].num_pairs, rows[LOOK_ALIKE].pairs) == (1, (1, 0))
+    assert (rows[NO_MATCH].num_queries, rows[NO_MATCH].num_pairs, rows[NO_MATCH].pairs) == (2, 10, (1, 0))
+    assert rows["black_lead"].num_pairs == 0
+
+
+def test_pairs_without_a_score_are_no_false_matches_but_matches_that_are_missed(scores):
+    scores[:, 3] = NO_SCORE
+    scores[0, 0] = NO_SCORE
+    rows = {row.name: row for row in false_matches(bench(), scores, [-9.0])}
+    assert rows[LOOK_ALIKE].num_pairs == 0
+    mild, strong = found_matches(bench(), scores, [0.0])
+    assert (mild.num_pairs, mild.pairs, strong.pairs) == (1, (0,), (1,))
+
+
+def test_the_gain_over_the_same_scores_is_nothing_in_every_sample(scores):
+    same = gain(bench(), scores, scores)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    better = scores.copy()
+    better[1, 3] = 0.1
+    assert gain(bench(), better, scores).value == pytest.approx((1 + 2 / 3) / 2 - 0.75)
