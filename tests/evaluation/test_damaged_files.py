@@ -6,7 +6,9 @@ words put in that mean something in the format. A failure names the damage by it
 
 import json
 import pickle
+import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,12 @@ from visil.evaluation.copy_sets import vcdb, vcsl_segments, vsc2022
 from visil.evaluation.data_sets import load
 from visil.evaluation.descriptor_track import read_descriptors
 from visil.evaluation.evaluate import evaluate
+from visil.evaluation.evaluation_report import differences, header, read_report, task_row
+from visil.evaluation.ground_truth import GroundTruth, Task
+from visil.evaluation.results import Evaluation
 from visil.evaluation.safe_pickle import read_pickle
 from visil.evaluation.score_files import read_scores
+from visil.evaluation.scores import MappedScores
 from visil.evaluation.segment_files import read_predictions, read_vcsl_boxes, read_vsc_segments
 from visil.evaluation.segments import COPY_OVERLAP, PairBoxes, SegmentTruth, evaluate_segments
 
@@ -70,13 +76,18 @@ def scores_of(path: Path) -> None:
         pass
 
 
-def evaluated(path: Path) -> None:
-    evaluate(load(path), read_scores(path.with_name("scores.json")), num_resamples=2)
-
-
 def segments_of(path: Path) -> None:
     truth = SegmentTruth("VCSL", PairBoxes.of({PAIR: [(1, 30, 2.5, 40)]}), COPY_OVERLAP)
     evaluate_segments(truth, read_predictions(path, truth))
+
+
+def small_evaluation() -> Evaluation:
+    task = Task("found", {query: frozenset(scores) for query, scores in SCORES.items()})
+    return evaluate(GroundTruth("mine", tuple("ab"), tuple("abc"), (task,)), MappedScores(SCORES), num_resamples=3)
+
+
+def report_of(evaluation: Evaluation) -> bytes:
+    return text({**header(evaluation, {}), "rows": [task_row(task) for task in evaluation.tasks]})
 
 
 def text(value: object) -> bytes:
@@ -146,6 +157,23 @@ class TestDamagedFiles:
     def test_descriptors_are_read_or_refused_in_one_line(self, tmp_path):
         arrays = {"video_ids": np.array(["Q1", "Q2"]), "features": np.eye(2, dtype="f"), "timestamps": np.zeros(2)}
         self.check(tmp_path / "q.npz", npz_bytes(tmp_path, **arrays), lambda path: read_descriptors(path, "Q"))
+
+    def test_reports_of_other_runs_are_read_or_refused_in_one_line(self, tmp_path):
+        evaluation = small_evaluation()
+
+        def compare(path):
+            other = read_report(path)
+            with suppress(DataError):  # one that has no task in common is no damaged file
+                differences(evaluation, other)
+
+        self.check(tmp_path / "run.json", report_of(evaluation), compare)
+
+    @pytest.mark.parametrize("number", [b"1e999", b"1" + b"0" * 400], ids=["infinite", "400 digits"])
+    def test_a_report_with_a_number_beyond_all_others_is_refused(self, tmp_path, number):
+        report = report_of(small_evaluation())
+        (tmp_path / "run.json").write_bytes(re.sub(rb'"high": [0-9.]+', b'"high": ' + number, report))
+        with pytest.raises(DataError, match=r"run\.json: not a report"):
+            read_report(tmp_path / "run.json")
 
     @staticmethod
     def check(path, good, read):

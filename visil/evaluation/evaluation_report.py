@@ -130,7 +130,7 @@ def read_report(path: Path) -> Evaluation:
         return _evaluation(*_header_and_rows(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{path}: not a report of `visil evaluate --format json` on a ranking ({type(error).__name__}: {error})"
         ) from error
