@@ -586,11 +586,11 @@ class TestInterruptsBetweenTwoSteps:
         return Store(tmp_path / "videos.lance", DIM)
 
     @pytest.fixture
-    def commits(self, store: Store) -> ingest_module._Commits:
-        return ingest_module._Commits(store, IngestReport(), stored=set())
+    def commits(self, store: Store) -> ingest_module.Commits:
+        return ingest_module.Commits(store, IngestReport(), stored=set())
 
     @staticmethod
-    def finish(commits: ingest_module._Commits, id: str) -> None:
+    def finish(commits: ingest_module.Commits, id: str) -> None:
         job = Job((Target(id, file_facts(f"/videos/{id}"), is_new=True),))
         commits.finish(job, encoded_video(3), None)
 

@@ -68,7 +68,7 @@ def _video_facts(record: Any) -> dict[str, Any]:
         "duration_s": record.duration_s,
         "num_samples": record.num_samples,
     }
-    if record.video is not None:
+    if record.video is not None and not record.file.is_feature_set:
         facts |= {
             "coded_size_px": "x".join(map(str, record.video.coded_size_px)),
             "rotated_size_px": "x".join(map(str, record.video.rotated_size_px)),

@@ -177,7 +177,7 @@ def encode_jobs(
     tell()
     before = Store(store.uri, model.dim)  # copies read what was stored before this call, whatever is replaced meanwhile
     with (
-        closing(_Commits(store, report, stored={record.id for record in before.records()})) as commits,
+        closing(Commits(store, report, stored={record.id for record in before.records()})) as commits,
         closing(_Hashes(workers)) as hashes,
     ):
         for job in jobs:
@@ -327,7 +327,7 @@ class _Hashes:
         self._threads.shutdown(cancel_futures=True)
 
 
-class _Commits:
+class Commits:
     """Collects finished videos and has another thread write them together, one commit at a time.
 
     At most one commit is being written and one collected: a slow disk holds the encoding up, not the memory. What the

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from visil.errors import DataError, LibraryError, ModelError, VisilError
 from visil.library.candidates import Candidates
 from visil.library.compacting import compact_library
 from visil.library.disk import LOCK, writer_lock
+from visil.library.feature_files import add_feature_file
 from visil.library.files import content_hash, is_there
 from visil.library.ingest import IngestReport, Progress, add_files
 from visil.library.queries import expand_query, video_query
@@ -49,6 +50,7 @@ from visil.model.model import Model, load_model
 from visil.values import EncodedVideo, Match
 
 Value = TypeVar("Value")
+Told = ParamSpec("Told")
 
 QUERY_BYTES, QUERY_COUNT = 256 << 20, 32  # region vectors and number of queries that share a pass
 SCORED_QUERY_COUNT = 128  # of an evaluation: nobody waits for the first. 9 bytes a pair: 260 MB for 225,960 videos
@@ -465,6 +467,40 @@ class Library:
                 progress=_of_the_caller(progress),
             )
 
+    def add_features(
+        self,
+        path: str | Path,
+        *,
+        only: Set[str] | None = None,
+        retry_failed: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> IngestReport:
+        """Add the videos of an HDF5 file of region vectors, or update them: the layout of the authors of DnS and S2VS.
+
+        The vectors are those of the library's bundle before attention: whitened, of length 1, float [T, R, D] (or
+        [T, D]), a data set a video. Its name becomes the id. Unchanged data sets are skipped, and an interrupted run
+        goes on where it stopped. Such a video can be searched like any other, but not encoded anew.
+
+        Args:
+            only: ids to take; None: all.
+            retry_failed: try data sets again that failed before.
+            progress: called with how many data sets are done and how many there are.
+
+        Raises:
+            DataError: no HDF5 file, a damaged one, vectors of another length than the bundle's, nothing to add, or
+                h5py is not installed. Data sets that fail are in the report.
+            LibraryError: another process is writing.
+        """
+        with self._writing():
+            return add_feature_file(
+                self._store,
+                self.model,
+                Path(path),
+                only=only,
+                retry_failed=retry_failed,
+                progress=_of_the_caller(progress),
+            )
+
     def reindex(
         self,
         bundle: str | Path | None = None,
@@ -563,14 +599,14 @@ class _CallersError(Exception):
         self.error = error
 
 
-def _of_the_caller(progress: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+def _of_the_caller(progress: Callable[Told, None] | None) -> Callable[Told, None] | None:
     """The same function, its errors told from those of the disk."""
     if progress is None:
         return None
 
-    def tell(told: Progress) -> None:
+    def tell(*told: Told.args, **named: Told.kwargs) -> None:
         try:
-            progress(told)
+            progress(*told, **named)
         except OSError as error:
             raise _CallersError(error) from error
 

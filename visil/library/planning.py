@@ -90,15 +90,18 @@ def plan(
 
     When a whole root is missing or empty, a drive is taken to be unmounted: its videos are neither gone nor moved,
     unless one of them is found again at the same path below another root: then the root was renamed.
+
+    Rows that came from a feature file have no file that could be found or gone; only their ids are taken.
     """
     result = Plan()
+    taken: set[str] = {record.id for record in records}
+    records = [record for record in records if not record.file.is_feature_set]
     pending = _changed_or_new(found, records, result, hash_file=hash_file, retry_failed=retry_failed)
     below = tuple(roots)
     gone: dict[str, list[VideoRecord]] = defaultdict(list)
     for missing in _gone(records, pending, below, result):  # popped from the end: first path first
         gone[missing.file.sha256].append(missing)
     stored = {record.file.sha256: record.id for record in reversed(records) if record.status != FAILED}
-    taken: set[str] = {record.id for record in records}
     targets: dict[str, list[Target]] = {}
     for file, facts, record in pending:
         if record is None and facts.sha256 and gone[facts.sha256]:

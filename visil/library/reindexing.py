@@ -204,6 +204,8 @@ def _is_ready(old: VideoRecord, new: VideoRecord | None) -> bool:
 
 def _as_it_is(file: FileFacts) -> FileFacts:
     """The facts of a file that may have been touched, but has the content that was indexed."""
+    if file.is_feature_set:
+        raise MediaError("its region vectors came from a feature file: it cannot be encoded anew", "unreadable")
     path = Path(file.path)
     try:
         status = path.stat()

@@ -32,6 +32,7 @@ BLOCK_BYTES = 8 << 20  # region vectors read at once; float32 copies of more are
 FRAGMENT_ROWS = 1024  # about 1 GB in a file: a later compaction leaves it alone
 _ARRAYS = frozenset({"vectors", "times_s", "descriptors"})
 OK, NO_CONTENT, FAILED = "ok", "no_content", "failed"
+FEATURE_SET = "hdf5:"  # begins the path of a video that was read from a feature file: hdf5:/data/evve.hdf5#an_id
 DAMAGE = (ValueError, OSError, RuntimeError)  # what Lance raises when it cannot read a table
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how Rust prints what the system said
@@ -47,13 +48,22 @@ _RECORD_COLUMNS = [
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file as it was when it was read; `root` is the folder it was found under, to tell an unmounted drive."""
+    """A file as it was when it was read; `root` is the folder it was found under, to tell an unmounted drive.
+
+    A video can also come from a data set of a feature file (see `feature_files`): `path` then names both, the size is
+    that of the data set and the time that of the file.
+    """
 
     path: str
     size_bytes: int
     mtime_ns: int
     sha256: str
     root: str = ""
+
+    @property
+    def is_feature_set(self) -> bool:
+        """Whether this is a data set of a feature file, which nobody can decode."""
+        return self.path.startswith(FEATURE_SET)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from visil.library.feature_files import feature_file_of
 from visil.library.files import content_hash
 from visil.library.store import FAILED, OK, STRETCH_FRAMES, Store, VideoRecord
 from visil.model.descriptors import part_edges
@@ -142,6 +143,8 @@ def _video_problems(rows: list[dict[str, Any]], model: Model) -> list[str]:
 
 
 def _file_problem(record: VideoRecord) -> str | None:
+    if record.file.is_feature_set:
+        return _feature_file_problem(record)
     path = Path(record.file.path)
     try:
         if path.stat().st_size == record.file.size_bytes and content_hash(path) == record.file.sha256:
@@ -153,3 +156,16 @@ def _file_problem(record: VideoRecord) -> str | None:
     if path.stat().st_size == record.file.size_bytes and path.stat().st_mtime_ns == record.file.mtime_ns:
         return f"its file has other content but the same size and time: {path}; remove the video, then index it again"
     return f"its file has changed since it was indexed: {path}; index it again"
+
+
+def _feature_file_problem(record: VideoRecord) -> str | None:
+    """Of a video that was read from a feature file: only that file is looked at, not the data set in it."""
+    path = feature_file_of(record)
+    try:
+        if path.stat().st_mtime_ns == record.file.mtime_ns:
+            return None
+    except FileNotFoundError:
+        return f"its feature file is gone: {path}"
+    except OSError as error:
+        return f"its feature file cannot be read: {path} ({error.strerror or error})"
+    return f"its feature file has changed since it was read: {path}; add it again"

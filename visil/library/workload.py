@@ -71,7 +71,7 @@ def bytes_per_sample(model: Model) -> float:
 
 def _known_rate(records: Sequence[VideoRecord]) -> float | None:
     """Samples a byte of video, of what the library holds."""
-    known = [record for record in records if record.status != FAILED]
+    known = [record for record in records if record.status != FAILED and not record.file.is_feature_set]
     if len(known) < NUM_PROBED:
         return None
     return sum(record.num_samples for record in known) / sum(record.file.size_bytes for record in known)

@@ -226,14 +226,46 @@ class Model:
         return len(self.bundle.tensors["check.region_vectors"][0, 0])
 
 
-class VideoEncoder:
-    """Encodes one video chunk by chunk: region vectors stay, pictures go."""
+class VectorEncoder:
+    """Makes one video of region vectors as they are before attention and binarization, chunk by chunk."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._vectors: list[np.ndarray] = []
         self._frame_means: list[np.ndarray] = []
         self._times_s: list[np.ndarray] = []
+
+    @torch.inference_mode()
+    def add(self, vectors: Tensor, times_s: np.ndarray) -> None:
+        """The next frames: whitened unit vectors float32 [T, R, D] on the device, and their times [T]."""
+        indexed = self._model.network.index(vectors)
+        packed = self._model.settings.network.bits is not None
+        self._vectors.append(pack_signs(indexed).cpu().numpy() if packed else indexed.half().cpu().numpy())
+        self._frame_means.append(vectors.mean(dim=1).cpu().numpy())
+        self._times_s.append(times_s)
+
+    def finish(self, *, num_samples: int, duration_s: float, video: VideoInfo, warning: str = "") -> EncodedVideo:
+        """The encoded video; without any frame it is one that shows nothing."""
+        model = self._model
+        nothing = np.zeros((0, 1, model.stored_dim), dtype=model.stored_dtype)
+        vectors = np.concatenate(self._vectors) if self._vectors else nothing
+        means = np.concatenate([np.zeros((0, model.dim)), *self._frame_means])
+        return EncodedVideo(
+            region_vectors=RegionVectors(vectors, np.concatenate([np.zeros(0), *self._times_s])),
+            descriptors=part_descriptors(means, model.settings.part_samples),
+            num_samples=num_samples,
+            duration_s=duration_s,
+            video=video,
+            warning=warning,
+        )
+
+
+class VideoEncoder:
+    """Encodes one video chunk by chunk: region vectors stay, pictures go."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._encoder = VectorEncoder(model)
         self._num_samples = 0
         self._duration_s = 0.0
         self._video: VideoInfo | None = None
@@ -244,21 +276,14 @@ class VideoEncoder:
     @torch.inference_mode()
     def add(self, frames: Frames) -> None:
         """Encode the next chunk; frames without content are left out where the bundle says so."""
-        model = self._model
         self._video, self._duration_s, self._warning = frames.video, frames.duration_s, frames.warning
         self._num_samples += len(frames)
         images, times_s = frames.images, frames.times_s
-        if model.settings.preprocessing.skip_blank:
+        if self._model.settings.preprocessing.skip_blank:
             kept = has_content(images)
             images, times_s = images[kept], times_s[kept]
-        if len(images) == 0:
-            return
-        vectors = self._vectors_of(images)  # [T, R, D]
-        indexed = model.network.index(vectors)
-        packed = model.settings.network.bits is not None
-        self._vectors.append(pack_signs(indexed).cpu().numpy() if packed else indexed.half().cpu().numpy())
-        self._frame_means.append(vectors.mean(dim=1).cpu().numpy())
-        self._times_s.append(times_s)
+        if len(images) > 0:
+            self._encoder.add(self._vectors_of(images), times_s)
 
     def _vectors_of(self, images: np.ndarray) -> Tensor:
         """Region vectors [T, R, D]; a picture equal to the one before is not encoded again (slides, slow videos)."""
@@ -281,17 +306,8 @@ class VideoEncoder:
         """
         if self._video is None:
             raise MediaError("no frame was decoded")
-        model = self._model
-        nothing = np.zeros((0, 1, model.stored_dim), dtype=model.stored_dtype)
-        vectors = np.concatenate(self._vectors) if self._vectors else nothing
-        means = np.concatenate([np.zeros((0, model.dim)), *self._frame_means])
-        return EncodedVideo(
-            region_vectors=RegionVectors(vectors, np.concatenate([np.zeros(0), *self._times_s])),
-            descriptors=part_descriptors(means, model.settings.part_samples),
-            num_samples=self._num_samples,
-            duration_s=self._duration_s,
-            video=self._video,
-            warning=self._warning,
+        return self._encoder.finish(
+            num_samples=self._num_samples, duration_s=self._duration_s, video=self._video, warning=self._warning
         )
 
 
