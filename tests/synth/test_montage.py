@@ -256,6 +256,15 @@ class TestPlan:
             shot.start_s is None for shot in shots
         )
 
+    def test_little_footage_is_spread_over_the_whole_of_a_host(self):
+        sources = some_sources(videos=40, video_s=10.0, stills=900)
+        clip = Shot(Source(Path("clip.mp4"), "clip", 10.0), 100, 0.0)
+        shots = plan_host(np.random.default_rng(0), sources, fps=FPS, duration_s=3600.0, clip=clip, clip_at_s=1000.0)
+        cuts_s = [piece.start_s for piece in truth_of(shots).pieces if piece.kind == "cut" and piece.file != "clip.mp4"]
+        assert len(cuts_s) > 30
+        assert np.median(cuts_s) == pytest.approx(1800, abs=400)
+        assert max(np.diff([0, *cuts_s, 3600])) < 600
+
     @given(seeds)
     def test_a_clip_lies_once_in_its_host_and_its_component_nowhere_else(self, seed):
         sources = some_sources(stills=40)

@@ -23,7 +23,7 @@ from visil.synth.video_file import pictures_at, read_still, write_video
 MONTAGE_VERSION = 1  # raised when the same arguments give other bytes: what was made earlier is made anew
 NUM_SHOTS = (4, 16)  # of a montage
 SHOT_S = (2.0, 8.0)  # length of a shot
-CUT_SHARE = 0.5  # of the shots are cuts, the others pans, while both last
+CUT_SHARE = 0.5  # of the shots are cuts, the others pans, while both last; less where footage has to last longer
 ROUNDING = 1e-6  # pictures; a time in seconds is a whole number of pictures up to this
 
 
@@ -141,7 +141,7 @@ def plan_host(
         avoid_components = {*avoid_components, clip.source.component}
     pool = _Pool(rng, sources, fps, (shortest, longest), avoid_components, avoid_pieces)
     run = before[int(rng.integers(len(before)))]
-    return [*pool.fill(run), *([clip] if clip else []), *pool.fill(free - run)]
+    return [*pool.fill(run, to_come=free - run), *([clip] if clip else []), *pool.fill(free - run)]
 
 
 def montage_truth(name: str, shots: Sequence[Shot], *, fps: float) -> MontageTruth:
@@ -234,12 +234,13 @@ class _Pool:
                 self._free[footage] = self._free_runs(self._videos[footage], pieces)
         self._last_footage = ""
 
-    def fill(self, num_pictures: int) -> list[Shot]:
-        """Shots that last exactly so many pictures together."""
+    def fill(self, num_pictures: int, *, to_come: int = 0) -> list[Shot]:
+        """Shots that last exactly so many pictures together, while footage is kept for those `to_come` after them."""
         shots: list[Shot] = []
         left = num_pictures
         while left:
-            shot = self.take(left=left)
+            footage = sum(end - first for runs in self._free.values() for first, end in runs)
+            shot = self.take(left=left, cut_share=min(CUT_SHARE, footage / (left + to_come)))
             if shot is None:
                 raise DataError(
                     f"the pieces run out {left / self._fps:.1f} s before the end of {num_pictures / self._fps:.1f} s "
@@ -249,18 +250,19 @@ class _Pool:
             left -= shot.num_pictures
         return shots
 
-    def take(self, *, is_cut: bool | None = None, left: int | None = None) -> Shot | None:
+    def take(self, *, is_cut: bool | None = None, left: int | None = None, cut_share: float = CUT_SHARE) -> Shot | None:
         """A shot of random length, or None if there is none.
 
         Args:
             is_cut: a cut or a pan, drawn if not given.
             left: pictures up to the end, of which the shot leaves none or enough for another.
+            cut_share: how likely a cut is drawn.
         """
         shortest, longest = self._lengths
         wanted = int(self._rng.integers(shortest, longest + 1))
         if left is not None and wanted > left - shortest:
             wanted = left if left <= longest else left - shortest
-        prefers_cut = self._rng.random() < CUT_SHARE if is_cut is None else is_cut
+        prefers_cut = self._rng.random() < cut_share if is_cut is None else is_cut
         for kind in (prefers_cut,) if is_cut is not None else (prefers_cut, not prefers_cut):
             shot = self._cut(wanted, left) if kind else self._pan(wanted)
             if shot is not None:
