@@ -106,6 +106,12 @@ class TestVcdb:
         with pytest.raises(DataError, match=r"x\.txt, row 2: is "):
             vcdb(tmp_path, with_distractors=False)
 
+    def test_a_hostile_pickle_is_refused_and_not_run(self, tmp_path):
+        (tmp_path / "vcdb.pickle").write_bytes(b"cos\nmkdir\n(S'" + str(tmp_path / "made").encode() + b"'\ntR.")
+        with pytest.raises(DataError, match=r"vcdb\.pickle: is not read: it wants os\.mkdir"):
+            vcdb(tmp_path, with_distractors=False)
+        assert not (tmp_path / "made").exists()
+
     def test_distractors_that_are_not_listed_are_missed(self, tmp_path):
         write(tmp_path, **{"vcdb.json": {"queries": ["a"], "positives": {}}})
         with pytest.raises(DataError, match="lists no distractors"):
@@ -137,6 +143,9 @@ class TestVsc2022:
         assert not truth.is_open
         write(tmp_path, **{"val_reference_metadata.csv": "video_id\nR200001\n"})
         with pytest.raises(DataError, match="lacks R200002, which has a segment"):
+            vsc2022(tmp_path, "val")
+        write(tmp_path, **{"val_reference_metadata.csv": "video_id\nR200001\nR200002\n200001\n"})
+        with pytest.raises(DataError, match=r"val_reference_metadata\.csv: R200001 is there twice"):
             vsc2022(tmp_path, "val")
 
     def test_segments_keep_their_times(self, tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def vsc2022(folder: Path, split: str) -> GroundTruth:
     scored. The names of the files are those of the training set; other splits are looked for under theirs.
 
     Raises:
-        DataError: a file is damaged, or the ground truth names a video that the metadata tables lack.
+        DataError: a file is damaged, or a metadata table has a video twice or lacks one of the ground truth.
     """
     path = folder / VSC_FILE.format(split=split)
     relevant: dict[str, set[str]] = {}
@@ -151,6 +152,8 @@ def vsc2022(folder: Path, split: str) -> GroundTruth:
         for table, ids, used in zip(tables, listed, (queries, references), strict=True):
             if unknown := set(used) - set(ids):
                 raise DataError(f"{table}: lacks {min(unknown)}, which has a segment in {path.name}")
+            if len(set(ids)) < len(ids):
+                raise DataError(f"{table}: {Counter(ids).most_common(1)[0][0]} is there twice")
         queries, references = listed
     return GroundTruth(
         f"VSC2022 {split}", tuple(queries), tuple(references), (task,), source=str(path), is_open=is_open
