@@ -217,6 +217,8 @@ class TestResampledMicroAveragePrecision:
         whole = MicroAveragePrecision(queries).resampled(weights)
         monkeypatch.setattr("visil.evaluation.metrics.MAX_BLOCK", 100)
         assert MicroAveragePrecision(queries).resampled(weights) == pytest.approx(whole, abs=1e-12)
+        monkeypatch.setattr("visil.evaluation.metrics.MAX_EXACT_FLOAT32", 0)
+        assert MicroAveragePrecision(queries).resampled(weights) == pytest.approx(whole, abs=1e-12)
         assert len(set(whole)) > 5
 
     def test_a_sample_without_anything_relevant_is_zero(self):

@@ -94,6 +94,38 @@ class TestRunCase:
         assert (result.verdict, result.reason) == (NO_DATA, "fivr.pickle is not in --data")
 
 
+class TestJsonCases:
+    """inputs.json and expected.json: numbers and texts by their path."""
+
+    def run(self, folder: Path, expected: object, produced: object):
+        folder.mkdir()
+        (folder / "case.json").write_text(json.dumps({"tolerance": {"atol": 1e-9, "rtol": 0}}))
+        (folder / "inputs.json").write_text(json.dumps({"x": [1, 2]}))
+        (folder / "expected.json").write_text(json.dumps(expected))
+        return run_case(folder, {folder.name: lambda case: produced(case) if callable(produced) else produced})
+
+    def test_every_number_is_compared(self, tmp_path):
+        expected = {"sums": {"of x": 3, "parts": [1, 2.5]}}
+        assert self.run(tmp_path / "a", expected, expected).verdict == PASSED
+        failed = self.run(tmp_path / "b", expected, {"sums": {"of x": 3, "parts": [1, 2.6]}})
+        assert (failed.verdict, failed.reason) == (FAILED, "beyond tolerance: sums/parts/1")
+
+    def test_the_function_gets_what_inputs_json_holds(self, tmp_path):
+        assert self.run(tmp_path / "sum", {"y": 3}, lambda case: {"y": sum(case.inputs["x"])}).verdict == PASSED
+
+    def test_what_is_missing_fails_and_what_nobody_expects_does_not_matter(self, tmp_path):
+        assert self.run(tmp_path / "a", {"y": 3}, {"y": 3, "more": 4}).verdict == PASSED
+        assert self.run(tmp_path / "b", {"y": [3, 4]}, {"y": [3]}).reason == "missing y/1"
+
+    def test_null_is_nan_and_text_must_be_equal(self, tmp_path):
+        assert self.run(tmp_path / "a", {"y": None, "z": "why"}, {"y": np.nan, "z": "why"}).verdict == PASSED
+        assert self.run(tmp_path / "b", {"y": None}, {"y": 0.0}).verdict == FAILED
+        assert self.run(tmp_path / "c", {"z": "why"}, {"z": "how"}).verdict == FAILED
+
+    def test_arrays_are_lists(self, tmp_path):
+        assert self.run(tmp_path / "a", {"y": [1.0, 2.0]}, {"y": np.array([1.0, 2.0])}).verdict == PASSED
+
+
 class TestCompare:
     def verdict(self, produced, expected, tolerance=TIGHT):
         return compare("case", {"y": produced}, {"y": np.asarray(expected)}, tolerance).verdict

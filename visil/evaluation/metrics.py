@@ -17,7 +17,7 @@ Rules for equal scores:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from math import comb
 from typing import Literal
@@ -32,6 +32,7 @@ NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
 NUM_LEVELS = 20  # steps of recall in a curve
 MAX_BLOCK = 4_000_000  # numbers in one array of a bootstrap
+MAX_EXACT_FLOAT32 = 2**24  # sums of whole numbers below it are exact
 
 
 @dataclass(frozen=True)
@@ -164,10 +165,8 @@ class MicroAveragePrecision:
         """
         if not self._num_relevant.sum():
             raise DataError("queries without relevant videos have no micro-AP")
-        retrieved = np.zeros(len(self._query_of))
-        for number in range(len(self._queries)):
-            retrieved += self._counts(number)
-        return float((self._found(np.ones((1, len(self._queries)))) / retrieved).sum() / self._num_relevant.sum())
+        found = self._found(np.ones((1, len(self._queries))))[0]
+        return float((found / self._retrieved()).sum() / self._num_relevant.sum())
 
     def resampled(self, weights: np.ndarray) -> np.ndarray:
         """Values of bootstrap samples: weights [B, Q] say how often each holds a query; float64 [B].
@@ -175,18 +174,16 @@ class MicroAveragePrecision:
         Copies of a pair are one step of the ranking, whatever the rule for ties. A sample in which nothing is relevant
         has the value 0.
         """
-        counts = np.empty((len(self._queries), len(self._query_of)), dtype=np.int32)
+        counts = np.empty((len(self._queries), len(self._query_of)), dtype=np.float32)
         for number in range(len(self._queries)):
             counts[number] = self._counts(number)
+        longest = max((len(query.scores) for query in self._queries), default=0)
+        is_exact = longest * np.sum(weights, axis=1).max(initial=0) < MAX_EXACT_FLOAT32
         values = np.zeros(len(weights))
         num_samples = max(1, MAX_BLOCK // max(1, counts.shape[1]))
-        num_pairs = max(1, MAX_BLOCK // max(1, counts.shape[0]))
         for first in range(0, len(weights), num_samples):
             block = np.asarray(weights[first : first + num_samples], dtype=np.float64)
-            retrieved = np.empty((len(block), counts.shape[1]))
-            for pair in range(0, counts.shape[1], num_pairs):
-                part = slice(pair, pair + num_pairs)
-                np.matmul(block, counts[:, part].astype(np.float64), out=retrieved[:, part])
+            retrieved = block.astype(np.float32) @ counts if is_exact else _exact_product(block, counts)
             gained = self._found(block) * block[:, self._query_of]
             precision = np.divide(gained, retrieved, out=np.zeros_like(gained), where=retrieved > 0)
             relevant = block @ self._num_relevant
@@ -200,36 +197,63 @@ class MicroAveragePrecision:
         found = np.cumsum(weights[:, self._query_of], axis=1)
         return found[:, self._last] if self._ties == GROUP else found
 
+    def _retrieved(self) -> np.ndarray:
+        """Videos of all queries up to each relevant pair, [P]: the sum of `_counts`, by a shorter way."""
+        if self._ties == STABLE:
+            return sum((self._counts(number) for number in range(len(self._queries))), np.zeros(len(self._query_of)))
+        lists = [query.scores for query in self._queries]
+        place = np.arange(len(self._query_of))
+        if self._ties == BEST:
+            return self._at_levels(lists, "right") + (place - self._first + 1)
+        at_least = self._at_levels(lists, "left")
+        return at_least if self._ties == GROUP else at_least - (self._last - place)
+
     def _counts(self, number: int) -> np.ndarray:
         """Videos of a query up to each relevant pair, [P]."""
         query = self._queries[number]
         if self._ties == GROUP:
-            return _num_of_levels(query.scores, self._levels, "left")[self._level_of]
+            return self._at_levels([query.scores], "left")
         own = self._query_of == number
         if self._ties == STABLE:
-            at_least = _num_of_levels(query.scores, self._levels, "left")[self._level_of]
-            above = _num_of_levels(query.scores, self._levels, "right")[self._level_of]
+            at_least, above = (self._at_levels([query.scores], side) for side in ("left", "right"))
             counts = np.where(self._query_of > number, at_least, above)
             counts[own] = query.positions + 1
             return counts
         found = np.cumsum(own)
         if self._ties == BEST:
-            before = found[self._first] - own[self._first]
-            return _num_of_levels(query.scores, self._levels, "right")[self._level_of] + found - before
-        return _num_of_levels(query.scores, self._levels, "left")[self._level_of] - (found[self._last] - found)
+            return self._at_levels([query.scores], "right") + found - (found - own)[self._first]
+        return self._at_levels([query.scores], "left") - (found[self._last] - found)
+
+    def _at_levels(self, lists: Iterable[np.ndarray], side: Literal["left", "right"]) -> np.ndarray:
+        return _num_of_levels(lists, self._levels, side)[self._level_of]
 
 
-def _num_of_levels(falling: np.ndarray, levels: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
-    """How many falling scores are at least (`left`) or above (`right`) each of the levels, which fall too.
+def _exact_product(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Product of [B, Q] and float32 [Q, P] in float64, a part of the pairs at a time."""
+    product = np.empty((len(weights), counts.shape[1]))
+    num_pairs = max(1, MAX_BLOCK // max(1, len(counts)))
+    for first in range(0, counts.shape[1], num_pairs):
+        part = slice(first, first + num_pairs)
+        product[:, part] = weights @ counts[:, part].astype(np.float64)
+    return product
 
-    The longer of the two lists is searched for the shorter one.
+
+def _num_of_levels(lists: Iterable[np.ndarray], levels: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
+    """How many scores of some falling lists are at least (`left`) or above (`right`) each of some falling levels.
+
+    Of a list and the levels, the longer one is searched for the shorter one.
     """
     rising = levels[::-1]
-    if len(falling) >= len(levels):
-        below = np.searchsorted(falling[::-1], rising, side=side)
-        return (len(falling) - below)[::-1]
-    reached = np.searchsorted(rising, falling, side="right" if side == "left" else "left")
-    return (len(falling) - np.cumsum(np.bincount(reached, minlength=len(levels) + 1))[:-1])[::-1]
+    num_scores, num_below = 0, np.zeros(len(levels), dtype=np.int64)
+    reached = np.zeros(len(levels) + 1, dtype=np.int64)  # scores by the number of levels that they reach
+    for falling in lists:
+        num_scores += len(falling)
+        if len(falling) >= len(levels):
+            num_below += np.searchsorted(falling[::-1], rising, side=side)
+        else:
+            num_levels = np.searchsorted(rising, falling, side="right" if side == "left" else "left")
+            reached += np.bincount(num_levels, minlength=len(reached))
+    return (num_scores - num_below - np.cumsum(reached)[:-1])[::-1]
 
 
 def recall_at_k(query: RankedQuery, k: int) -> float:
