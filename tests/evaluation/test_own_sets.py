@@ -154,6 +154,7 @@ class TestJson:
 
     def test_a_query_may_be_called_queries(self, read):
         assert read({"queries": {"ND": ["a"]}}).queries == ("queries",)
+        assert read({"queries": {"q": {"ND": ["a"]}}}).queries == ("q",)
 
     def test_what_the_run_can_go_on_with_is_counted(self, read):
         truth = read(

@@ -40,7 +40,7 @@ from visil.evaluation.real_videos import (
 from visil.evaluation.tables import read_json
 
 RELEVANT, NOT_RELEVANT = "1", "0"
-SHAPE = '{query: {label: [videos]}} or {"queries": {query: {label: [videos]}}, "database": [videos]}'
+SHAPE = '{query: {label: [videos]}}, or {"queries": {query: {label: [videos]}}, "database": [videos]}'
 
 Relations = Mapping[str, Mapping[str, Sequence[str]]]  # query -> label -> videos
 Pairs = Mapping[str, Mapping[str, Pair]]  # video -> other video -> label
@@ -109,13 +109,15 @@ def _of_json(path: Path) -> GroundTruth:
     table = read_json(path)
     database: list[str] | None = None
     warnings = []
-    if isinstance(table, dict) and table.keys() == {"queries", "database"}:
-        table, listed = table["queries"], table["database"]
-        if not isinstance(listed, list) or not all(isinstance(video, str) for video in listed):
-            raise DataError(f'{path}: "database" must be a list of ids')
-        database = list(dict.fromkeys(listed))
-        if len(database) < len(listed):
-            warnings.append(f"{len(listed) - len(database)} videos of the database are listed twice: counted once")
+    if _is_wrapped(table):
+        if "database" in table:
+            listed = table["database"]
+            if not isinstance(listed, list) or not all(isinstance(video, str) for video in listed):
+                raise DataError(f'{path}: "database" must be a list of ids')
+            database = list(dict.fromkeys(listed))
+            if len(database) < len(listed):
+                warnings.append(f"{len(listed) - len(database)} videos of the database are listed twice: counted once")
+        table = table["queries"]
     relations = _relations(path, table)
     lists = [videos for labels in relations.values() for videos in labels.values()]
     if repeated := sum(len(videos) - len(set(videos)) for videos in lists):
@@ -125,6 +127,14 @@ def _of_json(path: Path) -> GroundTruth:
     if database is not None and (unknown := set().union(*lists) - set(database)):
         warnings.append(f"{len(unknown)} listed videos are not in the database, such as {min(unknown)!r}: not counted")
     return _ground_truth(path, path.stem, list(relations), _tasks(path, relations, {}), database, warnings=warnings)
+
+
+def _is_wrapped(table: Any) -> bool:
+    """Whether the queries lie under `queries`; a query may have that name too, but then lists lie below it."""
+    if not isinstance(table, dict) or not {"queries"} <= table.keys() <= {"queries", "database"}:
+        return False
+    queries = table["queries"]
+    return "database" in table or (isinstance(queries, dict) and all(isinstance(q, dict) for q in queries.values()))
 
 
 def _relations(path: Path, table: Any) -> dict[str, dict[str, list[str]]]:
