@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from visil.errors import DataError
 from visil.evaluation import descriptor_track
+from visil.evaluation.copy_sets import vsc2022
 from visil.evaluation.descriptor_track import Descriptors, descriptor_scores, read_descriptors
+from visil.evaluation.evaluate import evaluate
 
 
 def videos(letter, *vectors_of):
@@ -166,3 +168,15 @@ class TestReadDescriptors:
         for name in ("a.npy", "none.npz", ""):
             with pytest.raises(DataError, match="cannot be read as npz"):
                 read_descriptors(tmp_path / name, "Q")
+
+
+def test_the_track_is_evaluated_from_its_two_files_of_vectors(tmp_path):
+    # Query 1 shows reference 2; query 2, which shows nothing that is known, scores higher with reference 3.
+    rows = "query_id,ref_id,query_start,query_end,ref_start,ref_end\nQ000001,R000002,0,1,0,1\n"
+    (tmp_path / "test_matching_ground_truth.csv").write_text(rows)
+    for name, ids, features in (("q", [1, 2], [[1, 0], [0, 1]]), ("r", [2, 3], [[0.5, 0], [0, 0.9]])):
+        arrays = {"video_ids": ids, "features": np.array(features, dtype=np.float32), "timestamps": [0.0, 0.0]}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    queries, references = read_descriptors(tmp_path / "q.npz", "Q"), read_descriptors(tmp_path / "r.npz", "R")
+    evaluation = evaluate(vsc2022(tmp_path, "test"), descriptor_scores(queries, references), num_resamples=2)
+    assert evaluation.tasks[0].micro_average_precision.value.value == pytest.approx(1 / 2)
