@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,17 @@ def test_every_folder_of_annotations_holds_its_licence_and_source():
     for folder in folders:
         assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
         assert "Changed:" in (folder / "SOURCE").read_text(encoding="utf-8")
+
+
+def test_a_wheel_holds_all_annotations():
+    package = Path(published_sets.__file__).parent
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["visil.evaluation"]
+    shipped = {path for pattern in patterns for path in package.glob(f"{pattern}/*" if "**" in pattern else pattern)}
+    files = {path for path in (package / "annotations").rglob("*") if path.is_file()}
+    assert len(files) == 16
+    assert files < shipped
+    assert package / "published_results.csv" in shipped
 
 
 @pytest.mark.parametrize("load", [fivr_200k, fivr_5k, evve, cc_web_video, svd])
