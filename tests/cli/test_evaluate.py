@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from visil.cli.evaluate import command
 from visil.evaluation import metrics
 from visil.evaluation.data_sets import NAMES, load
 from visil.evaluation.evaluation_report import CSV_COLUMNS
+from visil.library.library import Library
 
 CLIPS = [f"clip_{i}.mp4" for i in range(6)]
 
@@ -258,6 +261,36 @@ class TestVideos:
         assert not (tmp_path / "here").exists()
 
 
+class TestFeatures:
+    @pytest.fixture
+    def features(self, indexed: Path, tmp_path: Path) -> Path:
+        """The vectors of the six clips in the layout of the authors, and those of a video that nobody asks for."""
+        h5py = pytest.importorskip("h5py")
+        library = Library.open(indexed, device="cpu")
+        with h5py.File(tmp_path / "features.hdf5", "w") as file:
+            for name in CLIPS:
+                file[name] = library.encoded(name).region_vectors.vectors
+            file["stranger.mp4"] = library.encoded(CLIPS[0]).region_vectors.vectors
+        return tmp_path / "features.hdf5"
+
+    def test_are_measured_as_the_videos_are(
+        self, run: Run, data_set: Path, features: Path, indexed: Path, bundle_file: Path, tmp_path: Path
+    ) -> None:
+        place = ["--model", bundle_file, "--library", tmp_path / "of_features"]
+        ended = run("evaluate", data_set, "--features", features, *place, "--format", "json")
+        assert (ended.status, "6 added" in ended.err) == (0, True)
+        of_videos = run("evaluate", data_set, "--library", indexed, "--format", "json")
+        for task, row in report(ended.out)["rows"].items():
+            expected = report(of_videos.out)["rows"][task]
+            assert row["average_precision"] == pytest.approx(expected["average_precision"], abs=1e-6)
+        assert "6 unchanged" in run("evaluate", data_set, "--features", features, *place).err
+
+    def test_that_are_none_are_an_error_that_leaves_no_library(self, run: Run, data_set: Path, tmp_path: Path) -> None:
+        ended = run("evaluate", data_set, "--features", tmp_path / "nobody.hdf5", "--library", tmp_path / "here")
+        assert_one_line_error(ended, r"nobody\.hdf5: no such file")
+        assert not (tmp_path / "here").exists()
+
+
 class TestAPicture:
     def test_of_the_curves_is_drawn(self, run: Run, data_set: Path, scores: Path, tmp_path: Path) -> None:
         ended = run("evaluate", data_set, "--similarities", scores, "--plot", tmp_path / "curves.svg")
@@ -300,3 +333,69 @@ class TestCalls:
         assert [name for name in NAMES if name.lower() not in out] == []
         (ties,) = (option for option in command.params if option.name == "ties")
         assert tuple(ties.type.choices) == metrics.TIES
+
+
+class TestTheGuide:
+    """docs/evaluate.md: its commands and its Python run, on made data under the names that it uses."""
+
+    GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+
+    @pytest.fixture
+    def prepared(
+        self,
+        data_set: Path,
+        clips: Path,
+        indexed: Path,
+        bundle_file: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Path:
+        h5py = pytest.importorskip("h5py")
+        monkeypatch.chdir(tmp_path)
+        for clip in CLIPS:
+            shutil.copy(clips / clip, data_set / clip)
+        split = ["file,component,split", *(f"{clip},{clip},test" for clip in CLIPS)]
+        (data_set / "split.csv").write_text("\n".join(split))
+        shutil.copy(bundle_file, "visil.safetensors")
+        truth = load("fivr-5k")
+        (near_duplicates,) = (task.relevant for task in truth.tasks if task.name == "DSVR")
+        query = truth.queries[0]
+        copy = min(near_duplicates[query] & set(truth.database))
+        stored = Library.open(indexed, device="cpu").encoded(CLIPS[0]).region_vectors.vectors
+        with h5py.File("features.hdf5", "w") as features:
+            for name in (query, copy):
+                Path("fivr", name).mkdir(parents=True)
+                shutil.copy(clips / "clip_0.mp4", Path("fivr", name, "video.mp4"))
+                features[name] = stored
+        Path("scores.json").write_text(json.dumps({query: {copy: 0.9, truth.database[0]: 0.1}}))
+        segment = "Q000001,R000002,0,4,1,5"
+        columns = "query_id,ref_id,query_start,query_end,ref_start,ref_end"
+        Path("vsc").mkdir()
+        Path("vsc/val_matching_ground_truth.csv").write_text(f"{columns}\n{segment}\n")
+        Path("predictions.csv").write_text(f"{columns},score\n{segment},0.5\n")
+        Path("candidates.csv").write_text("query_id,ref_id,score\nQ000001,R000002,0.5\n")
+        return tmp_path
+
+    def test_has_commands_that_run(self, run: Run, prepared: Path) -> None:
+        blocks = re.findall(r"```\n(visil .*?)```", self.GUIDE, re.DOTALL)
+        lines = [line for block in blocks for line in block.splitlines() if not line.startswith("visil models convert")]
+        assert len(lines) > 10
+        for line in lines:
+            line, _, out = line.partition(" > ")
+            ended = run(*shlex.split(line)[1:])
+            assert ended.status == 0, (line, ended.err)
+            if out:
+                Path(out).write_text(ended.out)
+        assert Path("curves.png").stat().st_size > 0
+
+    def test_has_python_that_runs(self, prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (script,) = re.findall(r"```python\n(.*?)```", self.GUIDE, re.DOTALL)
+        exec(compile(script, "evaluate.md", "exec"), {})
+        assert capsys.readouterr().out.startswith("DSVR 0.1 0.002\n")
+
+    def test_names_every_data_set_and_option(self) -> None:
+        words = set(re.findall(r"[\w-]+", self.GUIDE))
+        assert [name for name in NAMES if name.lower() not in words] == []
+        shared = {"--device", "--precision", "--quiet", "--seed"}
+        options = {option.opts[0] for option in command.params if option.opts[0].startswith("--")}
+        assert sorted(options - shared - words) == []

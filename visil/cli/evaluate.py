@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,7 +150,7 @@ def command(
         if videos is not None:
             encoding = _index(place, model, videos, pattern, truth, device, precision, quiet=quiet)
         elif features is not None:
-            _add_features(place, model, features, device, precision, quiet=quiet)
+            _add_features(place, model, features, truth, device, precision, quiet=quiet)
         opened = Library.open(place, device=device, precision=precision)
         warn_if_untrained(opened.model.settings.name, quiet=quiet)
         with progress("evaluate", "queries", quiet=quiet) as report:
@@ -226,7 +226,7 @@ def _index(
     from visil.library.ingest import IngestReport, Progress
     from visil.library.library import Library
 
-    wanted = None if truth.is_open else {*truth.queries, *(truth.searched or truth.database)}
+    wanted = _wanted(truth)
     if not find_files([videos], pattern=pattern, only=wanted).files:
         found = find_files([videos], pattern=pattern)
         if found.unreadable:
@@ -252,13 +252,29 @@ def _index(
     return {"num_samples": num_samples, "samples_per_s": num_samples / seconds} if num_samples else None
 
 
-def _add_features(place: Path, model: str | None, features: Path, device: str, precision: str, *, quiet: bool) -> None:
+def _add_features(
+    place: Path, model: str | None, features: Path, truth: GroundTruth, device: str, precision: str, *, quiet: bool
+) -> None:
+    """Bring the library up to date with the features of the data set."""
+    from visil.cli.index import tell_how_to_go_on, tell_what_was_done
     from visil.library.library import Library
 
+    if not features.is_file():
+        raise DataError(f"{features}: {'not a regular file' if features.exists() else 'no such file'}")
     opened = Library.open_or_create(place, model, device=device, precision=precision)
     notice(f"the library is kept in {opened.path}", quiet=quiet)
-    with progress("features", "videos", quiet=quiet) as report:
-        opened.add_features(features, progress=report)
+    try:
+        with progress("features", "videos", quiet=quiet) as report:
+            done = opened.add_features(features, only=_wanted(truth), progress=report)
+    except KeyboardInterrupt:
+        tell_how_to_go_on()
+        raise
+    tell_what_was_done(done, opened, quiet=quiet)
+
+
+def _wanted(truth: GroundTruth) -> Set[str] | None:
+    """Ids of the videos that an evaluation needs; None: of all there are."""
+    return None if truth.is_open else {*truth.queries, *(truth.searched or truth.database)}
 
 
 def _evaluate_segments(

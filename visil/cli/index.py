@@ -149,8 +149,18 @@ def run_ingest(
             notice(f"{path}: {reason}")
         raise
     except KeyboardInterrupt:
-        notice(f"what was finished is in the library; go on with: {shlex.join(['visil', *sys.argv[1:]])}")
+        tell_how_to_go_on()
         raise
+    return tell_what_was_done(done, opened, quiet=quiet)
+
+
+def tell_how_to_go_on() -> None:
+    """What an interrupt ends with."""
+    notice(f"what was finished is in the library; go on with: {shlex.join(['visil', *sys.argv[1:]])}")
+
+
+def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> int:
+    """Notices of what came of it; the exit status."""
     for old_path in done.vanished:
         notice(f"{old_path}: gone; still in the library, `visil remove` forgets it")
     for root, count in done.unmounted:
