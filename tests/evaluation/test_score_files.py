@@ -256,6 +256,12 @@ def test_an_npz_keeps_its_numbers_as_small_as_they_are(tmp_path: Path) -> None:
     assert [q.scores.tolist() for q in read_scores(path)] == values.astype(np.float64).tolist()
 
 
+def test_a_name_without_end_is_cut_in_the_message(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as raised:
+        list(read_scores(written(tmp_path, "long.json", json.dumps({"q" * 10_000: {"v" * 10_000: None}}))))
+    assert len(str(raised.value)) < len(str(tmp_path)) + 250
+
+
 def test_other_files_are_refused_by_their_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"scores\.pkl: scores are read from \.json, \.csv, \.npz"):
         read_scores(written(tmp_path, "scores.pkl", b"cos\nsystem\n"))

@@ -31,6 +31,7 @@ from visil.errors import DataError
 from visil.evaluation.scores import QueryScores, Scores
 
 READ_BYTES = 1 << 20
+SHOWN_CHARACTERS = 80  # of a name or value in a message
 CSV_COLUMNS = {"query": ("query", "query_id"), "video": ("video", "ref_id"), "score": ("score",)}  # ours: as written
 SHAPE = '{"query": {"video": 0.5, ...}, ...}'
 # Numbers, commas and whole texts of an object; what follows is its end, a bracket that must not be there, or a text
@@ -71,7 +72,7 @@ class JsonScores:
             with self._path.open("rb") as file:
                 for query, text in _Objects(file).pairs():
                     if query in seen:
-                        raise ValueError(f"query {query!r} comes twice")
+                        raise ValueError(f"query {_shown(query)} comes twice")
                     seen.add(query)
                     found, scores = _scores_of_text(query, text)
                     if found != videos:
@@ -88,19 +89,19 @@ def _scores_of_text(query: str, text: str) -> tuple[list[str], np.ndarray]:
     try:
         pairs = json.loads(text, object_pairs_hook=list)
     except ValueError as error:
-        raise ValueError(f"query {query!r}: not valid JSON ({_one_line(error)})") from error
+        raise ValueError(f"query {_shown(query)}: not valid JSON ({_one_line(error)})") from error
     videos = [video for video, _ in pairs]
     if len(set(videos)) < len(videos):
-        raise ValueError(f"query {query!r}: video {_repeated(videos)!r} comes twice")
+        raise ValueError(f"query {_shown(query)}: video {_shown(_repeated(videos))} comes twice")
     if "\\u" in text:
         _check_text(videos)
     if not {type(score) for _, score in pairs} <= {int, float}:
         video, score = next((v, s) for v, s in pairs if type(s) not in (int, float))
-        raise ValueError(f"query {query!r}, video {video!r}: {json.dumps(score)[:40]} is not a number")
+        raise ValueError(f"query {_shown(query)}, video {_shown(video)}: {json.dumps(score)[:40]} is not a number")
     try:
         scores = np.array([score for _, score in pairs], dtype=np.float64)
     except OverflowError:
-        raise ValueError(f"query {query!r}: a score is beyond the range of numbers") from None
+        raise ValueError(f"query {_shown(query)}: a score is beyond the range of numbers") from None
     _check_finite(query, videos, scores)
     return videos, scores
 
@@ -123,12 +124,12 @@ class _Objects:
         else:
             while True:
                 query = self._key()
-                self._expect(":", f"no `:` after query {query!r}")
+                self._expect(":", f"no `:` after query {_shown(query)}")
                 yield query, self._flat_object(query)
                 if self._next() == "}":
                     self._at += 1
                     break
-                self._expect(",", f"neither `,` nor `}}` after query {query!r}")
+                self._expect(",", f"neither `,` nor `}}` after query {_shown(query)}")
         if self._next():
             raise ValueError("there is more behind the end of the JSON object")
 
@@ -147,14 +148,14 @@ class _Objects:
     def _flat_object(self, query: str) -> str:
         """The text of `{...}`, which must hold no other object or list."""
         if self._next() != "{":
-            raise ValueError(f"query {query!r}: expected {{video: score}}, got {self._rest()}")
+            raise ValueError(f"query {_shown(query)}: expected {{video: score}}, got {self._rest()}")
         length = self._length_of_flat(1)  # moves the position when it reads
         end = self._at + length
         following = self._text[end : end + 1]
         if following in ("", '"'):
-            raise ValueError(f"query {query!r}: the file is cut off in its scores")
+            raise ValueError(f"query {_shown(query)}: the file is cut off in its scores")
         if following != "}":
-            raise ValueError(f"query {query!r}: expected {{video: score}} with numbers, got {following!r} in it")
+            raise ValueError(f"query {_shown(query)}: expected {{video: score}} with numbers, got {following!r} in it")
         text = self._text[self._at : end + 1]
         self._at = end + 1
         return text
@@ -193,7 +194,7 @@ class _Objects:
 
 
 class CsvScores:
-    """Rows of query, video and score, a query's anywhere in the file. Ids lie in memory once, 24 bytes a row beside."""
+    """Rows of query, video and score, those of a query anywhere in the file: 100 bytes a row while they are read."""
 
     available = None
 
@@ -229,7 +230,7 @@ class CsvScores:
                 seen = [self._videos[code] for code in codes.tolist()]
             try:
                 if len(np.unique(codes)) < len(codes):
-                    raise ValueError(f"query {query!r}: video {_repeated(seen)!r} comes twice")
+                    raise ValueError(f"query {_shown(query)}: video {_shown(_repeated(seen))} comes twice")
                 _check_finite(query, seen, scores)
             except ValueError as error:
                 raise DataError(f"{self._path}: {error}") from None
@@ -244,7 +245,9 @@ def _columns(path: Path) -> dict[str, str]:
     for ours, names in CSV_COLUMNS.items():
         present = [name for name in header if name in names]
         if len(present) != 1:
-            raise ValueError(f"its first line must name {', '.join(CSV_COLUMNS)} once each, got {', '.join(header)!r}")
+            raise ValueError(
+                f"its first line must name {', '.join(CSV_COLUMNS)} once each, got {_shown(', '.join(header))}"
+            )
         found[ours] = present[0]
     return found
 
@@ -271,7 +274,9 @@ def _name_bad_row(path: Path, columns: dict[str, str]) -> None:
                 float(score)
             except (TypeError, ValueError):
                 query, video = row[columns["query"]], row[columns["video"]]
-                raise ValueError(f"query {query!r}, video {video!r}: {score!r} is not a number") from None
+                raise ValueError(
+                    f"query {_shown(query)}, video {_shown(video)}: {_shown(score)} is not a number"
+                ) from None
 
 
 def _ids(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
@@ -328,7 +333,7 @@ def _names(name: str, array: np.ndarray) -> list[str]:
         raise ValueError(f"{name} must be a list of text, got {array.dtype} {list(array.shape)}")
     names: list[str] = array.tolist()
     if len(set(names)) < len(names):
-        raise ValueError(f"{name}: {_repeated(names)!r} comes twice")
+        raise ValueError(f"{name}: {_shown(_repeated(names))} comes twice")
     _check_text(names)
     return names
 
@@ -336,7 +341,9 @@ def _names(name: str, array: np.ndarray) -> list[str]:
 def _check_finite(query: str, videos: Sequence[str], scores: np.ndarray) -> None:
     if not np.isfinite(scores).all():
         worst = int(np.argmin(np.isfinite(scores)))
-        raise ValueError(f"query {query!r}, video {videos[worst]!r}: {scores[worst]} is not a finite number")
+        raise ValueError(
+            f"query {_shown(query)}, video {_shown(videos[worst])}: {scores[worst]} is not a finite number"
+        )
 
 
 def _check_text(ids: Sequence[str]) -> None:
@@ -350,6 +357,12 @@ def _check_text(ids: Sequence[str]) -> None:
 
 def _repeated(ids: Sequence[str]) -> str:
     return Counter(ids).most_common(1)[0][0]
+
+
+def _shown(text: object) -> str:
+    """As it is quoted in a message: a damaged file can have names without end."""
+    quoted = repr(text)
+    return quoted if len(quoted) <= SHOWN_CHARACTERS else f"{quoted[:SHOWN_CHARACTERS]}..."
 
 
 def _end_of(pattern: re.Pattern[str], text: str, start: int) -> int:

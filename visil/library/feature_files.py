@@ -31,6 +31,7 @@ from visil.library.ingest import Commits, IngestReport
 from visil.library.planning import Job, Target
 from visil.library.store import FAILED, FEATURE_SET, OK, FileFacts, Store, VideoRecord
 from visil.model.model import Model, VectorEncoder
+from visil.model.threads import one_thread
 from visil.values import EncodedVideo, VideoInfo
 
 READ_BYTES = 32 << 20  # of a data set at a time, as float32
@@ -62,7 +63,7 @@ def add_feature_file(
         records = {record.id: record for record in store.records()}
         expected = (_num_regions(file, wanted, store, records.values(), model), model.dim)
         touched: dict[str, FileFacts] = {}
-        with closing(Commits(store, report, stored=set(records))) as commits:
+        with closing(Commits(store, report, stored=set(records))) as commits, one_thread():
             for done, id in enumerate(wanted):
                 if progress is not None:
                     progress(done, len(wanted))
