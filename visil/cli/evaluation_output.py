@@ -24,6 +24,7 @@ from visil.evaluation.published_results import PublishedResult
 from visil.evaluation.results import Evaluation, SegmentEvaluation
 
 Table = list[Sequence[str]]  # the first row holds the headings
+Ours = Mapping[tuple[str, str], float]  # task and metric -> value
 
 
 def print_evaluation(
@@ -46,7 +47,7 @@ def print_evaluation(
     if style == "table":
         for table in _tables(evaluation, compared, per_query=per_query):
             _print_table(table)
-        _print_published(published, _our_values(evaluation))
+        _print_published(published, _our_values(evaluation), by_task=True)
         _print_facts(about)
         return
     rows = Rows(style, CSV_COLUMNS, header={**about, "published": list(map(asdict, published)), **more})
@@ -64,7 +65,7 @@ def print_segments(
     if style == "table":
         _print_table([("figure", "value"), *((name, f"{value:.4f}") for name, value in evaluation.figures.items())])
         ours = {(result.task, name): value for result in published for name, value in evaluation.figures.items()}
-        _print_published(published, ours)
+        _print_published(published, ours, by_task=False)
         _print_facts(about)
         return
     columns = ("data_set", "figure", "value", "num_pairs", "num_predicted")
@@ -155,28 +156,30 @@ def _our_values(evaluation: Evaluation) -> dict[tuple[str, str], float]:
     return values
 
 
-def _published_tables(
-    published: Sequence[PublishedResult], ours: Mapping[tuple[str, str], float]
-) -> Iterator[tuple[Table, list[str]]]:
-    """What papers report of what was measured here, a table for each metric and notes below it."""
-    known = [result for result in published if (result.task, result.metric) in ours]
-    for metric in dict.fromkeys(result.metric for result in known):
-        of_metric = [result for result in known if result.metric == metric]
-        tasks = list(dict.fromkeys(result.task for result in of_metric))
-        sources = list(dict.fromkeys(result.source for result in of_metric))
-        cells: dict[tuple[str, str], dict[str, str]] = {}  # system and source -> task -> value
-        for result in of_metric:
-            text = f"{result.value:.3f}" if round(result.value, 3) == result.value else f"{result.value:.4f}"
-            of_system = cells.setdefault((result.system, result.source), {})
-            of_system[result.task] = text if result.is_confirmed else f"{text}?"
-        rows: Table = [(f"published {metric}", *tasks, "source")]
-        rows.append(("here", *(f"{ours[task, metric]:.4f}" for task in tasks), ""))
-        for (system, source), values in cells.items():
-            rows.append((system, *(values.get(task, "") for task in tasks), f"[{sources.index(source) + 1}]"))
-        notes = [f"[{number}] {source}" for number, source in enumerate(sources, start=1)]
-        if not all(result.is_confirmed for result in of_metric):
-            notes.append("?   could not be checked in the source")
-        yield rows, notes
+def _published_table(
+    title: str, results: Sequence[PublishedResult], columns: Mapping[str, tuple[str, str]], ours: Ours
+) -> tuple[Table, list[str]]:
+    """What papers report beside what was found here: a row for each system, and notes below.
+
+    Args:
+        columns: heading -> (task, metric).
+    """
+    digits = 3 if all(round(result.value, 3) == result.value for result in results) else 4
+    sources = list(dict.fromkeys(result.source for result in results))
+    found: dict[tuple[str, str], dict[tuple[str, str], str]] = {}  # system and source -> task and metric -> value
+    for result in results:
+        mark = "" if result.is_confirmed else "?"
+        of_system = found.setdefault((result.system, result.source), {})
+        of_system[result.task, result.metric] = f"{result.value:.{digits}f}{mark}"
+    rows: Table = [(title, *columns, "source")]
+    rows.append(("here", *(f"{ours[key]:.4f}" for key in columns.values()), ""))
+    for (system, source), values in found.items():
+        cells = (values.get(key, "") for key in columns.values())
+        rows.append((system, *cells, f"[{sources.index(source) + 1}]"))
+    notes = [f"[{number}] {source}" for number, source in enumerate(sources, start=1)]
+    if not all(result.is_confirmed for result in results):
+        notes.append("?   could not be checked in the source")
+    return rows, notes
 
 
 def _print_table(table: Table) -> None:
@@ -184,10 +187,16 @@ def _print_table(table: Table) -> None:
     click.echo()
 
 
-def _print_published(published: Sequence[PublishedResult], ours: Mapping[tuple[str, str], float]) -> None:
-    for table, notes in _published_tables(published, ours):
-        print_table(table)
-        click.echo("\n".join([*notes, ""]))
+def _print_published(published: Sequence[PublishedResult], ours: Ours, *, by_task: bool) -> None:
+    """Print a table for each metric with the tasks as columns, or one with the metrics as columns."""
+    known = [result for result in published if (result.task, result.metric) in ours]
+    for metric in dict.fromkeys(result.metric for result in known) if by_task else [""]:
+        results = [result for result in known if metric in ("", result.metric)]
+        columns = {(r.task if by_task else r.metric): (r.task, r.metric) for r in results}
+        if results:
+            table, notes = _published_table(f"published {metric}".rstrip(), results, columns, ours)
+            print_table(table)
+            click.echo("\n".join([*notes, ""]))
 
 
 def _print_facts(about: Mapping[str, Any]) -> None:
