@@ -237,6 +237,22 @@ def test_a_second_run_finds_what_is_there(benchmark_of_test, data_folder):
     assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
+def test_the_same_settings_make_the_same_bytes_elsewhere(benchmark_of_test, data_folder, tmp_path):
+    again = prepare(data_folder, tmp_path, SETTINGS, workers=2)
+    assert again.folder.name == benchmark_of_test.folder.name
+    made = sorted(benchmark_of_test.folder.rglob("*.mp4"))
+    assert len(made) > 30
+    for path in made:
+        assert path.read_bytes() == (again.folder / path.relative_to(benchmark_of_test.folder)).read_bytes(), path
+
+
+def test_other_amounts_are_made_in_a_folder_of_their_own_and_fewer_families_in_the_same():
+    usual = BenchmarkSettings("val")
+    assert BenchmarkSettings("val", families=("crop",)).name == usual.name
+    names = {usual.name, SETTINGS.name, BenchmarkSettings("test").name, BenchmarkSettings("val", seed=1).name}
+    assert len(names | {BenchmarkSettings("val", num_queries=2).name}) == 5
+
+
 def test_too_few_pictures_are_an_error(data_folder, tmp_path):
     pytest.importorskip("imagehash")
     with pytest.raises(DataError, match="pictures are too few"):

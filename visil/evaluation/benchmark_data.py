@@ -71,6 +71,13 @@ class BenchmarkSettings:
         if self.split not in SPLITS:
             raise DataError(f"the split must be {' or '.join(SPLITS)}, got {self.split!r}")
 
+    @property
+    def name(self) -> str:
+        """Of a folder for what is made; fewer families need no other one, they make a part of the same files."""
+        usual = BenchmarkSettings(self.split, self.seed, families=self.families)
+        amounts = (self.num_queries, self.num_furniture, self.num_no_match, self.num_hosts)
+        return f"{self.split}-seed{self.seed}" + ("" if self == usual else "-" + "-".join(map(str, amounts)))
+
 
 @dataclass(frozen=True)
 class LibraryVideo:
@@ -132,7 +139,7 @@ class Benchmark:
 
 
 def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int) -> Benchmark:
-    """Make what is missing of the benchmark in a folder below `work`, named after split, seed and tables of the data.
+    """Make what is missing of the benchmark in a folder below `work`, named after the settings and tables of the data.
 
     Args:
         data: the folder with `videos` and `images`.
@@ -142,7 +149,7 @@ def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int
     """
     real = read_real_videos(data / "videos")
     tables = [*(data / "videos" / f"{name}.csv" for name in ("manifest", "pairs", "split")), data / "images/index.csv"]
-    folder = work / f"{settings.split}-seed{settings.seed}-{_digest(tables)}"
+    folder = work / f"{settings.name}-{_digest(tables)}"
     stills = read_stills(data / "images", settings.split, folder / "stills")
 
     footages: dict[str, list[LibraryVideo]] = {}
