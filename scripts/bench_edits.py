@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument(
         "--sampling", choices=("time", "keyframes"), help="of the library  [default: as the bundle says]"
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="[default: fp32]")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of comparing  [default: fp32]")
     options = parser.parse_args()
 
     settings = BenchmarkSettings(options.split, seed=options.seed, num_queries=options.queries)
@@ -95,9 +95,16 @@ def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[Syst
         print(f"{kind}: {package} is not installed (extra bench)")
     yield from baseline_scores(benchmark, [kind for kind in KINDS if kind not in missing], workers=options.workers)
     names = dict.fromkeys([DEFAULT_BUNDLE, *options.model])
-    for model in load_models(names, device=options.device, precision=options.precision):
+    for model in load_models(names, device=options.device):
         logging.info("searching with %s", model.settings.name)
-        yield model_scores(benchmark, model, workers=options.workers, rerank=options.rerank, sampling=options.sampling)
+        yield model_scores(
+            benchmark,
+            model,
+            workers=options.workers,
+            rerank=options.rerank,
+            sampling=options.sampling,
+            precision=options.precision,
+        )
 
 
 def _thresholds(path: Path) -> dict[str, list[float]]:

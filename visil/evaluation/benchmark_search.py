@@ -49,7 +49,7 @@ class SystemScores:
     ms_a_pair: float
 
 
-def load_models(names: Iterable[str], *, device: str, precision: str = "fp32") -> Iterator[Model]:
+def load_models(names: Iterable[str], *, device: str) -> Iterator[Model]:
     """One model after the other; results are told apart by the bundles' names.
 
     Raises:
@@ -57,7 +57,7 @@ def load_models(names: Iterable[str], *, device: str, precision: str = "fp32") -
     """
     seen: set[str] = set()
     for name in names:
-        model = load_model(name, device=device, precision=precision)
+        model = load_model(name, device=device)
         if model.settings.name in seen:
             raise DataError(f"{name}: another bundle is called {model.settings.name!r} too; give it a name of its own")
         seen.add(model.settings.name)
@@ -95,13 +95,21 @@ def features_folder(benchmark: Benchmark, model: Model) -> Path:
 
 
 def model_scores(
-    benchmark: Benchmark, model: Model, *, workers: int, rerank: int | str = "all", sampling: str | None = None
+    benchmark: Benchmark,
+    model: Model,
+    *,
+    workers: int,
+    rerank: int | str = "all",
+    sampling: str | None = None,
+    precision: str = "fp32",
 ) -> SystemScores:
     """Scores by a network; region vectors of videos and queries are kept by bundle.
 
     Args:
+        model: in float32, as the vectors are kept.
         rerank: how many videos get the fine score of every query; the others follow by their coarse score.
         sampling: of the videos that are searched; queries go by the bundle.
+        precision: of the comparison.
     """
     place = features_folder(benchmark, model)
     paths, query_paths = [video.path for video in benchmark.videos], [query.path for query in benchmark.queries]
@@ -109,6 +117,8 @@ def model_scores(
     library = benchmark_library(videos, model, paths, workers=workers, sampling=sampling)
     queries = benchmark_library(place / "queries", model, query_paths, workers=workers)
     columns, rows = ids_of(library, paths), ids_of(queries, query_paths)
+    if precision != model.precision:
+        library = Library.open(videos, device=str(model.device), precision=precision)
 
     scores = np.full((len(query_paths), len(paths)), NO_SCORE, dtype=np.float32)
     started_s = time.monotonic()
