@@ -226,6 +226,7 @@ class TestVideos:
         assert "visil: clip_1.mp4: not a video, or its headers are damaged" in ended.err
         whole = report(ended.out)
         assert whole["coverage"]["queries"] == {"found": 4, "total": 5}
+        assert (whole["coverage"]["missing_queries"], whole["coverage"]["missing_videos"]) == ([CLIPS[1]], [CLIPS[1]])
         assert whole["unreadable"] == [{"id": "clip_1.mp4", "reason": "not a video, or its headers are damaged"}]
         # Clip 0 has lost its only copy: skipped in the paper's way, a miss in the strict one.
         near_duplicates = whole["rows"]["ND"]

@@ -159,11 +159,15 @@ def _evaluation(header: dict[str, Any], rows: list[dict[str, Any]]) -> Evaluatio
         seed=int(manifest["seed"]),
         num_resamples=int(manifest["num_resamples"]),
         tasks=tuple(map(_task, rows)),
-        coverage=Coverage(
-            **{name: Share(int(share["found"]), int(share["total"])) for name, share in header["coverage"].items()}
-        ),
+        coverage=_coverage(header["coverage"]),
         warnings=tuple(map(str, header["warnings"])),
     )
+
+
+def _coverage(table: dict[str, Any]) -> Coverage:
+    queries, database, pairs = (Share(int(table[n]["found"]), int(table[n]["total"])) for n in COVERAGE_COLUMNS)
+    missing_queries, missing_videos = (tuple(map(str, table[name])) for name in ("missing_queries", "missing_videos"))
+    return Coverage(queries, database, pairs, missing_queries, missing_videos)
 
 
 def _task(row: dict[str, Any]) -> TaskResult:

@@ -105,7 +105,8 @@ class Rankings:
     def coverage(self, tasks: Iterable[Task]) -> Coverage:
         """How much of the data set could be read and scored."""
         readable = self.scored if self.available is None else self.available
-        searched = frozenset(self.truth.searched or self.truth.database)
+        searched = self.truth.searched or self.truth.database
+        missing_videos = tuple(video for video in searched if video not in readable)
         found = total = 0
         tasks = tuple(tasks)
         for query in self.truth.queries:
@@ -115,8 +116,10 @@ class Rankings:
                 found += len(relevant & readable)
         return Coverage(
             queries=Share(sum(query in self.queries for query in self.truth.queries), len(self.truth.queries)),
-            database=Share(len(searched & readable), len(searched)),
+            database=Share(len(searched) - len(missing_videos), len(searched)),
             relevant_pairs=Share(found, total),
+            missing_queries=tuple(query for query in self.truth.queries if query not in self.queries),
+            missing_videos=() if self.available is None else missing_videos,
         )
 
     def warnings(self) -> list[str]:

@@ -30,11 +30,15 @@ class Coverage:
         queries: with scores, of the data set's.
         database: available, of the data set's; scored for any query, where the source cannot know what is available.
         relevant_pairs: of a scored query and an available video, of those in the annotation (union of all tasks).
+        missing_queries: without scores.
+        missing_videos: not available; empty where the source cannot know.
     """
 
     queries: Share
     database: Share
     relevant_pairs: Share
+    missing_queries: tuple[str, ...] = field(default=(), repr=False)
+    missing_videos: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
