@@ -323,6 +323,12 @@ class TestCoverage:
         found = evaluated(data_set(task({"q": "abc", "p": "a"})), ranked(q="ab", p="d")).coverage
         assert (found.database, found.relevant_pairs) == (Share(3, 6), Share(3, 4))
 
+    def test_lists_the_queries_and_videos_that_are_missing(self):
+        truth = data_set(task({"q": "a"}))
+        found = evaluated(truth, ranked(q="ab"), {"q", "a", "c", "e"}).coverage
+        assert (found.missing_queries, found.missing_videos) == (("p",), ("b", "d", "f"))
+        assert evaluated(truth, ranked(q="ab")).coverage.missing_videos == ()  # a source that cannot know
+
     def test_is_of_the_videos_that_a_search_scores(self):
         truth = data_set(task({"q": "a"}), database=("a", "b", "p", "q"), searched=("a", "b"))
         assert evaluated(truth, ranked(q="apq")).coverage.database == Share(1, 2)
