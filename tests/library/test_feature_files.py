@@ -21,10 +21,12 @@ from visil.evaluation.scores import Scores
 from visil.library import feature_files
 from visil.library.library import TABLE, Library
 from visil.library.reindexing import UnfinishedReindexError
+from visil.library.repairing import repair_library
 from visil.library.store import FAILED, NO_CONTENT, Store, StoredVideo
 from visil.model.bundle import Bundle
 from visil.model.model import Model
 from visil.model.network import NetworkSettings, SimilarityNetwork
+from visil.values import RegionVectors
 
 h5py = pytest.importorskip("h5py")
 
@@ -210,6 +212,19 @@ class TestBesideVideoFiles:
         path.unlink()
         (finding,) = library.verify()
         assert finding.problem == f"its feature file is gone: {path}"
+
+    def test_a_damaged_row_is_restored_by_adding_the_file_again(self, library, path):
+        library.add_features(write(path, a=vectors(2)))
+        stored = Store(library.path / TABLE, DIM).read("a")
+        too_long = RegionVectors(stored.encoded.region_vectors.vectors * np.float16(2), np.arange(2.0))
+        damaged = replace(stored, encoded=replace(stored.encoded, region_vectors=too_long))
+        Store(library.path / TABLE, DIM).put([damaged])
+        assert any(
+            f"adding its feature file again restores hdf5:{path}#a" in line for line in repair_library(library.path)
+        )
+        again = Library.open(library.path, device="cpu")
+        assert again.add_features(path).replaced == ["a"]
+        assert again.verify() == []
 
     def test_they_cannot_be_encoded_anew_and_that_is_said(self, library, path, model):
         library.add_features(write(path, a=vectors(2)))

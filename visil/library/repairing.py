@@ -260,9 +260,15 @@ def _fail_damaged_videos(store: Store, model: Model) -> list[str]:
     store.put([StoredVideo(id, files[id], None, DAMAGED, "unreadable") for id in failed])
     store.delete(twins)
     return [
-        *(f"video {id!r} was damaged ({problems[id]}); `visil index` encodes {files[id].path} again" for id in failed),
+        *(f"video {id!r} was damaged ({problems[id]}); {_how_to_restore(files[id])}" for id in failed),
         *(f"video {id!r} dropped: {stays[files[id].path]!r} stands for its file" for id in twins),
     ]
+
+
+def _how_to_restore(file: FileFacts) -> str:
+    if file.is_feature_set:
+        return f"adding its feature file again restores {file.path}"
+    return f"`visil index` encodes {file.path} again"
 
 
 # --- an unfinished move to another bundle ----------------------------------------------------------------------------
