@@ -85,7 +85,10 @@ def main() -> None:
         }
     _print(results, found)
     if options.json:
-        write_json(options.json, run_facts(ROOT, vars(options) | {"families": FAMILIES.keys()}), results)
+        strengths = {
+            name: {level: family.strength(level) for level in family.levels} for name, family in FAMILIES.items()
+        }
+        write_json(options.json, run_facts(ROOT, vars(options) | {"strengths": strengths}), results)
 
 
 def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[SystemScores]:
