@@ -68,7 +68,9 @@ class TestHelp:
 class TestImports:
     HEAVY = frozenset({"torch", "timm", "torchvision", "lance", "pyarrow", "av", "faiss", "rich", "numpy", "filelock"})
 
-    @pytest.mark.parametrize("arguments", [["--help"], ["search", "--help"], ["index", "--help"], ["--version"]])
+    @pytest.mark.parametrize(
+        "arguments", [["--help"], ["search", "--help"], ["index", "--help"], ["evaluate", "--help"], ["--version"]]
+    )
     def test_help_loads_nothing_heavy(self, arguments, tmp_path):
         assert loaded_by(*arguments, home=tmp_path).isdisjoint(self.HEAVY)
 
