@@ -188,6 +188,11 @@ class TestTheDifferenceOfTwoRuns:
         rows, (note,) = differences(evaluation_of(), evaluation_of(other))
         assert (rows, "the 0 of both" in note) == ([], True)
 
+    def test_of_micro_ap_has_no_interval_where_other_queries_without_relevant_videos_were_ranked(self) -> None:
+        (mean, micro), (note,) = differences(evaluation_of(), evaluation_of(task_result(num_skipped=2)))
+        assert (mean.low, micro.low, micro.difference) == (0.0, None, 0.0)
+        assert "DSVR: the micro-AP ranks the videos of other queries here" in note
+
     def test_says_that_the_runs_read_other_videos(self) -> None:
         (note,) = differences(evaluation_of(), evaluation_of(task_result(num_relevant=8)))[1]
         assert "7 relevant pairs were counted here, 8 in the other run" in note

@@ -238,28 +238,41 @@ def differences(evaluation: Evaluation, other: Evaluation) -> tuple[list[Differe
         )
     found = []
     for task, their_task in shared:
-        if list(task.average_precision) != list(their_task.average_precision):
-            common = [query for query in task.average_precision if query in their_task.average_precision]
-            notes.append(
-                f"{task.name}: {task.num_queries} queries here, {their_task.num_queries} in the other run; the "
-                f"difference is over the {len(common)} of both, without interval and without micro-AP"
-            )
-            if common:
-                here, there = (float(np.mean([t.average_precision[q] for q in common])) for t in (task, their_task))
-                found.append(Difference(task.name, MAP, here, there, low=None, high=None, strict=None))
-            continue
-        if task.num_relevant != their_task.num_relevant:
-            notes.append(
-                f"{task.name}: {task.num_relevant} relevant pairs were counted here, {their_task.num_relevant} in the "
-                "other run, which read other videos: compare the strict values"
-            )
-        their_measures = {metric: measure for _, metric, measure in measures(their_task)}
-        found += [
-            _difference(name, metric, measure, their_measures[metric], paired=same_samples)
-            for name, metric, measure in measures(task)
-            if metric in their_measures
-        ]
+        rows, of_task = _task_differences(task, their_task, paired=same_samples)
+        found += rows
+        notes += of_task
     return found, notes
+
+
+def _task_differences(task: TaskResult, other: TaskResult, *, paired: bool) -> tuple[list[Difference], list[str]]:
+    """Rows and notes of one task; see `differences`."""
+    if list(task.average_precision) != list(other.average_precision):
+        common = [query for query in task.average_precision if query in other.average_precision]
+        note = (
+            f"{task.name}: {task.num_queries} queries here, {other.num_queries} in the other run; the difference is "
+            f"over the {len(common)} of both, without interval and without micro-AP"
+        )
+        if not common:
+            return [], [note]
+        here, there = (float(np.mean([t.average_precision[q] for q in common])) for t in (task, other))
+        return [Difference(task.name, MAP, here, there, low=None, high=None, strict=None)], [note]
+    notes = []
+    if task.num_relevant != other.num_relevant:
+        notes.append(
+            f"{task.name}: {task.num_relevant} relevant pairs were counted here, {other.num_relevant} in the other "
+            "run, which read other videos: compare the strict values"
+        )
+    # The micro-AP also ranks the videos of queries without anything relevant: they are in its samples.
+    same_pool = (task.num_skipped, task.num_missing) == (other.num_skipped, other.num_missing)
+    if paired and not same_pool:
+        notes.append(f"{task.name}: the micro-AP ranks the videos of other queries here, so it has no interval")
+    theirs = {metric: measure for _, metric, measure in measures(other)}
+    rows = [
+        _difference(name, metric, measure, theirs[metric], paired=paired and (same_pool or metric == MAP))
+        for name, metric, measure in measures(task)
+        if metric in theirs
+    ]
+    return rows, notes
 
 
 def _difference(task: str, metric: str, measure: Measure, other: Measure, *, paired: bool) -> Difference:
