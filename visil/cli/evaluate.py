@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,7 +226,7 @@ def _index(
     from visil.library.ingest import IngestReport, Progress
     from visil.library.library import Library
 
-    wanted = _wanted(truth)
+    wanted = truth.wanted
     if not find_files([videos], pattern=pattern, only=wanted).files:
         found = find_files([videos], pattern=pattern)
         if found.unreadable:
@@ -265,16 +265,11 @@ def _add_features(
     notice(f"the library is kept in {opened.path}", quiet=quiet)
     try:
         with progress("features", "videos", quiet=quiet) as report:
-            done = opened.add_features(features, only=_wanted(truth), progress=report)
+            done = opened.add_features(features, only=truth.wanted, progress=report)
     except KeyboardInterrupt:
         tell_how_to_go_on()
         raise
     tell_what_was_done(done, opened, quiet=quiet)
-
-
-def _wanted(truth: GroundTruth) -> Set[str] | None:
-    """Ids of the videos that an evaluation needs; None: of all there are."""
-    return None if truth.is_open else {*truth.queries, *(truth.searched or truth.database)}
 
 
 def _evaluate_segments(

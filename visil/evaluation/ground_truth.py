@@ -105,6 +105,16 @@ class GroundTruth:
         if unknown:
             raise DataError(f"{where}: {min(unknown)!r} has relevant videos but is not a query")
 
+    @property
+    def searched_videos(self) -> tuple[str, ...]:
+        """The videos that a search scores, in the order of the annotation."""
+        return self.searched or self.database
+
+    @property
+    def wanted(self) -> frozenset[str] | None:
+        """Ids of all videos that an evaluation needs, queries included; None: of all there are, in an open set."""
+        return None if self.is_open else frozenset((*self.queries, *self.searched_videos))
+
     def component(self, query: str) -> str:
         """Unit of the bootstrap that a query belongs to."""
         return self.components.get(query, query)

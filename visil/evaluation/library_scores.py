@@ -79,7 +79,7 @@ class LibraryScores:
         self._rerank = rerank
         self._progress = progress
         records = library.list()
-        wanted = None if truth.is_open else {*truth.queries, *(truth.searched or truth.database)}
+        wanted = truth.wanted
         self.available: Set[str] = frozenset(record.id for record in records if record.status == OK)
         self.unreadable: Sequence[tuple[str, str]] = [
             (record.id, "every frame is blank, so it has no score" if record.status == NO_CONTENT else record.reason)
@@ -87,11 +87,11 @@ class LibraryScores:
             if record.status != OK and (wanted is None or record.id in wanted)
         ]
         self._queries = [query for query in truth.queries if query in self.available]
-        searched = self.available if truth.is_open else frozenset(truth.searched or truth.database)
+        searched = self.available if truth.is_open else frozenset(truth.searched_videos)
         self._among = searched & self.available
         for what, found, ids in (
             ("query", self._queries, truth.queries),
-            ("database video", self._among, truth.searched or truth.database),
+            ("database video", self._among, truth.searched_videos),
         ):
             if not found:
                 held = sorted(self.available)

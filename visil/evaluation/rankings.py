@@ -105,7 +105,7 @@ class Rankings:
     def coverage(self, tasks: Iterable[Task]) -> Coverage:
         """How much of the data set could be read and scored."""
         readable = self.scored if self.available is None else self.available
-        searched = self.truth.searched or self.truth.database
+        searched = self.truth.searched_videos
         missing_videos = tuple(video for video in searched if video not in readable)
         found = total = 0
         tasks = tuple(tasks)
