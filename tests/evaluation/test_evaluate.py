@@ -127,6 +127,26 @@ class TestWhatIsRanked:
         found = evaluate(truth, scores, num_resamples=5).tasks[0]
         assert found.average_precision == {"p": 1 / 2, "q": 1 / 3}
 
+    def test_queries_may_score_other_videos_each(self):
+        scores = {"q": {"a": 0.5, "x": 0.4, "b": 0.3}, "p": {"c": 0.2, "y": 0.9, "a": 0.1}}
+        truth = data_set(task({"q": "bc", "p": "ab"}, left_out={"p": frozenset("b")}))
+        found = result(truth, scores)
+        assert found.average_precision == {"p": 1 / 2, "q": (1 / 2) / 2}
+
+    def test_an_id_is_looked_up_once_however_many_queries_score_it(self):
+        class Watched(frozenset):
+            num_asked = 0
+
+            def __contains__(self, id: object) -> bool:
+                Watched.num_asked += 1
+                return super().__contains__(id)
+
+        relevant = {f"q{i}": "a" for i in range(20)}
+        truth = data_set(task(relevant, removed=Watched("f")), queries=tuple(relevant))
+        found = result(truth, {query: {v: i / 10 for i, v in enumerate(VIDEOS)} for query in relevant})
+        assert found.num_queries == 20
+        assert Watched.num_asked == len(VIDEOS)
+
 
 class TestWhatCounts:
     def test_relevant_videos_without_a_score_count(self):

@@ -100,6 +100,11 @@ class TestTheQueryItself:
 
 
 class TestManyQueries:
+    def test_that_score_the_same_videos_get_one_list_of_their_ids(self, library):
+        first, second, other = library.score_many(["v07", "v08", "v00"], among=["v00", "v01", "v02"])
+        assert first.ids is second.ids
+        assert sorted(first.ids) == ["v00", "v01", "v02"] and sorted(other.ids) == ["v01", "v02"]
+
     def test_get_what_they_get_alone_in_their_order(self, library, monkeypatch):
         queries = ["v07", encoded(library.model, 77), "v00", "v07"]
         alone = [next(iter(library.score_many([query], rerank=5))) for query in queries]

@@ -6,8 +6,10 @@ GroundTruth, Scores ─► [read_rankings ─► Rankings] ─► evaluate
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import count, islice
 
 import numpy as np
 
@@ -33,34 +35,64 @@ class _ListRules:
         return _ListRules(task.ranks_query, task.left_out, task.candidates, task.shared_candidates, task.removed)
 
 
+class _Ids:
+    """The ids scored so far, with a number each, and which of them can be ranked: looked up once an id, not a query.
+
+    Attributes:
+        number: id -> its number; an id that is asked for by `[]` gets the next one.
+        can_be_ranked, are_shared: for each of the rules, bool [ids].
+    """
+
+    def __init__(self, known: Set[str] | None, rules: Sequence[_ListRules]) -> None:
+        self.number: defaultdict[str, int] = defaultdict(count().__next__)
+        self.can_be_ranked, self.are_shared = ([np.zeros(0, dtype=bool) for _ in rules] for _ in range(2))
+        self._known, self._rules = known, rules
+
+    def numbers_of(self, ids: Sequence[str]) -> np.ndarray:
+        """Numbers int64 [N] of ids, new ones included."""
+        num_before = len(self.number)
+        numbers = np.fromiter(map(self.number.__getitem__, ids), dtype=np.int64, count=len(ids))
+        if len(self.number) > num_before:
+            self._look_up(list(islice(self.number, num_before, None)))
+        return numbers
+
+    def _look_up(self, new: Sequence[str]) -> None:
+        is_known = np.array([self._known is None or id in self._known for id in new], dtype=bool)
+        for place, rule in enumerate(self._rules):
+            removed, shared = (
+                np.array([id in ids for id in new], dtype=bool) for ids in (rule.removed, rule.shared_candidates)
+            )
+            self.can_be_ranked[place] = np.append(self.can_be_ranked[place], is_known & ~removed)
+            self.are_shared[place] = np.append(self.are_shared[place], shared)
+
+
 class _Videos:
-    """The scored videos of a query, which may be those of all: their places, and which of them can be ranked."""
+    """The scored videos of a query, which may be those of several: their places, and which of them can be ranked."""
 
-    def __init__(self, query: str, ids: Sequence[str], known: Set[str] | None, rules: Sequence[_ListRules]) -> None:
-        self.ids = ids
-        self.place = {video: place for place, video in enumerate(ids)}
-        if len(self.place) < len(ids):
-            twice = next(video for place, video in enumerate(ids) if self.place[video] != place)
-            raise DataError(f"query {query!r}: video {twice!r} is scored twice")
-        in_database = np.ones(len(ids), dtype=bool) if known is None else self.are_in(known)
-        self.can_be_ranked = [in_database & ~self.are_in(rule.removed) for rule in rules]
-        self.are_shared = [self.are_in(rule.shared_candidates) for rule in rules]
+    def __init__(self, query: str, videos: Sequence[str], ids: _Ids) -> None:
+        self.videos, self._ids = videos, ids
+        numbers, places = ids.numbers_of(videos), np.arange(len(videos))
+        self._place = np.full(len(ids.number), -1)  # of every id; -1: not scored
+        self._place[numbers] = places
+        is_repeated = self._place[numbers] != places
+        if is_repeated.any():
+            raise DataError(f"query {query!r}: video {videos[int(np.argmax(is_repeated))]!r} is scored twice")
+        self.can_be_ranked = [mask[numbers] for mask in ids.can_be_ranked]
+        self.are_shared = [mask[numbers] for mask in ids.are_shared]
 
-    def are_in(self, ids: Set[str]) -> np.ndarray:
-        """Which of the videos are among others, bool [N]."""
-        result = np.zeros(len(self.ids), dtype=bool)
-        result[self.places_of(ids)] = True
-        return result
-
-    def places_of(self, ids: Iterable[str]) -> list[int]:
-        """Places of those ids that were scored."""
-        return [place for place in map(self.place.get, ids) if place is not None]
+    def places_of(self, videos: Iterable[str]) -> np.ndarray:
+        """Places int64 [R] of those that were scored."""
+        numbers = [number for number in map(self._ids.number.get, videos) if number is not None]
+        places = self._place[np.array(numbers, dtype=np.int64)]
+        return places[places >= 0]
 
     def kept(self, query: str, number: int, rules: _ListRules) -> np.ndarray:
         """Which videos the list of a query holds, bool [N]."""
         kept = self.can_be_ranked[number].copy()
         if rules.candidates is not None:
-            kept &= self.are_shared[number] | self.are_in(videos_of(rules.candidates, query))
+            is_candidate = self.are_shared[number].copy()
+            is_candidate[self.places_of(videos_of(rules.candidates, query))] = True
+            kept &= is_candidate
         kept[self.places_of(videos_of(rules.left_out, query))] = False
         if not rules.ranks_query:
             kept[self.places_of((query,))] = False
@@ -159,6 +191,7 @@ def read_rankings(truth: GroundTruth, scores: Scores, tasks: Sequence[Task]) -> 
     if available is not None:
         known = available if known is None else known & available
     takes_any_query = truth.is_open and any(task.pools_every_query for task in tasks)
+    ids = _Ids(known, rules)
     queries, videos = frozenset(truth.queries), None
     for query in scores:
         if query.query in rankings.queries:
@@ -167,9 +200,8 @@ def read_rankings(truth: GroundTruth, scores: Scores, tasks: Sequence[Task]) -> 
             rankings.unknown_queries.append(query.query)
             continue
         _check(query)
-        if videos is None or query.videos is not videos.ids:
-            videos = _Videos(query.query, query.videos, known, rules)
-            rankings.scored.update(query.videos)
+        if videos is None or query.videos is not videos.videos:
+            videos = _Videos(query.query, query.videos, ids)
         rankings.queries[query.query] = None
         order = metrics.falling_order(query.scores)
         falling = query.scores[order].astype(np.float64, copy=False)
@@ -179,6 +211,7 @@ def read_rankings(truth: GroundTruth, scores: Scores, tasks: Sequence[Task]) -> 
             relevant = rankings.counted(task, query.query)
             positions = position[videos.places_of(relevant)]
             rankings.found[task.name][query.query] = listed, np.sort(positions[positions >= 0])
+    rankings.scored.update(ids.number)
     _check_something_matched(truth, rankings)
     return rankings
 

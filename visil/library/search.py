@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress
 from math import ceil
 
 import numpy as np
@@ -65,7 +66,7 @@ class VideoScores:
     """Scores of a query with many videos, unranked.
 
     Attributes:
-        ids: of the videos, in the order of the table; one object for all queries that score the same videos.
+        ids: of the videos, in the order of the table; one object for queries of a pass that score the same videos.
         scores: float64 [N]: s/2 + 1/2 of the fine score, in [0, 1]; of a video without one, s/2 - 1/2 of the coarse
             one, in [-1, 0], so that it stands behind. (The two-stage scripts of DnS mix both scales instead.)
         is_fine: bool [N], whether a fine score was computed.
@@ -146,7 +147,9 @@ def score(
         for scores, some in zip(coarse, scored, strict=True)
     ]
     fine = _fine_scores(store, candidates, model, queries, chosen)
-    return [_in_two_bands(*of_query, candidates.ids) for of_query in zip(scored, coarse, chosen, fine, strict=True)]
+    shared_ids = list(compress(candidates.ids, among.tolist()))
+    ids = [shared_ids if (some == among).all() else list(compress(candidates.ids, some.tolist())) for some in scored]
+    return [_in_two_bands(*of_query) for of_query in zip(ids, scored, coarse, chosen, fine, strict=True)]
 
 
 def _without_itself(query: Query, candidates: Candidates) -> np.ndarray:
@@ -295,11 +298,9 @@ def _rank(
 
 
 def _in_two_bands(
-    scored: np.ndarray, coarse: np.ndarray, chosen: np.ndarray, fine: np.ndarray, ids: Sequence[str]
+    ids: Sequence[str], scored: np.ndarray, coarse: np.ndarray, chosen: np.ndarray, fine: np.ndarray
 ) -> VideoScores:
     """The scored videos: those with a fine score in [0, 1], the others below them, in [-1, 0]."""
     raw = np.where(chosen, fine, coarse).astype(np.float64)
     scores = (raw / 2 + 0.5).clip(0, 1) - ~chosen
-    if scored.all():
-        return VideoScores(ids, scores, chosen)
-    return VideoScores([ids[number] for number in np.flatnonzero(scored).tolist()], scores[scored], chosen[scored])
+    return VideoScores(ids, scores[scored], chosen[scored])
