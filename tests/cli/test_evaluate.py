@@ -223,11 +223,14 @@ class TestVideos:
         arguments = ["--videos", clips, "--model", bundle_file, "--library", tmp_path / "here", "--format", "json"]
         ended = run("evaluate", data_set, *arguments)
         assert ended.status == 1
-        assert "visil: clip_1.mp4: not a video, or its headers are damaged" in ended.err
+        assert f"visil: {clips / 'clip_1.mp4'}: not a video, or its headers are damaged" in ended.err
         whole = report(ended.out)
         assert whole["coverage"]["queries"] == {"found": 4, "total": 5}
         assert (whole["coverage"]["missing_queries"], whole["coverage"]["missing_videos"]) == ([CLIPS[1]], [CLIPS[1]])
         assert whole["unreadable"] == [{"id": "clip_1.mp4", "reason": "not a video, or its headers are damaged"}]
+        assert ended.err.count("headers are damaged") == 1
+        again = run("evaluate", data_set, *arguments)
+        assert (again.status, again.err.count("headers are damaged")) == (1, 1)
         # Clip 0 has lost its only copy: skipped in the paper's way, a miss in the strict one.
         near_duplicates = whole["rows"]["ND"]
         assert list(near_duplicates["average_precision"]) == ["clip_4.mp4", "clip_5.mp4"]
@@ -250,6 +253,53 @@ class TestVideos:
             ended, r"no video of FIVR-5K in it: its videos are called 'clip_0\.mp4' and so on.*--pattern"
         )
         assert not (tmp_path / "here").exists()
+
+    def test_that_cannot_be_looked_at_end_with_1_if_they_are_of_the_data_set(
+        self, run: Run, data_set: Path, clips: Path, bundle_file: Path
+    ) -> None:
+        (clips / "stranger.mp4").symlink_to("nowhere")
+        arguments = ["evaluate", data_set, "--videos", clips, "--model", bundle_file, "--format", "json"]
+        assert run(*arguments).status == 0
+        (clips / "clip_5.mp4").unlink()
+        (clips / "clip_5.mp4").symlink_to("nowhere")
+        ended = run(*arguments)
+        assert ended.status == 1
+        (failure,) = report(ended.out)["unreadable"]
+        assert failure == {"id": str(clips / "clip_5.mp4"), "reason": "cannot be looked at (a link to nothing)"}
+        assert ended.err.count("a link to nothing") == 1
+
+    def test_that_are_gone_are_missing_though_the_library_has_them_still(
+        self, run: Run, data_set: Path, clips: Path, bundle_file: Path
+    ) -> None:
+        arguments = ["evaluate", data_set, "--videos", clips, "--model", bundle_file, "--format", "json"]
+        run(*arguments)
+        (clips / "clip_1.mp4").unlink()
+        ended = run(*arguments)
+        assert (ended.status, "1 videos in the library, such as 'clip_1.mp4', are not in" in ended.err) == (0, True)
+        assert report(ended.out)["coverage"]["missing_videos"] == [CLIPS[1]]
+
+    def test_whose_ids_are_other_videos_in_the_library_are_an_error(
+        self, run: Run, data_set: Path, clips: Path, library: Path, tmp_path: Path
+    ) -> None:
+        other = Path(shutil.copytree(clips, tmp_path / "other"))
+        ended = run("evaluate", data_set, "--videos", other, "--library", library, "-q")
+        assert_one_line_error(ended, r"clip_0\.mp4: in library .* 'clip_0\.mp4' is /.*; take another --library")
+        assert len(Library.open(library, device="cpu").list()) == len(CLIPS)
+
+    def test_that_the_library_has_under_other_ids_are_an_error(
+        self, run: Run, clips: Path, library: Path, made_clips: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "truth.json").write_text('{"clip_0": {"ND": ["clip_1"]}}')
+        arguments = ["--videos", made_clips, "--pattern", "{id}.mp4", "--library", library, "-q"]
+        ended = run("evaluate", tmp_path / "truth.json", *arguments)
+        assert_one_line_error(ended, r"clip_0\.mp4: in library .* it is called 'clip_0\.mp4'")
+
+    def test_of_one_id_are_an_error(self, run: Run, clips: Path, bundle_file: Path, tmp_path: Path) -> None:
+        (tmp_path / "truth.json").write_text('{"clip_0": {"ND": ["clip_1"]}}')
+        shutil.copy(clips / "clip_0.mp4", clips / "clip_0.mov")
+        arguments = ["--videos", clips, "--pattern", "{id}.*", "--model", bundle_file, "-q"]
+        ended = run("evaluate", tmp_path / "truth.json", *arguments)
+        assert_one_line_error(ended, r"clip_0\.mp4: has the id 'clip_0', as .*clip_0\.mov has; --pattern says which")
 
     def test_that_are_not_there_are_an_error_that_leaves_no_library(
         self, run: Run, data_set: Path, tmp_path: Path
@@ -286,6 +336,46 @@ class TestFeatures:
             assert row["average_precision"] == pytest.approx(expected["average_precision"], abs=1e-6)
         assert "6 unchanged" in run("evaluate", data_set, "--features", features, *place).err
 
+    def test_that_are_links_end_with_1_if_they_are_of_the_data_set(
+        self, run: Run, data_set: Path, features: Path, bundle_file: Path
+    ) -> None:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(features, "a") as file:
+            file["another stranger"] = h5py.SoftLink("/clip_1.mp4")
+        arguments = ["evaluate", data_set, "--features", features, "--model", bundle_file, "--format", "json"]
+        ended = run(*arguments)
+        assert (ended.status, "a link" in ended.err) == (0, False)
+        with h5py.File(features, "a") as file:
+            del file[CLIPS[5]]
+            file[CLIPS[5]] = h5py.SoftLink("/clip_4.mp4")
+        ended = run(*arguments)
+        assert (ended.status, ended.err.count("a link, which is not followed")) == (1, 1)
+        whole = report(ended.out)
+        assert whole["unreadable"] == [{"id": CLIPS[5], "reason": "a link, which is not followed"}]
+        # What the file held under this id before is not measured in its place.
+        assert whole["coverage"]["missing_queries"] == [CLIPS[5]]
+
+    def test_of_another_file_that_lacks_a_video_do_not_count_it_as_read(
+        self, run: Run, data_set: Path, features: Path, bundle_file: Path, tmp_path: Path
+    ) -> None:
+        h5py = pytest.importorskip("h5py")
+        arguments = ["--model", bundle_file, "--library", tmp_path / "kept", "--format", "json"]
+        run("evaluate", data_set, "--features", features, *arguments)
+        fewer = Path(shutil.copy(features, tmp_path / "fewer.hdf5"))
+        with h5py.File(fewer, "a") as file:
+            del file[CLIPS[1]]
+        ended = run("evaluate", data_set, "--features", fewer, *arguments)
+        assert (ended.status, "such as 'clip_1.mp4', are not in" in ended.err) == (0, True)
+        whole = report(ended.out)
+        assert whole["coverage"]["missing_videos"] == whole["coverage"]["missing_queries"] == [CLIPS[1]]
+        assert any("count as missing" in warning for warning in whole["warnings"])
+
+    def test_of_ids_that_are_video_files_in_the_library_are_an_error(
+        self, run: Run, data_set: Path, features: Path, library: Path
+    ) -> None:
+        ended = run("evaluate", data_set, "--features", features, "--library", library, "-q")
+        assert_one_line_error(ended, r"features\.hdf5: the library has a video 'clip_0\.mp4' already, indexed from /")
+
     def test_that_are_none_are_an_error_that_leaves_no_library(self, run: Run, data_set: Path, tmp_path: Path) -> None:
         ended = run("evaluate", data_set, "--features", tmp_path / "nobody.hdf5", "--library", tmp_path / "here")
         assert_one_line_error(ended, r"nobody\.hdf5: no such file")
@@ -315,6 +405,11 @@ class TestCalls:
             (["--features", "a", "--pattern", "{id}"], "--pattern does not go with --features"),
             (["--segments", "a", "--against", "b"], "--against does not go with --segments"),
             (["--segments", "a", "--per-query"], "--per-query does not go with --segments"),
+            (["--segments", "a", "--ties", "group"], "--ties does not go with --segments"),
+            (["--segments", "a", "--seed", "0"], "--seed does not go with --segments"),
+            (["--similarities", "a", "--rerank", "all"], "--rerank does not go with --similarities"),
+            (["--similarities", "a", "--device", "cpu"], "--device does not go with --similarities"),
+            (["--similarities", "a", "--precision", "fp32"], "--precision does not go with --similarities"),
         ],
     )  # fmt: skip
     def test_need_one_source_and_what_goes_with_it(self, run: Run, options: list[str], message: str) -> None:

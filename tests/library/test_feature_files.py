@@ -189,9 +189,11 @@ class TestBesideVideoFiles:
     def test_an_id_that_a_video_file_has_is_not_overwritten(self, library, path, quick_model):
         own = encoded_video(3, seed=0, dim=DIM, num_regions=NUM_REGIONS)
         Store(library.path / TABLE, DIM).put([StoredVideo("a", file_facts("/videos/a"), own)])
-        report = library.add_features(write(path, a=vectors(2), b=vectors(2)))
-        assert report.added == ["b"]
-        assert report.failed[0][1].startswith("the library has a video of this id, indexed from /videos/a")
+        write(path, a=vectors(2), b=vectors(2))
+        with pytest.raises(DataError, match="the library has a video 'a' already, indexed from /videos/a; take"):
+            library.add_features(path)
+        assert [record.id for record in library.list()] == ["a"]
+        assert library.add_features(path, only={"b"}).added == ["b"]
         assert library.record("a").file.path == "/videos/a"
 
     def test_indexing_the_folder_of_the_file_leaves_its_videos_alone(self, library, path, clips):
@@ -291,6 +293,12 @@ class TestWrongDataSets:
             "virtual": elsewhere,
             "stored_outside": elsewhere,
         }
+
+    def test_links_to_what_nobody_asks_for_are_no_failures(self, library, path):
+        write(path, a=vectors(2), soft=h5py.SoftLink("/a"), g__h=h5py.SoftLink("/a"))
+        assert library.add_features(path, only={"a"}).failed == []
+        report = library.add_features(path, only={"a", "g/h/video"})  # the link could be its group
+        assert [place.split("#")[1] for place, _ in report.failed] == ["g/h"]
 
     def test_groups_in_a_circle_and_named_types_do_not_stop_it(self, library, path):
         with h5py.File(write(path, g__a=vectors(2)), "a") as file:

@@ -7,12 +7,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from visil.cli.options import Folder, compute_options, format_option, quiet_option
 from visil.cli.output import chosen_format, notice, progress, warn_if_untrained
@@ -22,8 +23,22 @@ from visil.errors import DataError
 if TYPE_CHECKING:
     from visil.evaluation.ground_truth import GroundTruth
     from visil.evaluation.results import Evaluation
+    from visil.library.files import FoundFile
+    from visil.library.ingest import IngestReport
+    from visil.library.library import Library
+    from visil.library.store import VideoRecord
 
 File = click.Path(path_type=Path)
+
+OF_LIBRARIES = ("library", "model", "pattern", "rerank", "device", "precision")
+OF_RANKINGS = ("ties", "per_query", "against", "seed")
+REFUSED = {
+    "videos": (),
+    "features": ("pattern",),
+    "library": ("model", "pattern"),
+    "similarities": OF_LIBRARIES,
+    "segments": OF_LIBRARIES + OF_RANKINGS,
+}  # source -> options that would do nothing with it
 
 
 @click.command("evaluate")
@@ -111,11 +126,7 @@ def command(
     Exit status: 0 evaluated; 1 evaluated, but some queries or videos could not be read (listed on stderr); 2 not
     evaluated; 130 interrupted.
     """
-    _check_options(
-        sources={"--videos": videos, "--features": features, "--similarities": similarities, "--segments": segments},
-        of_libraries={"--library": library, "--model": model, "--pattern": pattern},
-        of_rankings={"--against": against, "--per-query": per_query or None},
-    )
+    _check_options(click.get_current_context())
     if plot is not None:
         from visil.report.precision_recall import check_picture
 
@@ -133,7 +144,8 @@ def command(
         other = read_report(against)
         check_same_data_set(truth.name, other)
     facts: dict[str, Any] = {}
-    unreadable: Sequence[tuple[str, str]] = ()
+    unreadable: list[tuple[str, str]] = []
+    told: Set[str] = frozenset()
     if similarities is not None:
         from visil.evaluation.score_files import read_scores
 
@@ -146,24 +158,29 @@ def command(
 
         rerank_count(rerank, 0)  # refused before hours of encoding
         place = library or _cached_library(data_set, model, videos or features, pattern)
-        encoding = None
+        added = None
         if videos is not None:
-            encoding = _index(place, model, videos, pattern, truth, device, precision, quiet=quiet)
+            added = _index(place, model, videos, pattern, truth, device, precision, quiet=quiet)
         elif features is not None:
-            _add_features(place, model, features, truth, device, precision, quiet=quiet)
+            added = _add_features(place, model, features, truth, device, precision, quiet=quiet)
         opened = Library.open(place, device=device, precision=precision)
         warn_if_untrained(opened.model.settings.name, quiet=quiet)
         with progress("evaluate", "queries", quiet=quiet) as report:
-            scores = LibraryScores(opened, truth, rerank=rerank, progress=report)
+            scores = LibraryScores(opened, truth, rerank=rerank, only=added.ids if added else None, progress=report)
             evaluation = evaluate(truth, scores, ties=ties, seed=seed)
         facts["library"] = {"path": str(opened.path), "version": opened.version, **asdict(scores.facts())}
-        facts["encoding"] = encoding
-        unreadable = scores.unreadable
+        facts["encoding"] = added.encoding if added else None
+        unreadable += scores.unreadable
+        if added:
+            told = added.told
+            unreadable += added.failed
+            evaluation = replace(evaluation, warnings=(*evaluation.warnings, *added.warnings))
     _report(
         evaluation,
         other,
         facts,
         unreadable,
+        told=told,
         against=against,
         plot=plot,
         style=chosen_format(output_format),
@@ -173,26 +190,19 @@ def command(
     return 1 if unreadable else 0
 
 
-def _check_options(
-    *, sources: Mapping[str, object], of_libraries: Mapping[str, object], of_rankings: Mapping[str, object]
-) -> None:
-    """Exactly one source; what says something of a library or a ranking goes with nothing else."""
-    given = [option for option, value in sources.items() if value is not None]
-    if len(given) > 1:
-        raise click.UsageError(f"{given[0]} and {given[1]}: give one of them.")
-    if not given and of_libraries["--library"] is None:
-        raise click.UsageError(f"Say what to measure: one of {', '.join(sources)} or --library.")
-    source = given[0] if given else "--library"
-    refused = {
-        "--videos": {},
-        "--features": {"--pattern": of_libraries["--pattern"]},
-        "--library": {name: of_libraries[name] for name in ("--model", "--pattern")},
-        "--similarities": of_libraries,
-        "--segments": {**of_libraries, **of_rankings},
-    }
-    for option, value in refused[source].items():
-        if value is not None:
-            raise click.UsageError(f"{option} does not go with {source}.")
+def _check_options(context: click.Context) -> None:
+    """Exactly one source, and nothing that does nothing with it."""
+    option_of = {option.name: option.opts[0] for option in context.command.params}
+    given = {name for name in option_of if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    sources = [name for name in REFUSED if name in given and name != "library"] or [*given & {"library"}]
+    if len(sources) > 1:
+        raise click.UsageError(f"{option_of[sources[0]]} and {option_of[sources[1]]}: give one of them.")
+    if not sources:
+        names = ", ".join(option_of[name] for name in REFUSED if name != "library")
+        raise click.UsageError(f"Say what to measure: one of {names} or --library.")
+    for name in REFUSED[sources[0]]:
+        if name in given:
+            raise click.UsageError(f"{option_of[name]} does not go with {option_of[sources[0]]}.")
 
 
 def _cached_library(data_set: str, model: str | None, source: Path | None, pattern: str | None) -> Path:
@@ -209,6 +219,52 @@ def _cached_library(data_set: str, model: str | None, source: Path | None, patte
     return Path(platformdirs.user_cache_dir("visil")) / "evaluate" / name
 
 
+@dataclass(frozen=True)
+class _Added:
+    """What bringing a library up to date came to.
+
+    Attributes:
+        ids: of the videos that the source holds, in the library.
+        told: of these, what could not be read now: it stands on standard error already.
+        failed: (id or path, reason) of what could not be read and has no row in the library.
+        encoding: how fast, None if nothing was encoded.
+        warnings: for the report.
+    """
+
+    ids: Set[str]
+    told: Set[str]
+    failed: Sequence[tuple[str, str]]
+    encoding: Mapping[str, float] | None
+    warnings: Sequence[str]
+
+    @classmethod
+    def of(
+        cls,
+        done: IngestReport,
+        source: Path,
+        wanted: Set[str] | None,
+        records: Sequence[VideoRecord],
+        *,
+        ids: Set[str],
+        id_of: Callable[[str], str],
+        encoding: Mapping[str, float] | None = None,
+    ) -> _Added:
+        """From what was done, the ids that the source holds, and what its paths are called."""
+        from visil.library.store import FAILED
+
+        with_row = {record.file.path for record in records if record.status == FAILED}
+        told = {id_of(path) for path, _ in done.failed}
+        failed = [(id_of(path), reason) for path, reason in done.failed if path not in with_row]
+        earlier = sorted({record.id for record in records if wanted is None or record.id in wanted} - ids)
+        warnings = []
+        if earlier:
+            warnings.append(
+                f"{len(earlier)} videos in the library, such as {earlier[0]!r}, are not in {source} (any more): they "
+                "count as missing"
+            )
+        return cls(ids, told, failed, encoding, warnings)
+
+
 def _index(
     place: Path,
     model: str | None,
@@ -219,15 +275,16 @@ def _index(
     precision: str,
     *,
     quiet: bool,
-) -> dict[str, float] | None:
-    """Bring the library up to date with the videos of the data set; how fast, None if nothing was to be encoded."""
+) -> _Added:
+    """Bring the library up to date with the videos of the data set."""
     from visil.cli.index import run_ingest
     from visil.library.files import find_files
     from visil.library.ingest import IngestReport, Progress
     from visil.library.library import Library
 
     wanted = truth.wanted
-    if not find_files([videos], pattern=pattern, only=wanted).files:
+    files = find_files([videos], pattern=pattern, only=wanted).files
+    if not files:
         found = find_files([videos], pattern=pattern)
         if found.unreadable:
             raise DataError("; ".join(f"{path}: {reason}" for path, reason in found.unreadable))
@@ -238,38 +295,84 @@ def _index(
         )
     opened = Library.open_or_create(place, model, device=device, precision=precision)
     notice(f"the library is kept in {opened.path}", quiet=quiet)
-    num_samples = 0
+    _check_ids(opened, files)
+    report = IngestReport()
 
     def add(tell: Callable[[Progress], None]) -> IngestReport:
-        nonlocal num_samples
+        nonlocal report
         report = opened.add([videos], pattern=pattern, only=wanted, progress=tell)
-        num_samples = report.num_samples
         return report
 
     began_s = time.monotonic()
     run_ingest("index", add, opened, quiet=quiet)
     seconds = time.monotonic() - began_s
-    return {"num_samples": num_samples, "samples_per_s": num_samples / seconds} if num_samples else None
+    _check_ids(opened, files)  # again: a file that took the place of another one has got an id of its own
+    encoding = {"num_samples": report.num_samples, "samples_per_s": report.num_samples / seconds}
+    names = {str(file.path): file.name for file in files}
+    records = opened.list()
+    return _Added.of(
+        report,
+        videos,
+        wanted,
+        records,
+        ids={record.id for record in records if record.file.path in names},
+        id_of=lambda path: names.get(path, path),
+        encoding=encoding if report.num_samples else None,
+    )
+
+
+def _check_ids(opened: Library, files: Sequence[FoundFile]) -> None:
+    """Raises DataError where the vectors of another file would be measured under the id of a file."""
+    records = opened.list()
+    by_id = {record.id: record.file for record in records}
+    id_of = {record.file.path: record.id for record in records}
+    path_of: dict[str, str] = {}
+    for file in files:
+        path = str(file.path)
+        if path_of.setdefault(file.name, path) != path:
+            raise DataError(
+                f"{path}: has the id {file.name!r}, as {path_of[file.name]} has; --pattern says which to take"
+            )
+        other = by_id.get(file.name)
+        if id_of.get(path, file.name) != file.name or (
+            other is not None and other.path != path and (other.is_feature_set or Path(other.path).exists())
+        ):
+            taken = f"{file.name!r} is {other.path}" if other is not None else f"it is called {id_of[path]!r}"
+            raise DataError(f"{path}: in library {opened.path} {taken}; take another --library")
 
 
 def _add_features(
     place: Path, model: str | None, features: Path, truth: GroundTruth, device: str, precision: str, *, quiet: bool
-) -> None:
+) -> _Added:
     """Bring the library up to date with the features of the data set."""
     from visil.cli.index import tell_how_to_go_on, tell_what_was_done
+    from visil.library.feature_files import feature_set_path
     from visil.library.library import Library
 
     if not features.is_file():
         raise DataError(f"{features}: {'not a regular file' if features.exists() else 'no such file'}")
     opened = Library.open_or_create(place, model, device=device, precision=precision)
     notice(f"the library is kept in {opened.path}", quiet=quiet)
+    mtime_ns = features.stat().st_mtime_ns
+    wanted = truth.wanted
     try:
         with progress("features", "videos", quiet=quiet) as report:
-            done = opened.add_features(features, only=truth.wanted, progress=report)
+            done = opened.add_features(features, only=wanted, progress=report)
     except KeyboardInterrupt:
         tell_how_to_go_on()
         raise
     tell_what_was_done(done, opened, quiet=quiet)
+    records = opened.list()
+    prefix = feature_set_path(features, "")
+    return _Added.of(
+        done,
+        features,
+        wanted,
+        records,
+        # What an earlier state of the file held has an earlier time.
+        ids={r.id for r in records if r.file.path.startswith(prefix) and r.file.mtime_ns == mtime_ns},
+        id_of=lambda path: path.removeprefix(prefix),
+    )
 
 
 def _evaluate_segments(
@@ -315,20 +418,26 @@ def _report(
     facts: Mapping[str, Any],
     unreadable: Sequence[tuple[str, str]],
     *,
+    told: Set[str],
     against: Path | None,
     plot: Path | None,
     style: str,
     per_query: bool,
     quiet: bool,
 ) -> None:
-    """Notices, then the picture, then what goes to standard output."""
+    """Notices, then the picture, then what goes to standard output.
+
+    Args:
+        told: ids of the unreadable that stand on standard error already.
+    """
     from visil.cli.evaluation_output import print_evaluation, tell_what_matters
     from visil.evaluation.evaluation_report import differences
     from visil.evaluation.published_results import published_results
 
     compared, notes = ([], []) if other is None else differences(evaluation, other)
     for id, reason in unreadable:
-        notice(f"{id}: {reason}")
+        if id not in told:
+            notice(f"{id}: {reason}")
     tell_what_matters(evaluation, quiet=quiet)
     for note in notes:
         notice(f"{against}: {note}", quiet=quiet)

@@ -55,6 +55,7 @@ class LibraryScores:
 
     Args:
         rerank: how many of the videos get a fine score: a number, a share such as `5%`, `all`.
+        only: ids in the library that are measured, the others count as missing; None: all.
         progress: called before the first query and after each, with how many are done and how many there are.
 
     Attributes:
@@ -71,6 +72,7 @@ class LibraryScores:
         truth: GroundTruth,
         *,
         rerank: int | str = "all",
+        only: Set[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         rerank_count(rerank, 0)
@@ -78,7 +80,7 @@ class LibraryScores:
         self._library = library
         self._rerank = rerank
         self._progress = progress
-        records = library.list()
+        records = [record for record in library.list() if only is None or record.id in only]
         wanted = truth.wanted
         self.available: Set[str] = frozenset(record.id for record in records if record.status == OK)
         self.unreadable: Sequence[tuple[str, str]] = [

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from math import prod
@@ -55,12 +55,15 @@ def add_feature_file(
     path = Path(os.path.abspath(path))
     report = IngestReport()
     with FeatureFile.opened(path) as file:
-        ids, report.failed = file.ids()
+        ids, others = file.ids()
         wanted = [id for id in ids if only is None or id in only]
+        asked_for = None if only is None else _with_groups(only)
+        report.failed = [(file.place(id), reason) for id, reason in others if asked_for is None or id in asked_for]
         if not wanted:
             held = f"its data sets are {', '.join(map(repr, ids[:NUM_EXAMPLES]))} ..." if ids else "no data set in it"
             raise DataError(f"{path}: no video to add; {held}")
         records = {record.id: record for record in store.records()}
+        _refuse_taken(path, wanted, records)
         expected = (_num_regions(file, wanted, store, records.values(), model), model.dim)
         touched: dict[str, FileFacts] = {}
         with closing(Commits(store, report, stored=set(records))) as commits, one_thread():
@@ -83,19 +86,40 @@ def add_feature_file(
     return report
 
 
+def feature_set_path(path: Path, id: str) -> str:
+    """What the table has as the path of a data set of a feature file."""
+    return f"{FEATURE_SET}{os.path.abspath(path)}#{id}"
+
+
 def feature_file_of(record: VideoRecord) -> Path:
     """The feature file that a video was read from."""
     return Path(record.file.path.removeprefix(FEATURE_SET).removesuffix(f"#{record.id}"))
 
 
+def _with_groups(ids: Set[str]) -> Set[str]:
+    """The ids, and the groups that they lie in."""
+    found = set(ids)
+    for id in ids:
+        while (id := id.rpartition("/")[0]) and id not in found:
+            found.add(id)
+    return found
+
+
+def _refuse_taken(path: Path, ids: Iterable[str], records: Mapping[str, VideoRecord]) -> None:
+    """Raises DataError if a video file has one of the ids: its vectors would pass for those of the feature file."""
+    taken = [id for id in ids if id in records and not records[id].file.is_feature_set]
+    if taken:
+        more = f", and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise DataError(
+            f"{path}: the library has a video {taken[0]!r} already, indexed from {records[taken[0]].file.path}{more}; "
+            "take another library, or `visil remove` them"
+        )
+
+
 def _is_done(facts: FileFacts, record: VideoRecord | None, report: IngestReport, *, retry_failed: bool) -> bool:
-    """Whether nothing is to be read, because it was or because the id is another video's; the report says so."""
+    """Whether nothing is to be read, because it was; the report says so."""
     if record is None:
         return False
-    if not record.file.is_feature_set:
-        taken = f"the library has a video of this id, indexed from {record.file.path}; `visil remove` it first"
-        report.failed.append((facts.path, taken))
-        return True
     if replace(record.file, sha256="") != facts or (record.status == FAILED and retry_failed):
         return False
     if record.status == FAILED:
@@ -199,7 +223,7 @@ class FeatureFile:
             yield cls(path, path.stat().st_mtime_ns, root)
 
     def ids(self) -> tuple[list[str], list[tuple[str, str]]]:
-        """Names of the data sets, and what else was found: (path, why it is passed over).
+        """Names of the data sets, and what else was found: (name, why it is passed over).
 
         Raises:
             DataError: a group is damaged, so that nobody knows what is missing.
@@ -215,7 +239,7 @@ class FeatureFile:
                 prefix, group = groups.pop()
                 address = h5py.h5o.get_info(group.id).addr
                 if address in entered:
-                    others.append((self._place(prefix.rstrip("/")), "a group that was found before under another name"))
+                    others.append((prefix.rstrip("/"), "a group that was found before under another name"))
                     continue
                 entered.add(address)
                 for name in group:
@@ -224,13 +248,13 @@ class FeatureFile:
                     id = f"{prefix}{name}"
                     kind = group.get(name, getclass=True) if _is_hard(group, name) else None
                     if kind is None:
-                        others.append((self._place(id), "a link, which is not followed"))
+                        others.append((id, "a link, which is not followed"))
                     elif kind is h5py.Group:
                         groups.append((f"{id}/", group[name]))
                     elif kind is h5py.Dataset:
                         ids.append(id)
                     else:
-                        others.append((self._place(id), "not a data set"))
+                        others.append((id, "not a data set"))
         except _DAMAGE as error:
             raise DataError(f"{self.path}: damaged ({_one_line(error)})") from error
         return sorted(ids), others
@@ -241,7 +265,7 @@ class FeatureFile:
             num_bytes = int(self._root[id].nbytes)
         except _DAMAGE:
             num_bytes = 0
-        return FileFacts(self._place(id), num_bytes, self.mtime_ns, sha256="")
+        return FileFacts(self.place(id), num_bytes, self.mtime_ns, sha256="")
 
     def shape(self, id: str) -> tuple[int, int, int]:
         """T, R and D of a data set.
@@ -290,8 +314,9 @@ class FeatureFile:
             with np.errstate(over="ignore"):
                 yield block.reshape(-1, *expected).astype(np.float32)
 
-    def _place(self, id: str) -> str:
-        return f"{FEATURE_SET}{self.path}#{id}"
+    def place(self, id: str) -> str:
+        """What the table has as the path of a data set."""
+        return feature_set_path(self.path, id)
 
 
 def _is_hard(group: Any, name: str) -> bool:

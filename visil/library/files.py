@@ -82,7 +82,7 @@ def find_files(
     Raises:
         DataError: the pattern has no `{id}`, or one to include or exclude is empty or an absolute path.
     """
-    selection = _Selection(pattern, include, exclude)
+    selection = _Selection(pattern, include, exclude, only)
     found: dict[Path, FoundFile] = {}
     unreadable: list[tuple[str, str]] = []
 
@@ -95,8 +95,7 @@ def find_files(
             unreadable.append((str(given), "no such file or folder"))
         elif path.is_dir():
             for below, name in _walk(path, selection, skip):
-                if only is None or name in only:
-                    found.setdefault(below, FoundFile(below, path, name))
+                found.setdefault(below, FoundFile(below, path, name))
         elif path.is_file():
             found.setdefault(path, FoundFile(path, path.parent, path.name, is_given=True))
         else:
@@ -115,10 +114,13 @@ def is_there(path: str | Path) -> bool:
 class _Selection:
     """Which files below a folder are taken, and under which names; see `find_files`."""
 
-    def __init__(self, pattern: str | None, include: Sequence[str], exclude: Sequence[str]) -> None:
+    def __init__(
+        self, pattern: str | None, include: Sequence[str], exclude: Sequence[str], only: Set[str] | None
+    ) -> None:
         self._pattern = None if pattern is None else _pattern_matcher(pattern)
         self._include = [_glob_matcher(glob) for glob in include]
         self._exclude = [_glob_matcher(glob) for glob in exclude]
+        self._only = only
 
     def excludes(self, relative: str) -> bool:
         """Whether the file or folder at this path below its root is left out."""
@@ -129,9 +131,11 @@ class _Selection:
         if self.excludes(relative) or (self._include and not any(m.fullmatch(relative) for m in self._include)):
             return None
         if self._pattern is None:
-            return relative if PurePosixPath(relative).suffix.lower() in VIDEO_SUFFIXES else None
-        match = self._pattern.fullmatch(relative)
-        return match["id"] if match else None
+            name = relative if PurePosixPath(relative).suffix.lower() in VIDEO_SUFFIXES else None
+        else:
+            match = self._pattern.fullmatch(relative)
+            name = match["id"] if match else None
+        return name if self._only is None or name in self._only else None
 
 
 def _walk(root: Path, selection: _Selection, skip: Callable[[OSError], None]) -> Iterator[tuple[Path, str]]:

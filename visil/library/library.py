@@ -488,7 +488,7 @@ class Library:
 
         Raises:
             DataError: no HDF5 file, a damaged one, vectors of another length than the bundle's, nothing to add, or
-                h5py is not installed. Data sets that fail are in the report.
+                h5py is not installed; or a video file has the id of a data set. Data sets that fail are in the report.
             LibraryError: another process is writing.
         """
         with self._writing():
