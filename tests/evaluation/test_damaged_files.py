@@ -5,6 +5,7 @@ words put in that mean something in the format. A failure names the damage by it
 """
 
 import json
+import os
 import pickle
 import re
 import warnings
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from visil.errors import DataError
-from visil.evaluation.copy_sets import vcdb, vcsl_segments, vsc2022
+from visil.evaluation.copy_sets import id_list, vcdb, vcsl_segments, vsc2022
 from visil.evaluation.data_sets import load
 from visil.evaluation.descriptor_track import read_descriptors
 from visil.evaluation.evaluate import evaluate
@@ -195,3 +196,23 @@ class TestDamagedFiles:
             except Exception as error:
                 raise AssertionError(f"damage {seed}: {path.read_bytes()[:200]!r}: {error!r}") from error
         assert num_refused > NUM_DAMAGES / 4
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_report, read_pickle, read_scores, load, id_list, lambda path: read_vsc_segments(path, scored=True),
+        lambda path: read_vcsl_boxes(path, []), lambda path: read_descriptors(path, "Q"),
+        lambda path: vcdb(path.parent, with_distractors=False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_has_no_end_is_refused_before_it_is_opened(tmp_path, read, kind):
+    (tmp_path / "annotation").mkdir()
+    for name in ("a.json", "annotation/a.txt"):
+        if kind == "pipe":
+            os.mkfifo(tmp_path / name)
+        else:
+            (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="not a regular file"):
+        read(tmp_path / "a.json")

@@ -21,7 +21,7 @@ from visil.evaluation.ground_truth import GroundTruth, Task
 from visil.evaluation.safe_pickle import read_pickle
 from visil.evaluation.segment_files import read_vcsl_boxes, read_vsc_segments, vsc_id
 from visil.evaluation.segments import COPY_OVERLAP, SEGMENT_AP, Pair, SegmentTruth
-from visil.evaluation.tables import csv_rows, read_json
+from visil.evaluation.tables import check_regular, csv_rows, read_json
 
 VCDB_FILES = ("vcdb.json", "vcdb.pickle", "annotation/*.txt")
 VCDB_DISTRACTORS = "distractors.txt"
@@ -102,6 +102,7 @@ def _vcdb_original(paths: Iterable[Path]) -> tuple[list[str], dict[str, frozense
     """Videos that share a segment are relevant to each other; each video that is named is a query."""
     partners: dict[str, set[str]] = {}
     for path in paths:
+        check_regular(path)
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 rows = list(csv.reader(file, skipinitialspace=True, strict=True))
@@ -207,6 +208,7 @@ def id_list(path: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read, or is no text in UTF-8.
     """
+    check_regular(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

@@ -20,6 +20,7 @@ import numpy as np
 from visil.errors import DataError
 from visil.evaluation.scores import MappedScores
 from visil.evaluation.segment_files import vsc_id
+from visil.evaluation.tables import check_regular
 
 VECTOR_PAIRS_PER_QUERY = 1200
 PAIRS_PER_QUERY = 25
@@ -54,6 +55,7 @@ def read_descriptors(path: Path, letter: str) -> Descriptors:
     Raises:
         DataError: the file is no such npz, or holds a vector that is not finite, or an id of another form.
     """
+    check_regular(path)
     try:
         # An open file, because numpy leaves its own one open when it fails.
         with path.open("rb") as file:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from visil.errors import DataError
+from visil.evaluation.tables import check_regular
 
 MAX_BYTES = 64 * 2**20  # the largest published annotation has 6 MB
 MAX_INSTRUCTIONS = 10_000_000
@@ -75,6 +76,7 @@ def read_pickle(path: Path) -> Any:
     Raises:
         DataError: the file cannot be read, holds anything else, or is larger than the limits above.
     """
+    check_regular(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path}: a pickle of more than {MAX_BYTES >> 20} MiB is not read")

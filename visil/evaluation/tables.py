@@ -12,12 +12,23 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, NoReturn
 
 from visil.errors import DataError
 
 MAX_LENGTH = 1000
 """Characters of a cell or key: longer ones are damage, and no message could name them."""
+
+
+def check_regular(path: Path) -> None:
+    """Raises DataError for a pipe or a device, which may have no end, and for what is not there or a folder."""
+    try:
+        is_regular = S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if not is_regular:
+        raise DataError(f"{path}: cannot be read (not a regular file)")
 
 
 def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -30,6 +41,7 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
         DataError: the file cannot be read, one of `columns` is missing, a column comes twice, a row has more or fewer
             cells than the header, or a cell holds a NUL byte or over `MAX_LENGTH` characters.
     """
+    check_regular(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -68,6 +80,7 @@ def read_json(path: Path) -> Any:
         DataError: the file cannot be read, is no JSON, is nested too deeply, has a key twice or of over
             `MAX_LENGTH` characters, NaN or Infinity.
     """
+    check_regular(path)
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse, object_pairs_hook=_once)
     except OSError as error:
