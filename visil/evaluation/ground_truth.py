@@ -6,8 +6,10 @@ annotations ─► [GroundTruth] ─► evaluate
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from visil.errors import DataError
 
@@ -114,6 +116,15 @@ class GroundTruth:
     def wanted(self) -> frozenset[str] | None:
         """Ids of all videos that an evaluation needs, queries included; None: of all there are, in an open set."""
         return None if self.is_open else frozenset((*self.queries, *self.searched_videos))
+
+    @property
+    def content_hash(self) -> str:
+        """Of everything that decides a metric, hexadecimal: the same for equal annotations, wherever they lie."""
+        told = {name: value for name, value in asdict(self).items() if name not in ("name", "source", "warnings")}
+        text = json.dumps(
+            told | {"queries": sorted(self.queries), "database": sorted(self.database)}, default=sorted, sort_keys=True
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def component(self, query: str) -> str:
         """Unit of the bootstrap that a query belongs to."""
