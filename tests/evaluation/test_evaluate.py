@@ -326,6 +326,14 @@ class TestBootstrap:
         ):
             assert measure.value.low == pytest.approx(measure.value.value) == measure.value.high
 
+    def test_the_interval_of_the_micro_ap_leaves_out_samples_without_anything_relevant(self):
+        truth = data_set(task({"q": "b", "p": "a"}))
+        found = result(
+            truth, ranked(q="cdefb", p="cdef"), {"q", "p", *"bcdef"}, num_resamples=100
+        ).micro_average_precision
+        assert np.isnan(found.resampled).any()
+        assert found.value.low > 0
+
     def test_seed_and_number_of_samples_are_the_callers(self):
         first, second = (result(self.TRUTH, self.scores(3), seed=seed, num_resamples=7) for seed in (0, 1))
         assert first.mean_average_precision.resampled.shape == (7,)

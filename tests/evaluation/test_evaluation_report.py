@@ -55,6 +55,7 @@ def task_result(name: str = "DSVR", detection: str = "DSVD", **changes: Any) -> 
         num_missing=2,
         num_relevant=7,
         num_relevant_strict=9,
+        pool="of two queries",
         recall=np.linspace(0, 1, 21),
         precision=np.linspace(1, 0, 21),
     )
@@ -71,6 +72,17 @@ def scored(seed: int, *, queries: tuple[str, ...] = QUERIES, **options: Any) -> 
     rng = np.random.default_rng(seed)
     scores = {query: dict(zip(DATABASE, rng.random(len(DATABASE)).tolist(), strict=True)) for query in queries}
     return evaluate(TRUTH, MappedScores(scores), **options)
+
+
+def pooled_run(*, distractors: str = "xyz", is_reversed: bool = False) -> Evaluation:
+    """Of an open data set that pools every scored query, as VSC2022 does; scores differ from query to query."""
+    task = Task("T", {query: RELEVANT[query] for query in QUERIES[:4]}, pools_every_query=True)
+    truth = GroundTruth("open", QUERIES[:4], DATABASE[:6], (task,), is_open=True)
+    rng = np.random.default_rng(0)
+    scores = {
+        query: dict(zip(DATABASE, rng.random(12).tolist(), strict=True)) for query in (*QUERIES[:4], *distractors)
+    }
+    return evaluate(truth, MappedScores(dict(reversed(scores.items())) if is_reversed else scores))
 
 
 def as_json(evaluation: Evaluation) -> str:
@@ -189,9 +201,30 @@ class TestTheDifferenceOfTwoRuns:
         assert (rows, "the 0 of both" in note) == ([], True)
 
     def test_of_micro_ap_has_no_interval_where_other_queries_without_relevant_videos_were_ranked(self) -> None:
-        (mean, micro), (note,) = differences(evaluation_of(), evaluation_of(task_result(num_skipped=2)))
+        (mean, micro), (note,) = differences(evaluation_of(), evaluation_of(task_result(pool="of others")))
         assert (mean.low, micro.low, micro.difference) == (0.0, None, 0.0)
         assert "DSVR: the micro-AP ranks the videos of other queries here" in note
+
+    def test_of_micro_ap_does_not_depend_on_the_order_of_the_queries_in_a_file(self) -> None:
+        ours, theirs = pooled_run(), pooled_run(is_reversed=True)
+        (mean, micro), notes = differences(ours, theirs)
+        assert (micro.difference, micro.low, micro.high, mean.low, mean.high) == (0.0, 0.0, 0.0, 0.0, 0.0)
+        assert ours.tasks[0].micro_average_precision.value.low < ours.tasks[0].micro_average_precision.value.high
+        assert notes == []
+
+    def test_of_micro_ap_has_no_interval_over_as_many_but_other_queries(self) -> None:
+        (mean, micro), (note,) = differences(pooled_run(), pooled_run(distractors="uvw"))
+        assert (mean.low, micro.low, micro.high) == (0.0, None, None)
+        assert "the micro-AP ranks the videos of other queries here" in note
+
+    def test_leaves_out_samples_in_which_a_run_has_no_value(self, tmp_path: Path) -> None:
+        nan = float("nan")
+        ours = evaluation_of(task_result(micro_average_precision=measure(0.6, [0.5, nan, 0.7, nan])))
+        other = evaluation_of(task_result(micro_average_precision=measure(0.5, [0.4, 0.1, 0.6, nan])))
+        (tmp_path / "run.json").write_text(as_json(other), encoding="utf-8")
+        for run in (other, read_report(tmp_path / "run.json")):
+            micro = differences(ours, run)[0][1]
+            assert (micro.low, micro.high) == (pytest.approx(0.1), pytest.approx(0.1))
 
     def test_says_that_the_runs_read_other_videos(self) -> None:
         (note,) = differences(evaluation_of(), evaluation_of(task_result(num_relevant=8)))[1]

@@ -12,11 +12,9 @@ from visil.evaluation.metrics import (
     MicroAveragePrecision,
     RankedQuery,
     average_precision,
-    bootstrap_interval,
     bootstrap_weights,
     mean_average_precision,
     precision_curve,
-    published_curve,
     recall_at_k,
     weighted_mean,
 )
@@ -217,13 +215,15 @@ class TestResampledMicroAveragePrecision:
         whole = MicroAveragePrecision(queries).resampled(weights)
         monkeypatch.setattr("visil.evaluation.metrics.MAX_BLOCK", 100)
         assert MicroAveragePrecision(queries).resampled(weights) == pytest.approx(whole, abs=1e-12)
-        monkeypatch.setattr("visil.evaluation.metrics.MAX_EXACT_FLOAT32", 0)
-        assert MicroAveragePrecision(queries).resampled(weights) == pytest.approx(whole, abs=1e-12)
         assert len(set(whole)) > 5
 
-    def test_a_sample_without_anything_relevant_is_zero(self):
+    def test_is_exact_where_a_sample_has_more_videos_than_float32_can_count(self):
+        micro = MicroAveragePrecision([ranking([0, 0, 1])])
+        assert micro.resampled(np.array([[2**24 + 1]]))[0] == pytest.approx(1 / 3, rel=1e-12)
+
+    def test_a_sample_without_anything_relevant_has_no_value(self):
         micro = MicroAveragePrecision([ranking([1]), ranking([0])])
-        assert micro.resampled(np.array([[0, 2]])).tolist() == [0]
+        assert micro.resampled(np.array([[0, 2], [1, 1]])).tolist() == pytest.approx([np.nan, 1 / 2], nan_ok=True)
 
 
 class TestRecallAtK:
@@ -264,30 +264,11 @@ class TestPrecisionCurve:
         assert precision_curve([query], ties).tolist() == pytest.approx(slow)
 
 
-class TestPublishedCurve:
-    def test_the_level_of_15_percent_lies_above_3_of_20(self):
-        curve = published_curve(ranking([1, 1, 1, 0] + [1] * 17), 21)
-        assert curve[3] == pytest.approx(20 / 21)
-        assert curve[2] == 1
-
-    def test_what_was_not_retrieved_beats_negative_scores_and_the_first_precision_is_one(self):
-        curve = published_curve(ranking([0, 1, 0], 2, [0.9, 0.3, -0.5]), 4)
-        # .9 wrong, .3 right, 0 right (not retrieved), -.5 wrong
-        assert curve.tolist() == pytest.approx([1] + [2 / 3] * 20)
-
-    def test_irrelevant_videos_that_were_not_retrieved_tie_with_relevant_ones(self):
-        curve = published_curve(ranking([1, 0], 2, [0.9, -0.5]), 5)
-        # .9 right, then one right and two wrong of score 0
-        assert curve.tolist() == pytest.approx([1] * 11 + [2 / 4] * 10)
-
-
 class TestBootstrap:
     def test_one_component_leaves_no_doubt(self):
         values = np.array([0.2, 0.6])
-        interval = bootstrap_interval(
-            lambda weights: weighted_mean(values, weights), ["film", "film"], np.random.default_rng(0)
-        )
-        assert (interval.value, interval.low, interval.high) == pytest.approx((0.4, 0.4, 0.4))
+        resampled = weighted_mean(values, bootstrap_weights(["film", "film"], np.random.default_rng(0)))
+        assert resampled == pytest.approx([0.4] * 1000)
 
     def test_queries_of_a_component_are_drawn_together(self):
         weights = bootstrap_weights(["a", "a", "b"], np.random.default_rng(0))
@@ -300,9 +281,8 @@ class TestBootstrap:
 
     def test_covers_what_a_normal_approximation_covers(self):
         values = np.random.default_rng(1).normal(3, 1, 400)
-        interval = bootstrap_interval(
-            lambda weights: weighted_mean(values, weights), range(400), np.random.default_rng(0), num_resamples=2000
-        )
+        weights = bootstrap_weights(range(400), np.random.default_rng(0), num_resamples=2000)
+        interval = Interval.of(values.mean(), weighted_mean(values, weights))
         expected = values.mean() + np.array([-1.96, 1.96]) * values.std() / 20
         assert (interval.low, interval.high) == pytest.approx(tuple(expected), abs=0.02)
 
@@ -310,9 +290,8 @@ class TestBootstrap:
         rng = np.random.default_rng(2)
         hard = rng.normal(0, 1, 100)
         better = hard + 0.1 + rng.normal(0, 0.05, 100)
-        difference = bootstrap_interval(
-            lambda weights: weighted_mean(better, weights) - weighted_mean(hard, weights), range(100), rng
-        )
+        weights = bootstrap_weights(range(100), rng)
+        difference = Interval.of(0.1, weighted_mean(better, weights) - weighted_mean(hard, weights))
         assert 0 < difference.low < 0.1 < difference.high < 0.2
 
     def test_the_same_seed_gives_the_same_samples(self):
@@ -322,6 +301,11 @@ class TestBootstrap:
     def test_an_interval_holds_the_middle_of_the_samples(self):
         interval = Interval.of(0.5, np.arange(101) / 100, confidence=0.9)
         assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.05, 0.95))
+
+    def test_an_interval_leaves_out_samples_without_a_value(self):
+        samples = np.append(np.arange(101) / 100, [np.nan] * 50)
+        assert Interval.of(0.5, samples, confidence=0.9) == Interval.of(0.5, samples[:101], confidence=0.9)
+        assert Interval.of(0.5, np.array([np.nan])) == Interval(0.5, 0.5, 0.5)
 
     def test_no_samples_are_refused(self):
         with pytest.raises(DataError, match="samples"):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tests.parity.harness import Case, case
+from tests.parity.published_curve import published_curve
 from visil.evaluation import metrics, published_sets
 from visil.evaluation.copy_sets import vcdb_ground_truth
 from visil.evaluation.evaluate import evaluate
@@ -122,7 +123,7 @@ def official(truth: GroundTruth, scores: Mapping[str, Mapping[str, float]], data
             )
             for query in found[task.name].average_precision
         ]
-        curves = [metrics.published_curve(ranking, len(database)) for ranking in rankings]
+        curves = [published_curve(ranking, len(database)) for ranking in rankings]
         answer[task.name] = figures(found[task.name]) | {"pr_curve": np.mean(curves, axis=0)}
     return answer
 

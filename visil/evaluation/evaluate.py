@@ -9,6 +9,8 @@ keeps it, so that videos and queries that could not be read count against the sy
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -77,7 +79,7 @@ def _chosen(truth: GroundTruth, names: Collection[str] | None) -> tuple[Task, ..
 
 def _result(truth: GroundTruth, task: Task, rankings: Rankings, ties: str, seed: int, num_resamples: int) -> TaskResult:
     found = rankings.found[task.name]
-    every_query = list(dict.fromkeys([*truth.queries, *found]))
+    every_query = [*truth.queries, *sorted(found.keys() - set(truth.queries))]  # in one order, whatever the file's
     paper = {query: rankings.num_relevant(task, query, strict=False) for query in every_query}
     strict = {query: rankings.num_relevant(task, query, strict=True) for query in every_query}
     evaluated = [query for query in every_query if query in found and (paper[query] or task.empty_is_zero)]
@@ -116,9 +118,14 @@ def _result(truth: GroundTruth, task: Task, rankings: Rankings, ties: str, seed:
         num_missing=sum(query not in found for query in truth.queries),
         num_relevant=sum(paper[query] for query in pooled),
         num_relevant_strict=sum(strict.values()),
+        pool=_digest(pooled),
         recall=np.arange(metrics.NUM_LEVELS + 1) / metrics.NUM_LEVELS,
         precision=metrics.precision_curve(list(ranked.values()), ties),
     )
+
+
+def _digest(ids: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
 def _average_precisions(ranked: Iterable[RankedQuery], form: str, ties: str) -> np.ndarray:

@@ -8,6 +8,7 @@ Evaluation ─► [header and rows] ─► table, JSON, CSV, picture
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -101,11 +102,12 @@ def task_row(task: TaskResult) -> dict[str, Any]:
         "missing_queries": task.num_missing,
         "relevant_pairs": task.num_relevant,
         "strict_relevant_pairs": task.num_relevant_strict,
+        "pool": task.pool,
         "recall": _rounded(task.recall),
         "precision": _rounded(task.precision),
         "event_means": dict(task.group_means),
         "average_precision": dict(task.average_precision),
-        "resampled": {metric: _rounded(measure.resampled) for _, metric, measure in measures(task)},
+        "resampled": {metric: _samples_row(measure) for _, metric, measure in measures(task)},
     }
 
 
@@ -113,6 +115,11 @@ def _measure_row(measure: Measure | None) -> dict[str, Any] | None:
     if measure is None:
         return None
     return {**asdict(measure.value), "strict": measure.strict, "best": measure.best, "worst": measure.worst}
+
+
+def _samples_row(measure: Measure) -> list[float | None]:
+    """Values of the bootstrap samples; null where a sample has none."""
+    return [None if math.isnan(value) else value for value in _rounded(measure.resampled)]
 
 
 def _rounded(values: np.ndarray) -> list[float]:
@@ -182,6 +189,7 @@ def _task(row: dict[str, Any]) -> TaskResult:
         num_missing=int(row["missing_queries"]),
         num_relevant=int(row["relevant_pairs"]),
         num_relevant_strict=int(row["strict_relevant_pairs"]),
+        pool=str(row["pool"]),
         recall=np.array(row["recall"], dtype=np.float64),
         precision=np.array(row["precision"], dtype=np.float64),
     )
@@ -192,8 +200,9 @@ def _measure(row: dict[str, Any], metric: str) -> Measure | None:
         return None
     names = ("value", "low", "high", "strict", "best", "worst")
     value, low, high, strict, best, worst = (float(row[metric][name]) for name in names)
-    resampled = np.array(row["resampled"][metric], dtype=np.float64)
-    if resampled.ndim != 1 or not np.isfinite([value, low, high, strict, best, worst, *resampled]).all():
+    resampled = np.array(row["resampled"][metric], dtype=np.float64)  # null becomes nan
+    is_number = np.isfinite([value, low, high, strict, best, worst]).all() and not np.isinf(resampled).any()
+    if resampled.ndim != 1 or not is_number:
         raise ValueError("a value of a metric is not a finite number")
     return Measure(Interval(value, low, high), strict, best, worst, resampled)
 
@@ -215,7 +224,8 @@ def differences(evaluation: Evaluation, other: Evaluation) -> tuple[list[Differe
     """How two runs differ, task by task, and what keeps them from being compared as they stand.
 
     The interval is paired: both runs drew the same queries in every bootstrap sample, so what a hard query costs both
-    cancels. It needs the same queries, seed and number of samples. With other queries the mAP is that of the queries
+    cancels; samples in which one of them has no value are dropped. It needs the same queries, seed and number of
+    samples. With other queries the mAP is that of the queries
     both have, without interval, and the micro-AP, which is one ranking of all, cannot be compared.
 
     Raises:
@@ -262,8 +272,7 @@ def _task_differences(task: TaskResult, other: TaskResult, *, paired: bool) -> t
             f"{task.name}: {task.num_relevant} relevant pairs were counted here, {other.num_relevant} in the other "
             "run, which read other videos: compare the strict values"
         )
-    # The micro-AP also ranks the videos of queries without anything relevant: they are in its samples.
-    same_pool = (task.num_skipped, task.num_missing) == (other.num_skipped, other.num_missing)
+    same_pool = task.pool == other.pool  # the micro-AP also ranks the videos of queries without anything relevant
     if paired and not same_pool:
         notes.append(f"{task.name}: the micro-AP ranks the videos of other queries here, so it has no interval")
     theirs = {metric: measure for _, metric, measure in measures(other)}
@@ -279,7 +288,8 @@ def _difference(task: str, metric: str, measure: Measure, other: Measure, *, pai
     value, their_value = measure.value.value, other.value.value
     low = high = None
     if paired and len(measure.resampled) == len(other.resampled) > 0:
-        interval = Interval.of(value - their_value, measure.resampled - other.resampled)
+        samples = np.round(measure.resampled, DECIMALS) - np.round(other.resampled, DECIMALS)  # as reports keep them
+        interval = Interval.of(value - their_value, samples)
         low, high = interval.low, interval.high
     return Difference(task, metric, value, their_value, low, high, measure.strict - other.strict)
 

@@ -17,7 +17,7 @@ Rules for equal scores:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from math import comb
 from typing import Literal
@@ -32,7 +32,6 @@ NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
 NUM_LEVELS = 20  # steps of recall in a curve
 MAX_BLOCK = 4_000_000  # numbers in one array of a bootstrap
-MAX_EXACT_FLOAT32 = 2**24  # sums of whole numbers below it are exact
 
 
 @dataclass(frozen=True)
@@ -172,23 +171,21 @@ class MicroAveragePrecision:
         """Values of bootstrap samples: weights [B, Q] say how often each holds a query; float64 [B].
 
         Copies of a pair are one step of the ranking, whatever the rule for ties. A sample in which nothing is relevant
-        has the value 0.
+        has no value: nan.
         """
         counts = np.empty((len(self._queries), len(self._query_of)), dtype=np.float32)
         for number in range(len(self._queries)):
             counts[number] = self._counts(number)
-        longest = max((len(query.scores) for query in self._queries), default=0)
-        is_exact = longest * np.sum(weights, axis=1).max(initial=0) < MAX_EXACT_FLOAT32
-        values = np.zeros(len(weights))
+        values = np.empty(len(weights))
         num_samples = max(1, MAX_BLOCK // max(1, counts.shape[1]))
         for first in range(0, len(weights), num_samples):
             block = np.asarray(weights[first : first + num_samples], dtype=np.float64)
-            retrieved = block.astype(np.float32) @ counts if is_exact else _exact_product(block, counts)
+            retrieved = _exact_product(block, counts)
             gained = self._found(block) * block[:, self._query_of]
             precision = np.divide(gained, retrieved, out=np.zeros_like(gained), where=retrieved > 0)
             relevant = block @ self._num_relevant
             values[first : first + num_samples] = np.divide(
-                precision.sum(axis=1), relevant, out=np.zeros(len(block)), where=relevant > 0
+                precision.sum(axis=1), relevant, out=np.full(len(block), np.nan), where=relevant > 0
             )
         return values
 
@@ -229,7 +226,7 @@ class MicroAveragePrecision:
 
 
 def _exact_product(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Product of [B, Q] and float32 [Q, P] in float64, a part of the pairs at a time."""
+    """Product of [B, Q] and float32 [Q, P] in float64, a part of the pairs at a time: sums may be beyond 2^24."""
     product = np.empty((len(weights), counts.shape[1]))
     num_pairs = max(1, MAX_BLOCK // max(1, len(counts)))
     for first in range(0, counts.shape[1], num_pairs):
@@ -286,25 +283,6 @@ def precision_curve(queries: Sequence[RankedQuery], ties: str = GROUP) -> np.nda
     return curves.mean(axis=0)
 
 
-def published_curve(query: RankedQuery, num_videos: int) -> np.ndarray:
-    """The curve as the script published with FIVR-200K draws it, with its defects, to compare with it; [21].
-
-    Relevant videos that were not retrieved get the score 0, and so do irrelevant ones until there are `num_videos`, so
-    that they beat retrieved videos of negative score; the precision at recall 0 is always 1; and the levels of recall
-    are floats, so that 3 of 20 is less than the level of 0.15.
-    """
-    num_missing = query.num_relevant - len(query.positions)
-    num_added = num_missing + max(0, num_videos - len(query.scores) - num_missing)
-    is_relevant = np.zeros(len(query.scores) + num_added, dtype=bool)
-    is_relevant[query.positions] = True
-    is_relevant[len(query.scores) : len(query.scores) + num_missing] = True
-    padded = RankedQuery.sort(np.append(query.scores, np.zeros(num_added)), is_relevant, query.num_relevant)
-    found, rank = _found_and_rank(padded, GROUP)
-    curve = _highest_from(found / rank)[np.searchsorted(found / query.num_relevant, np.arange(NUM_LEVELS + 1) * 0.05)]
-    curve[0] = 1.0
-    return curve
-
-
 def _highest_from(values: np.ndarray) -> np.ndarray:
     """Highest of values [R] from each place on, and 0 after the last; [R + 1]."""
     return np.maximum.accumulate(np.append(values, 0.0)[::-1])[::-1]
@@ -320,9 +298,14 @@ class Interval:
 
     @staticmethod
     def of(value: float, resampled: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
-        """From the values [B] of bootstrap samples."""
+        """From the values [B] of bootstrap samples.
+
+        Samples without a value (nan) are dropped: nothing in them is relevant, so they say nothing of the statistic.
+        Where none is left, the interval is the value alone.
+        """
         tail = (1 - confidence) / 2
-        low, high = np.quantile(resampled, [tail, 1 - tail])
+        valid = resampled[~np.isnan(resampled)]
+        low, high = np.quantile(valid if len(valid) else [value], [tail, 1 - tail])
         return Interval(value, float(low), float(high))
 
 
@@ -344,26 +327,6 @@ def bootstrap_weights(
     places = samples + np.arange(num_resamples)[:, None] * len(names)
     counts = np.bincount(places.ravel(), minlength=places.size).reshape(places.shape)
     return counts[:, [names[name] for name in components]].astype(np.float64)
-
-
-def bootstrap_interval(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    components: Sequence[Hashable],
-    rng: np.random.Generator,
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    confidence: float = CONFIDENCE,
-) -> Interval:
-    """Percentile interval of a statistic of queries, drawing whole components (see `bootstrap_weights`).
-
-    For a paired interval of the difference of two systems pass a statistic that subtracts: both then see the same
-    samples.
-
-    Args:
-        statistic: values [B] for weights [B, Q], such as `weighted_mean` or `MicroAveragePrecision.resampled`.
-    """
-    value = float(statistic(np.ones((1, len(components))))[0])
-    return Interval.of(value, statistic(bootstrap_weights(components, rng, num_resamples)), confidence)
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

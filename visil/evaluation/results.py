@@ -49,8 +49,9 @@ class Measure:
         value: the paper's way, with its bootstrap interval: what is not available is taken out of the ground truth.
         strict: missing relevant videos and missing queries stay in the denominator.
         best, worst: the paper's way with relevant videos first and last among equal scores.
-        resampled: float64 [resamples], the paper's way in every bootstrap sample: two runs with the same queries and
-            seed saw the same samples, so their difference has an interval.
+        resampled: float64 [resamples], the paper's way in every bootstrap sample, nan where nothing in it is relevant:
+            the interval leaves these out. Two runs with the same queries and seed saw the same samples, so their
+            difference has an interval.
     """
 
     value: Interval
@@ -72,6 +73,7 @@ class TaskResult:
         num_skipped: queries without relevant videos.
         num_missing: queries of the data set without scores.
         num_relevant: pairs in the paper's count, and in the strict one.
+        pool: digest of the queries that the micro-AP pools: two runs with the same one saw the same samples of it.
         recall, precision: float64 [21]: recall 0, .05 ... 1, and the highest precision at that recall or more, mean
             over queries (as published with FIVR-200K).
     """
@@ -86,6 +88,7 @@ class TaskResult:
     num_missing: int
     num_relevant: int
     num_relevant_strict: int
+    pool: str = field(repr=False)
     recall: np.ndarray = field(repr=False)
     precision: np.ndarray = field(repr=False)
 
