@@ -41,6 +41,12 @@ def test_a_mirror_image_of_a_picture_is_of_its_component():
     assert join_repeats(["a", "b"], pictures, mirrored) == {"a": "a", "b": "a"}
 
 
+def test_repeats_that_were_seen_are_of_one_component_whatever_their_hashes():
+    unlike = np.ones((3, BITS), dtype=bool)
+    seen = [("c", "a"), ("a", "of another split")]
+    assert join_repeats(["a", "b", "c"], hashes(0, 20, 40), unlike, seen) == {"a": "a", "b": "b", "c": "a"}
+
+
 @settings(deadline=None)
 @given(pans=st.integers(0, 5), hosts=st.integers(0, 5), queries=st.integers(0, 5), seed=st.integers(0, 100))
 def test_every_still_has_one_role(pans, hosts, queries, seed):
