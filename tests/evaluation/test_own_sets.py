@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visil.errors import DataError
+from visil.evaluation.evaluate import evaluate
 from visil.evaluation.ground_truth import GroundTruth, Task
 from visil.evaluation.own_sets import is_own_set, own_set
+from visil.evaluation.scores import MappedScores
 
 VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "videos"
 
@@ -43,6 +45,11 @@ def by_name(truth: GroundTruth) -> dict[str, Task]:
     return {task.name: task for task in truth.tasks}
 
 
+def relevant_in(task: Task) -> dict[str, set[str]]:
+    """Of the queries that have any."""
+    return {query: set(videos) for query, videos in task.relevant.items() if videos}
+
+
 class TestFolder:
     def test_every_video_with_a_positive_is_a_query_and_all_are_ranked(self, folder):
         truth = own_set(folder)
@@ -57,7 +64,22 @@ class TestFolder:
         assert tasks["ND+PART"].relevant["a.mp4"] == {"b.mp4", "c.mp4", "d.mp4"}
         assert tasks["ND+PART"].relevant["d.mp4"] == {"a.mp4"}
         assert tasks["ND+PART+SI"].relevant["d.mp4"] == {"a.mp4", "b.mp4"}
-        assert "d.mp4" not in tasks["ND"].relevant
+        assert "d.mp4" not in relevant_in(tasks["ND"])
+
+    def test_every_query_belongs_to_every_task_so_that_what_it_finds_counts_as_false_alarm(self, folder):
+        truth = own_set(folder)
+        assert all(set(task.relevant) == set(truth.queries) for task in truth.tasks)
+        scores = {"a.mp4": {"b.mp4": 0.8, "c.mp4": 0.7, "g.mp4": 0.1}, "d.mp4": {"a.mp4": 1.0, "g.mp4": 0.9}}
+        found = evaluate(truth, MappedScores(scores), num_resamples=5).tasks[0]
+        # g is found above what is relevant to a; a and d share footage, which is left out of this level
+        assert found.micro_average_precision.value.value == pytest.approx((1 / 2 + 2 / 3) / 2)
+        assert found.micro_average_precision.strict == pytest.approx((1 / 2 + 2 / 3) / 4)  # b and c have no scores
+        assert found.average_precision == {"a.mp4": 1.0}
+
+    def test_positives_of_other_kinds_are_no_false_alarms_of_the_hard_task(self, folder):
+        scores = {"a.mp4": {"c.mp4": 0.8}, "b.mp4": {"a.mp4": 1.0, "d.mp4": 0.9}}
+        found = evaluate(own_set(folder), MappedScores(scores), num_resamples=5).tasks[-1]
+        assert found.micro_average_precision.value.value == 1
 
     def test_higher_levels_and_ambiguous_pairs_are_left_out_and_related_ones_are_negatives(self, folder):
         tasks = by_name(own_set(folder))
@@ -67,7 +89,7 @@ class TestFolder:
 
     def test_hard_pairs_are_a_task_that_leaves_out_the_others(self, folder):
         task = by_name(own_set(folder))["ND hard"]
-        assert task.relevant == {"a.mp4": {"c.mp4"}, "c.mp4": {"a.mp4"}}
+        assert relevant_in(task) == {"a.mp4": {"c.mp4"}, "c.mp4": {"a.mp4"}}
         assert task.left_out["a.mp4"] == {"b.mp4", "d.mp4", "e.mp4"}
 
     def test_components_are_the_units_of_the_bootstrap(self, folder):
@@ -91,7 +113,7 @@ class TestFolder:
         truth = own_set(VIDEOS, split="test")
         assert truth.name == "videos test"
         assert len(truth.database) == 108
-        assert len(by_name(truth)["ND+PART"].relevant) == 46
+        assert len(relevant_in(by_name(truth)["ND+PART"])) == 46
         assert list(by_name(truth)) == ["ND", "ND+PART", "ND+PART+SI", "ND hard"]
 
 
@@ -123,15 +145,41 @@ class TestJson:
         truth = read({"q": {"ND": ["a"], "DS": ["b"], "IS": ["c"]}, "r": {"DA": ["a"]}})
         assert {task.name: task.relevant for task in truth.tasks} == {
             "DSVR": {"q": {"a", "b"}},
+            "CSVR": {"q": {"a", "b"}},
             "ISVR": {"q": {"a", "b", "c"}},
             "DAVR": {"r": {"a"}},
         }
-        assert [task.detection_name for task in truth.tasks] == ["DSVD", "ISVD", "DAVD"]
+        assert [task.detection_name for task in truth.tasks] == ["DSVD", "CSVD", "ISVD", "DAVD"]
+
+    def test_fivr_tasks_are_all_there_whatever_is_relevant_in_them(self, read):
+        truth = read({"q": {"DS": ["a"]}})
+        found = evaluate(truth, MappedScores({"q": {"a": 0.5}}), num_resamples=5)
+        assert [task.name for task in found.tasks] == ["DSVR", "CSVR", "ISVR", "DAVR"]
+        assert [task.num_relevant for task in found.tasks] == [1, 1, 1, 0]
+
+    def test_a_level_that_would_say_nothing_new_is_named(self, read):
+        truth = read({"q": {"PART": ["a"]}})
+        assert list(by_name(truth)) == ["ND+PART"]
+        assert truth.warnings == (
+            "1 tasks have the relevant videos of another, not shown: ND+PART+SI (as ND+PART)",
+            "1 tasks have no relevant videos, not shown: ND",
+        )
+
+    def test_a_video_that_is_relevant_and_is_not_is_relevant_with_a_warning(self, read):
+        truth = read(
+            {"q": {"ND": ["a", "b"], "AMBIGUOUS": ["a"], "REL": ["a", "c"]}, "r": {"SI": ["b"], "PART": ["b"]}}
+        )
+        assert truth.warnings[0] == (
+            "1 videos are listed as relevant and under AMBIGUOUS, REL or 0 for one query: counted as relevant"
+        )
+        assert by_name(truth)["ND"].relevant["q"] == {"a", "b"}
+        assert "1 videos are listed as relevant" in read({"q": {"1": ["a"], "0": ["a"]}}, "other.json").warnings[0]
 
     def test_labels_of_pairs_are_their_levels(self, read):
         truth = read({"q": {"ND": ["a"], "PART": ["b"], "AMBIGUOUS": ["c"]}})
         assert list(by_name(truth)) == ["ND", "ND+PART"]
         assert by_name(truth)["ND"].left_out == {"q": {"b", "c"}}
+        assert truth.warnings == ("1 tasks have the relevant videos of another, not shown: ND+PART+SI (as ND+PART)",)
 
     def test_other_labels_are_a_task_each(self, read):
         truth = read({"q": {"same logo": ["a"], "same song": ["b"]}})
@@ -146,7 +194,7 @@ class TestJson:
         assert truth.database == ("a", "b")
 
     def test_a_database_can_be_listed(self, read):
-        truth = read({"queries": {"q": {"ND": ["a"]}}, "database": ["a", "b", "c"]})
+        truth = read({"queries": {"q": {"1": ["a"]}}, "database": ["a", "b", "c"]})
         assert not truth.is_open
         assert truth.queries == ("q",)
         assert truth.database == ("a", "b", "c")
@@ -159,7 +207,7 @@ class TestJson:
     def test_what_the_run_can_go_on_with_is_counted(self, read):
         truth = read(
             {
-                "queries": {"q": {"ND": ["a", "a", "q", "gone"]}, "r": {"ND": []}, "s": {}},
+                "queries": {"q": {"1": ["a", "a", "q", "gone"]}, "r": {"1": []}, "s": {}},
                 "database": ["a", "b", "b"],
             }
         )
@@ -168,10 +216,10 @@ class TestJson:
             "1 videos are listed twice under one label: counted once",
             "1 queries are listed among their own videos: not counted",
             "2 listed videos are not in the database, such as 'gone': not counted",
-            "2 queries have no relevant videos: skipped",
+            "2 queries have no relevant videos: not in the mAP",
         )
         assert truth.queries == ("q", "r", "s")
-        assert truth.tasks[0].relevant == {"q": {"a", "gone"}}
+        assert relevant_in(truth.tasks[0]) == {"q": {"a", "gone"}}
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -183,7 +231,10 @@ class TestJson:
             ({"q": {"ND": [1]}}, "'q', 'ND': must be a list of ids"),
             ({"q": {"ND": [""]}}, "'q', 'ND': must be a list of ids"),
             ({"q": {"ND": ["a"], "PRAT": ["b"]}}, "labels ND, PRAT do not belong together"),
-            ({"q": {"nd": ["a"]}}, "labels nd do not belong together"),
+            ({"q": {"nd": ["a"]}}, r"labels nd do not belong together \(nd: write ND\)"),
+            ({"q": {"1.0": ["a"], "0.0": ["b"]}}, "the label '0.0' is no name of a task; use 1"),
+            ({"q": {"1": ["a"], "2": ["b"]}}, "the label '1' is no name of a task"),
+            ({"q": {"": ["a"]}}, "the label '' is no name of a task"),
             ({"q": {"DS": ["a"], "SI": ["b"]}}, "labels DS, SI do not belong together"),
             ({"q": {"ND": []}}, "nothing is relevant"),
             ({"q": {"ND": ["q"]}}, "nothing is relevant"),

@@ -9,12 +9,14 @@ The labels say which tasks there are:
 - ND, PART, SI, REL, AMBIGUOUS: the levels ND, ND+PART and ND+PART+SI. A pair of a higher level, and an ambiguous one,
   is neither ranked nor counted; REL pairs and pairs that are not listed are negatives. Pairs with `hard` in their note
   are also a task of their own, `ND hard`.
-- ND, DS, CS, IS, DA: the tasks of FIVR-200K.
+- ND, DS, CS, IS, DA: the tasks of FIVR-200K, all of them, by its rules.
 - 1 and 0: the task `relevant`.
 - others: a task for each.
 
-Labels that fit none of these but are spelt like one are an error: a slip of the pen makes no task. A CSV of pairs, and
-a JSON without a database, name only what is relevant: every scored video is ranked.
+But for FIVR's, every query belongs to every task, so that its list counts in the micro-AP of a task in which nothing is
+relevant to it: what is found there is a false alarm. Labels that fit none of these but are spelt like one, and numbers,
+are an error: a slip of the pen makes no task. A CSV of pairs, and a JSON without a database, name only what is
+relevant: every scored video is ranked.
 """
 
 from __future__ import annotations
@@ -27,10 +29,13 @@ from visil.errors import DataError
 from visil.evaluation.ground_truth import NO_VIDEOS, GroundTruth, Task
 from visil.evaluation.published_sets import FIVR_LABELS, fivr_tasks
 from visil.evaluation.real_videos import (
+    AMBIGUOUS,
     LABELS,
     LEVELS,
     ND,
+    PART,
     REL,
+    SI,
     Pair,
     components_of,
     read_pairs,
@@ -39,7 +44,9 @@ from visil.evaluation.real_videos import (
 )
 from visil.evaluation.tables import read_json
 
+HARD = "ND hard"
 RELEVANT, NOT_RELEVANT = "1", "0"
+POSITIVE, NOT_POSITIVE = frozenset({ND, PART, SI, RELEVANT}), frozenset({AMBIGUOUS, REL, NOT_RELEVANT})
 SHAPE = '{query: {label: [videos]}}, or {"queries": {query: {label: [videos]}}, "database": [videos]}'
 
 Relations = Mapping[str, Mapping[str, Sequence[str]]]  # query -> label -> videos
@@ -99,10 +106,10 @@ def _of_pairs(
         for other, pair in others.items():
             relations.setdefault(video, {}).setdefault(pair.label, []).append(other)
         hard[video] = frozenset(other for other, pair in others.items() if pair.label == ND and pair.is_hard)
-    tasks = _tasks(path, relations, hard)
-    queries = [video for video in pairs if any(video in task.relevant for task in tasks)]
+    queries = [video for video in pairs if relations.get(video, {}).keys() - NOT_POSITIVE]
+    tasks, warnings = _tasks(path, {query: relations[query] for query in queries}, hard)
     components = {query: components[query] for query in queries}
-    return _ground_truth(path, name, queries, tasks, database, components=components)
+    return _ground_truth(path, name, queries, tasks, database, components=components, warnings=warnings)
 
 
 def _of_json(path: Path) -> GroundTruth:
@@ -124,9 +131,23 @@ def _of_json(path: Path) -> GroundTruth:
         warnings.append(f"{repeated} videos are listed twice under one label: counted once")
     if own := sum(any(query in videos for videos in labels.values()) for query, labels in relations.items()):
         warnings.append(f"{own} queries are listed among their own videos: not counted")
+    if doubtful := sum(len(_contradictory(labels)) for labels in relations.values()):
+        warnings.append(
+            f"{doubtful} videos are listed as relevant and under {AMBIGUOUS}, {REL} or {NOT_RELEVANT} for one query: "
+            "counted as relevant"
+        )
     if database is not None and (unknown := set().union(*lists) - set(database)):
         warnings.append(f"{len(unknown)} listed videos are not in the database, such as {min(unknown)!r}: not counted")
-    return _ground_truth(path, path.stem, list(relations), _tasks(path, relations, {}), database, warnings=warnings)
+    tasks, of_tasks = _tasks(path, relations, {})
+    return _ground_truth(path, path.stem, list(relations), tasks, database, warnings=[*warnings, *of_tasks])
+
+
+def _contradictory(labels: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    """Videos of a query that one label says are relevant and another that they are not, or may not be."""
+    positive, not_positive = (
+        NO_VIDEOS.union(*(labels.get(label, ()) for label in wanted)) for wanted in (POSITIVE, NOT_POSITIVE)
+    )
+    return positive & not_positive
 
 
 def _is_wrapped(table: Any) -> bool:
@@ -150,56 +171,86 @@ def _relations(path: Path, table: Any) -> dict[str, dict[str, list[str]]]:
     return table
 
 
-def _tasks(path: Path, relations: Relations, hard: Mapping[str, Set[str]]) -> list[Task]:
-    """The tasks that the labels stand for; none is empty, none repeats another's relevant videos."""
+def _tasks(path: Path, relations: Relations, hard: Mapping[str, Set[str]]) -> tuple[list[Task], list[str]]:
+    """The tasks that the labels stand for, and warnings of those that are not shown.
+
+    But for those of FIVR-200K, none is empty and none repeats another's relevant videos.
+    """
     labels = {label for of_query in relations.values() for label, videos in of_query.items() if videos}
     if labels <= LABELS:
         tasks = [_level(relations, name, wanted) for name, wanted in LEVELS.items()]
         tasks.append(_hard(tasks[0], hard))
     elif labels <= set(FIVR_LABELS):
-        tasks = fivr_tasks(relations, list(relations))
+        return _some_relevant(path, fivr_tasks(relations, list(relations))), []
     elif labels <= {RELEVANT, NOT_RELEVANT}:
         tasks = [Task("relevant", _with_label(relations, {RELEVANT}))]
     elif meant := {label for label in labels if label.upper() in LABELS.union(FIVR_LABELS)}:
         raise DataError(
-            f"{path}: labels {', '.join(sorted(labels))} do not belong together ({', '.join(sorted(meant))}: known); "
+            f"{path}: labels {', '.join(sorted(labels))} do not belong together "
+            f"({', '.join(sorted(meant))}: write {', '.join(sorted({label.upper() for label in meant}))}); "
             f"use {', '.join(sorted(LABELS))}, or {', '.join(FIVR_LABELS)}, or names of your own"
+        )
+    elif unclear := {label for label in labels if not label.strip() or _is_number(label)}:
+        raise DataError(
+            f"{path}: the label {min(unclear)!r} is no name of a task; use {RELEVANT} (relevant) and {NOT_RELEVANT} "
+            "(not), or names of your own"
         )
     else:
         tasks = [Task(label, _with_label(relations, {label})) for label in sorted(labels)]
-    kept: list[Task] = []
-    for task in tasks:
-        if task.relevant and not any(task.relevant == other.relevant for other in kept):
-            kept.append(task)
-    if not kept:
+    kept: dict[str, Task] = {}
+    repeated, empty = [], []
+    for task in _some_relevant(path, tasks):
+        same = next((name for name, other in kept.items() if task.relevant == other.relevant), None)
+        if same is not None:
+            repeated.append(f"{task.name} (as {same})")
+        elif any(task.relevant.values()):
+            kept[task.name] = task
+        elif task.name != HARD:
+            empty.append(task.name)
+    happened = {"the relevant videos of another": repeated, "no relevant videos": empty}
+    warnings = [
+        f"{len(names)} tasks have {what}, not shown: {', '.join(names)}" for what, names in happened.items() if names
+    ]
+    return list(kept.values()), warnings
+
+
+def _some_relevant(path: Path, tasks: list[Task]) -> list[Task]:
+    if not any(videos for task in tasks for videos in task.relevant.values()):
         raise DataError(f"{path}: nothing is relevant to any query: there is nothing to find")
-    return kept
+    return tasks
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
 
 
 def _level(relations: Relations, name: str, wanted: Set[str]) -> Task:
     relevant = _with_label(relations, wanted)
     more = _with_label(relations, LABELS - {REL})
-    left_out = {query: videos - relevant.get(query, NO_VIDEOS) for query, videos in more.items()}
+    left_out = {query: more[query] - videos for query, videos in relevant.items()}
     return Task(name, relevant, left_out=left_out)
 
 
 def _hard(near_duplicates: Task, hard: Mapping[str, Set[str]]) -> Task:
     """Of the near-duplicates only the hard ones count; the others are left out."""
-    relevant = {query: frozenset(videos) for query, videos in hard.items() if videos}
+    relevant = {query: frozenset(hard.get(query, ())) for query in near_duplicates.relevant}
     left_out = {
-        query: near_duplicates.left_out.get(query, NO_VIDEOS) | near_duplicates.relevant[query] - relevant[query]
-        for query in relevant
+        query: near_duplicates.left_out[query] | near_duplicates.relevant[query] - videos
+        for query, videos in relevant.items()
     }
-    return Task("ND hard", relevant, left_out=left_out)
+    return Task(HARD, relevant, left_out=left_out)
 
 
 def _with_label(relations: Relations, wanted: Set[str]) -> dict[str, frozenset[str]]:
-    """The videos with one of the labels, of every query that has any, itself apart."""
-    found = {
+    """The videos with one of the labels, of every query, itself apart."""
+    return {
         query: frozenset(video for label in wanted for video in labels.get(label, ()) if video != query)
         for query, labels in relations.items()
     }
-    return {query: videos for query, videos in found.items() if videos}
 
 
 def _ground_truth(
@@ -213,9 +264,9 @@ def _ground_truth(
     warnings: Iterable[str] = (),
 ) -> GroundTruth:
     relevant = sorted(NO_VIDEOS.union(*(videos for task in tasks for videos in task.relevant.values())))
-    without = sum(not any(query in task.relevant for task in tasks) for query in queries)
+    without = sum(not any(task.relevant.get(query) for task in tasks) for query in queries)
     if without:
-        warnings = [*warnings, f"{without} queries have no relevant videos: skipped"]
+        warnings = [*warnings, f"{without} queries have no relevant videos: not in the mAP"]
     return GroundTruth(
         name,
         tuple(queries),
