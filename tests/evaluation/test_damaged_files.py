@@ -201,15 +201,15 @@ class TestDamagedFiles:
 @pytest.mark.parametrize(
     "read",
     [
-        read_report, read_pickle, read_scores, load, id_list, lambda path: read_vsc_segments(path, scored=True),
-        lambda path: read_vcsl_boxes(path, []), lambda path: read_descriptors(path, "Q"),
-        lambda path: vcdb(path.parent, with_distractors=False),
+        read_report, read_pickle, read_scores, id_list, lambda path: load(path.parent),
+        lambda path: read_vsc_segments(path, scored=True), lambda path: read_vcsl_boxes(path, []),
+        lambda path: read_descriptors(path, "Q"), lambda path: vcdb(path.parent, with_distractors=False),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_what_has_no_end_is_refused_before_it_is_opened(tmp_path, read, kind):
     (tmp_path / "annotation").mkdir()
-    for name in ("a.json", "annotation/a.txt"):
+    for name in ("a.json", "manifest.csv", "annotation/a.txt"):
         if kind == "pipe":
             os.mkfifo(tmp_path / name)
         else:

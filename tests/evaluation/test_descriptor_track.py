@@ -135,7 +135,7 @@ class TestReadDescriptors:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"features": None}, "needs the arrays video_ids, features and timestamps"),
+            ({"features": None}, "no array features in it, it needs video_ids, features, timestamps"),
             ({"features": np.eye(2)}, "features must be floats"),
             ({"features": np.eye(3, dtype=np.int64)}, "features must be floats"),
             ({"features": np.full((3, 3), np.nan)}, "Q000007 has a value that is not finite"),
@@ -166,7 +166,7 @@ class TestReadDescriptors:
     def test_a_plain_array_and_no_file_are_refused(self, tmp_path):
         np.save(tmp_path / "a.npy", np.zeros(3))
         for name in ("a.npy", "none.npz", ""):
-            with pytest.raises(DataError, match="cannot be read as npz"):
+            with pytest.raises(DataError, match="cannot be read"):
                 read_descriptors(tmp_path / name, "Q")
 
 

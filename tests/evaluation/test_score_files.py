@@ -219,8 +219,8 @@ def test_a_wrong_csv_gets_one_line_that_names_the_place(tmp_path: Path, text: st
         ({"scores": np.eye(2, 3) > 0}, "scores must be numbers .* got bool"),
         ({"scores": np.full((2, 3), "1")}, "scores must be numbers"),
         ({"scores": np.eye(2, 3).astype(complex)}, "scores must be numbers .* got complex128"),
-        ({"scores": np.eye(2, 3).astype(object)}, "allow_pickle|Object arrays"),
-        ({"queries": np.array(["a", "b"], object)}, "allow_pickle|Object arrays"),
+        ({"scores": np.eye(2, 3).astype(object)}, "holds Python objects, which are not read"),
+        ({"queries": np.array(["a", "b"], object)}, "holds Python objects, which are not read"),
         ({"queries": np.array(["a", "a"])}, "queries: 'a' comes twice"),
         ({"videos": np.array(["x", "y", "x"])}, "videos: 'x' comes twice"),
         ({"videos": np.array([1, 2, 3])}, r"videos must be a list of text, got int64 \[3\]"),
@@ -246,7 +246,7 @@ def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:
             list(read_scores(written(tmp_path, "cut.npz", whole[:length])))
     middle = whole.index(np.float64(1).tobytes())
     turned = whole[:middle] + bytes(8) + whole[middle + 8 :]
-    with pytest.raises(DataError, match=r"turned\.npz: Bad CRC"):
+    with pytest.raises(DataError, match=r"turned\.npz: cannot be read as npz: Bad CRC"):
         list(read_scores(written(tmp_path, "turned.npz", turned)))
 
 

@@ -10,17 +10,15 @@ the highest 25 pairs a query video are what is judged. Equal values at a cut: th
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from visil.errors import DataError
+from visil.evaluation.npz_files import read_npz
 from visil.evaluation.scores import MappedScores
 from visil.evaluation.segment_files import vsc_id
-from visil.evaluation.tables import check_regular
 
 VECTOR_PAIRS_PER_QUERY = 1200
 PAIRS_PER_QUERY = 25
@@ -55,18 +53,7 @@ def read_descriptors(path: Path, letter: str) -> Descriptors:
     Raises:
         DataError: the file is no such npz, or holds a vector that is not finite, or an id of another form.
     """
-    check_regular(path)
-    try:
-        # An open file, because numpy leaves its own one open when it fails.
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array, not several by name")
-            ids, features, times = (arrays[name] for name in ("video_ids", "features", "timestamps"))
-    except KeyError as error:
-        raise DataError(f"{path}: needs the arrays video_ids, features and timestamps: {error.args[0]}") from error
-    except (OSError, ValueError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read as npz: {' '.join(str(error).split())}") from error
+    ids, features, times = read_npz(path, ("video_ids", "features", "timestamps"))
     if ids.ndim != 1 or ids.dtype.kind not in "Uiu" or not len(ids):
         raise DataError(f"{path}: video_ids must be a list of texts or integers, got {ids.dtype} {ids.shape}")
     if features.ndim != 2 or len(features) != len(ids) or features.dtype.kind != "f":

@@ -16,8 +16,6 @@ import codecs
 import csv
 import json
 import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +26,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from visil.errors import DataError
+from visil.evaluation.npz_files import read_npz
 from visil.evaluation.scores import QueryScores, Scores
 
 READ_BYTES = 1 << 20
@@ -296,17 +295,10 @@ class NpzScores:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        queries, videos, self._scores = read_npz(path, ("queries", "videos", "scores"))
         try:
-            with path.open("rb") as file:
-                arrays = np.load(file, allow_pickle=False)
-                if not isinstance(arrays, np.lib.npyio.NpzFile):
-                    raise ValueError("one array, not an archive of arrays as numpy.savez writes it")
-                missing = {"queries", "videos", "scores"} - set(arrays.files)
-                if missing:
-                    raise ValueError(f"no array {', '.join(sorted(missing))} in it")
-                self._queries, self._videos = (_names(name, arrays[name]) for name in ("queries", "videos"))
-                self._scores = arrays["scores"]
-        except _NPZ_ERRORS as error:
+            self._queries, self._videos = _names("queries", queries), _names("videos", videos)
+        except ValueError as error:
             raise DataError(f"{path}: {_one_line(error)}") from error
         expected = (len(self._queries), len(self._videos))
         if self._scores.shape != expected or self._scores.dtype.kind not in "fiu":
@@ -317,15 +309,13 @@ class NpzScores:
 
     def __iter__(self) -> Iterator[QueryScores]:
         for query, row in zip(self._queries, self._scores, strict=True):
-            scores = row.astype(np.float64)
+            with np.errstate(over="ignore"):  # a long double that leaves the range is not finite, see below
+                scores = row.astype(np.float64)
             try:
                 _check_finite(query, self._videos, scores)
             except ValueError as error:
                 raise DataError(f"{self._path}: {error}") from None
             yield QueryScores(query, self._videos, scores)
-
-
-_NPZ_ERRORS = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def _names(name: str, array: np.ndarray) -> list[str]:
