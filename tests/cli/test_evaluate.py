@@ -165,6 +165,21 @@ class TestAgainstAnotherRun:
         ended = run("evaluate", data_set, "--similarities", scores, "--against", other, "--seed", 1)
         assert (ended.status, "differences have no interval" in ended.err) == (0, True)
 
+    def test_a_corrected_annotation_takes_the_intervals_and_a_new_name_of_the_folder_nothing(
+        self, run: Run, data_set: Path, scores: Path, other: Path
+    ) -> None:
+        moved = data_set.rename(data_set.with_name("renamed"))
+        arguments = ["evaluate", moved, "--similarities", scores, "--against", other, "--format", "json"]
+        ended = run(*arguments)
+        assert json.loads(ended.out)["against"]["notes"] == []
+        pairs = (moved / "pairs.csv").read_text()
+        (moved / "pairs.csv").write_text(pairs.replace(f"{CLIPS[1]},{CLIPS[2]},SI", f"{CLIPS[1]},{CLIPS[2]},ND"))
+        assert_one_line_error(run(*arguments), "the other run is of my_videos, this one of renamed")
+        moved.rename(data_set)
+        ended = run("evaluate", data_set, *arguments[2:])
+        assert "the annotation of my_videos was another one" in ended.err
+        assert {row["low"] for row in json.loads(ended.out)["against"]["differences"]} == {None}
+
     def test_of_another_data_set_is_an_error_before_any_work(self, run: Run, other: Path, scores: Path) -> None:
         ended = run("evaluate", "evve", "--similarities", scores, "--against", other)
         assert_one_line_error(ended, "the other run is of my_videos, this one of EVVE: no comparison")

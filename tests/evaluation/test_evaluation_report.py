@@ -130,6 +130,9 @@ class TestAReportThatIsReadAgain:
             as_json(evaluation_of()).replace('"strict": 0.4', '"strict": 1e999'),
             as_json(evaluation_of()).replace('"strict": 0.4', '"strict": null'),
             as_json(evaluation_of()).replace('"resampled"', '"sampled"'),
+            as_json(evaluation_of(task_result(precision=np.ones(2)))),
+            as_json(evaluation_of(task_result(precision=np.ones((21, 1))))),
+            as_json(evaluation_of(task_result(precision=np.full(21, np.nan)))).replace("NaN", '"nan"'),
             as_json(evaluation_of()).replace('"average_precision": {', '"average_precision": {"q9": [],'),
         ],
     )  # fmt: skip
@@ -138,6 +141,10 @@ class TestAReportThatIsReadAgain:
         with pytest.raises(DataError, match=r"run\.json: not a report of `visil evaluate --format json`") as error:
             read_report(tmp_path / "run.json")
         assert "\n" not in str(error.value)
+
+    def test_may_begin_with_a_byte_order_mark(self, tmp_path: Path) -> None:
+        (tmp_path / "run.json").write_text(as_json(evaluation_of()), encoding="utf-8-sig")
+        assert read_report(tmp_path / "run.json").data_set == "made"
 
     def test_that_is_missing_or_no_text_is_one_line_too(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"nobody\.json: cannot be read"):
@@ -236,9 +243,18 @@ class TestTheDifferenceOfTwoRuns:
 
     def test_of_other_data_sets_or_tasks_is_refused(self) -> None:
         with pytest.raises(DataError, match="the other run is of EVVE, this one of made"):
-            differences(evaluation_of(), evaluation_of(data_set="EVVE"))
+            differences(evaluation_of(), evaluation_of(data_set="EVVE", truth_hash="another"))
         with pytest.raises(DataError, match=r"no task of this one \(CSVR\)"):
             differences(evaluation_of(), evaluation_of(task_result("CSVR")))
+
+    def test_of_one_data_set_under_two_names_is_that_of_one(self) -> None:
+        rows, notes = differences(evaluation_of(truth_hash="a"), evaluation_of(truth_hash="a", data_set="renamed"))
+        assert (len(rows), notes) == (2, [])
+
+    def test_of_two_annotations_of_one_name_has_no_interval_and_says_so(self) -> None:
+        rows, (note, *_) = differences(evaluation_of(truth_hash="a"), evaluation_of(truth_hash="b"))
+        assert [(row.difference, row.low, row.high) for row in rows] == [(0.0, None, None)] * 2
+        assert "the annotation of made was another one in the other run" in note
 
     def test_of_a_task_that_one_run_could_not_evaluate_has_no_row(self) -> None:
         empty = task_result(mean_average_precision=None, micro_average_precision=None)

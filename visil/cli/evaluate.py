@@ -142,7 +142,7 @@ def command(
     other = None
     if against is not None:
         other = read_report(against)
-        check_same_data_set(truth.name, other)
+        check_same_data_set(truth.name, truth.content_hash, other)
     facts: dict[str, Any] = {}
     unreadable: list[tuple[str, str]] = []
     told: Set[str] = frozenset()

@@ -64,6 +64,7 @@ def evaluate(
         tuple(results),
         rankings.coverage(chosen),
         warnings,
+        truth.content_hash,
     )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from visil.errors import DataError
 from visil.evaluation.metrics import Interval
 from visil.evaluation.results import Coverage, Evaluation, Measure, SegmentEvaluation, Share, TaskResult
+from visil.evaluation.tables import check_regular
 
 MAP, MICRO_AP = "mAP", "micro-AP"
 DECIMALS = 6  # of resampled values and curves: beyond the width of any interval
@@ -85,7 +86,8 @@ def header(evaluation: Evaluation | SegmentEvaluation, manifest: Mapping[str, An
     if isinstance(evaluation, SegmentEvaluation):
         coverage = {"num_pairs": evaluation.num_pairs, "num_predicted": evaluation.num_predicted}
     else:
-        settings |= {"ties": evaluation.ties, "seed": evaluation.seed, "num_resamples": evaluation.num_resamples}
+        settings |= {"truth_hash": evaluation.truth_hash, "ties": evaluation.ties}
+        settings |= {"seed": evaluation.seed, "num_resamples": evaluation.num_resamples}
         coverage = asdict(evaluation.coverage)
     return {"manifest": {**manifest, **settings}, "coverage": coverage, "warnings": list(evaluation.warnings)}
 
@@ -133,14 +135,14 @@ def read_report(path: Path) -> Evaluation:
     Raises:
         DataError: it cannot be read, or is something else.
     """
+    check_regular(path)
     try:
-        return _evaluation(*_header_and_rows(path.read_text(encoding="utf-8")))
+        return _evaluation(*_header_and_rows(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise DataError(
-            f"{path}: not a report of `visil evaluate --format json` on a ranking ({type(error).__name__}: {error})"
-        ) from error
+        found = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not a report of `visil evaluate --format json` on a ranking ({found})") from error
 
 
 def _header_and_rows(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -149,7 +151,7 @@ def _header_and_rows(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         report = json.loads(text, parse_constant=_refuse)
         return report, report["rows"]
     except json.JSONDecodeError:
-        first, *rows = (json.loads(line, parse_constant=_refuse) for line in text.splitlines())
+        first, *rows = (json.loads(line, parse_constant=_refuse) for line in text.splitlines() or ["{}"])
         return first, rows
 
 
@@ -168,6 +170,7 @@ def _evaluation(header: dict[str, Any], rows: list[dict[str, Any]]) -> Evaluatio
         tasks=tuple(map(_task, rows)),
         coverage=_coverage(header["coverage"]),
         warnings=tuple(map(str, header["warnings"])),
+        truth_hash=str(manifest["truth_hash"]),
     )
 
 
@@ -178,6 +181,9 @@ def _coverage(table: dict[str, Any]) -> Coverage:
 
 
 def _task(row: dict[str, Any]) -> TaskResult:
+    recall, precision = (np.array(row[name], dtype=np.float64) for name in ("recall", "precision"))
+    if recall.ndim != 1 or recall.shape != precision.shape or not np.isfinite([*recall, *precision]).all():
+        raise ValueError("recall and precision are no curve")
     return TaskResult(
         name=str(row["task"]),
         detection_name=str(row["detection"]),
@@ -190,8 +196,8 @@ def _task(row: dict[str, Any]) -> TaskResult:
         num_relevant=int(row["relevant_pairs"]),
         num_relevant_strict=int(row["strict_relevant_pairs"]),
         pool=str(row["pool"]),
-        recall=np.array(row["recall"], dtype=np.float64),
-        precision=np.array(row["precision"], dtype=np.float64),
+        recall=recall,
+        precision=precision,
     )
 
 
@@ -210,13 +216,13 @@ def _measure(row: dict[str, Any], metric: str) -> Measure | None:
 # --- against another run -----------------------------------------------------------------------------------------
 
 
-def check_same_data_set(data_set: str, other: Evaluation) -> None:
+def check_same_data_set(data_set: str, truth_hash: str, other: Evaluation) -> None:
     """Say before the work begins that the other run cannot be compared.
 
     Raises:
-        DataError: it is of another data set.
+        DataError: it is of a data set with another name and another annotation.
     """
-    if other.data_set != data_set:
+    if other.data_set != data_set and other.truth_hash != truth_hash:
         raise DataError(f"the other run is of {other.data_set}, this one of {data_set}: no comparison")
 
 
@@ -226,12 +232,13 @@ def differences(evaluation: Evaluation, other: Evaluation) -> tuple[list[Differe
     The interval is paired: both runs drew the same queries in every bootstrap sample, so what a hard query costs both
     cancels; samples in which one of them has no value are dropped. It needs the same queries, seed and number of
     samples. With other queries the mAP is that of the queries
-    both have, without interval, and the micro-AP, which is one ranking of all, cannot be compared.
+    both have, without interval, and the micro-AP, which is one ranking of all, cannot be compared. Of two annotations
+    of one data set, such as before and after a correction, nothing has an interval.
 
     Raises:
         DataError: the other run is of another data set, or has no task of this one.
     """
-    check_same_data_set(evaluation.data_set, other)
+    check_same_data_set(evaluation.data_set, evaluation.truth_hash, other)
     theirs = {task.name: task for task in other.tasks}
     shared = [(task, theirs[task.name]) for task in evaluation.tasks if task.name in theirs]
     if not shared:
@@ -240,7 +247,12 @@ def differences(evaluation: Evaluation, other: Evaluation) -> tuple[list[Differe
     if evaluation.ties != other.ties:
         notes.append(f"equal scores rank by {evaluation.ties!r} here and by {other.ties!r} in the other run")
     sampling, their_sampling = ((run.num_resamples, run.seed) for run in (evaluation, other))
-    same_samples = sampling == their_sampling
+    same_samples, same_truth = sampling == their_sampling, evaluation.truth_hash == other.truth_hash
+    if not same_truth:
+        notes.append(
+            f"the annotation of {evaluation.data_set} was another one in the other run: differences are also those of "
+            "what is relevant, and have no interval"
+        )
     if not same_samples:
         notes.append(
             f"{sampling[0]} bootstrap samples of seed {sampling[1]} here, {their_sampling[0]} of seed "
@@ -248,7 +260,7 @@ def differences(evaluation: Evaluation, other: Evaluation) -> tuple[list[Differe
         )
     found = []
     for task, their_task in shared:
-        rows, of_task = _task_differences(task, their_task, paired=same_samples)
+        rows, of_task = _task_differences(task, their_task, paired=same_samples and same_truth)
         found += rows
         notes += of_task
     return found, notes

@@ -108,6 +108,7 @@ class Evaluation:
         ties: rule for equal scores.
         seed, num_resamples: of the bootstrap.
         warnings: one line each: what was ignored or is missing, with counts.
+        truth_hash: of the ground truth (`GroundTruth.content_hash`).
     """
 
     data_set: str
@@ -118,6 +119,7 @@ class Evaluation:
     tasks: tuple[TaskResult, ...]
     coverage: Coverage
     warnings: tuple[str, ...] = ()
+    truth_hash: str = ""
 
 
 @dataclass(frozen=True)
