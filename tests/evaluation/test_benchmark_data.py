@@ -16,6 +16,7 @@ from visil.evaluation.benchmark_data import (
     MAX_QUERY_S,
     MONTAGE,
     NO_MATCH,
+    NUM_DESIGNS,
     NUM_SHOTS,
     REAL,
     BenchmarkSettings,
@@ -217,6 +218,16 @@ def test_negatives_have_no_match_and_look_alikes_share_a_subject_with_the_librar
         assert not benchmark_of_test.is_relevant[i].any()
         if query.kind == LOOK_ALIKE:
             assert query.subject in {video.subject for video in benchmark_of_test.videos}
+
+
+def test_every_design_of_furniture_is_on_both_sides(benchmark_of_test):
+    sides = [
+        {(thing.kind, thing.design) for thing in things if thing.design >= 0}
+        for things in (benchmark_of_test.videos, benchmark_of_test.queries)
+    ]
+    assert sides[0] == sides[1]
+    assert {kind for kind, _ in sides[0]} == set(FURNITURE)
+    assert BenchmarkSettings("val").num_furniture % NUM_DESIGNS == 0  # both sides run through the same designs
 
 
 def test_pictures_that_repeat_are_related_whatever_they_are_used_for(benchmark_of_test):

@@ -35,14 +35,15 @@ VIDEOS = [
     LibraryVideo(Path("montage"), MONTAGE, NOTHING, 9.0),
     LibraryVideo(Path("barrel"), DISTRACTOR, NOTHING, 5.0, "barrel"),
     LibraryVideo(Path("anchor"), DISTRACTOR, NOTHING, 5.0, "anchor"),
-    LibraryVideo(Path("titled"), "title_card", NOTHING, 5.0),
+    LibraryVideo(Path("titled"), "title_card", NOTHING, 5.0, design=1),
 ]
 QUERIES = [
     Query(Path("crop"), EDIT, NOTHING, "a", "crop", "mild", Path("real")),
     Query(Path("cut"), EDIT, NOTHING, "b", "crop", "strong", Path("montage"), of_montage=True),
     Query(Path("another_barrel"), LOOK_ALIKE, NOTHING, "c", subject="barrel"),
     Query(Path("nothing"), NO_MATCH, NOTHING, "d"),
-    Query(Path("same_title"), "title_card", NOTHING, "e"),
+    Query(Path("same_title"), "title_card", NOTHING, "e", design=1),
+    Query(Path("other_title"), "title_card", NOTHING, "f", design=2),  # counts in no row
 ]
 RELEVANT = [(0, 0), (1, 2)]
 LEFT_OUT = [(0, 1), (1, 0)]
@@ -53,6 +54,7 @@ SCORES = [
     [0.1, 0.1, 0.1, 0.7, 0.2, 0.1],
     [0.1, 0.1, 0.1, 0.1, 0.1, 0.1],
     [0.1, 0.1, 0.1, 0.1, 0.1, 0.95],
+    [0.1, 0.1, 0.1, 0.1, 0.1, 0.99],
 ]
 
 

@@ -38,6 +38,7 @@ NUM_CUTS = 2  # of the shots, while there is footage
 MONTAGE_FPS, MONTAGE_SIZE_PX = 12, (320, 180)
 
 DISTRACTOR_S, NEGATIVE_S = 5.0, 8.0
+NUM_DESIGNS = 4  # of every kind of furniture; videos of one design are under the very same
 PAN_FPS, PAN_SIZE_PX = 6, (256, 192)
 
 # Nobody has written down what a query that shows a part of its source has in common with the source's partners. Near
@@ -88,6 +89,7 @@ class LibraryVideo:
         tokens: what it shows: two videos with one in common are related (see `montage_truth`).
         duration_s: about.
         subject: of its still, where known.
+        design: of its furniture; -1 without.
     """
 
     path: Path
@@ -95,6 +97,7 @@ class LibraryVideo:
     tokens: frozenset[str] = field(repr=False)
     duration_s: float
     subject: str = ""
+    design: int = -1
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ class Query:
         unit: of the bootstrap: sources that are related over any chain of others have one.
         family, level, source: of an edit; `of_montage` says what the source is.
         subject: of its still, where known.
+        design: of its furniture; -1 without.
     """
 
     path: Path
@@ -118,6 +122,7 @@ class Query:
     source: Path | None = None
     of_montage: bool = False
     subject: str = ""
+    design: int = -1
 
 
 @dataclass(frozen=True)
@@ -349,9 +354,10 @@ def _plan_pans(
         raise DataError(f"{len(roles.library)} pictures of the library are too few for {len(kinds)} under furniture")
     kinds += [DISTRACTOR] * (len(stills) - len(kinds))
     planned = []
-    for still, kind in zip(stills, kinds, strict=True):
-        job = _pan(folder, kind, still, settings)
-        planned.append((LibraryVideo(job.path, kind, _tokens(still), job.duration_s, still.subject), job))
+    for number, (still, kind) in enumerate(zip(stills, kinds, strict=True)):
+        design = number % NUM_DESIGNS if kind in FURNITURE else -1
+        job = _pan(folder, kind, still, settings, design)
+        planned.append((LibraryVideo(job.path, kind, _tokens(still), job.duration_s, still.subject, design), job))
     return planned
 
 
@@ -362,17 +368,23 @@ def _plan_negatives(
     kinds = [kind for kind in FURNITURE for _ in range(settings.num_furniture)]
     kinds += [NO_MATCH] * settings.num_no_match + [LOOK_ALIKE] * len(look_alikes)
     planned = []
-    for still, kind in zip([*roles.queries, *(still for still, _ in look_alikes)], kinds, strict=True):
-        job = _pan(folder, kind, still, settings)
-        planned.append((Query(job.path, kind, _tokens(still), f"still {still.component}", subject=still.subject), job))
+    stills = [*roles.queries, *(still for still, _ in look_alikes)]
+    for number, (still, kind) in enumerate(zip(stills, kinds, strict=True)):
+        design = number % NUM_DESIGNS if kind in FURNITURE else -1
+        job = _pan(folder, kind, still, settings, design)
+        unit = f"still {still.component}"
+        planned.append((Query(job.path, kind, _tokens(still), unit, subject=still.subject, design=design), job))
     return planned
 
 
-def _pan(folder: Path, kind: str, still: Still, settings: BenchmarkSettings) -> Pan:
+def _pan(folder: Path, kind: str, still: Still, settings: BenchmarkSettings, design: int) -> Pan:
+    seed = settings.seed
+    if kind in FURNITURE:  # no design of one split is met again on another
+        seed = int(rng_of(settings.seed, settings.split, kind, f"design {design}").integers(2**31))
     return Pan(
         folder / f"{kind.replace(' ', '_')}_{still.path.stem}.mp4",
         still=still.path,
-        seed=settings.seed,
+        seed=seed,
         duration_s=DISTRACTOR_S if kind == DISTRACTOR else NEGATIVE_S,
         fps=PAN_FPS,
         size_px=PAN_SIZE_PX,

@@ -167,11 +167,14 @@ def _unrelated_pairs(benchmark: Benchmark) -> dict[str, np.ndarray]:
     video_kind = np.array([video.kind for video in benchmark.videos])[None, :]
     query_subject = np.array([query.subject for query in benchmark.queries])[:, None]
     video_subject = np.array([video.subject for video in benchmark.videos])[None, :]
+    query_design = np.array([query.design for query in benchmark.queries])[:, None]
+    video_design = np.array([video.design for video in benchmark.videos])[None, :]
+    same_furniture = (query_kind == video_kind) & np.isin(query_kind, list(FURNITURE)) & (query_design == video_design)
     is_plain = np.isin(video_kind, (REAL, MONTAGE, DISTRACTOR))
     kinds = {
         UNRELATED: (query_kind == EDIT) & is_plain,
-        **{kind: (query_kind == kind) & (video_kind == kind) for kind in FURNITURE},
-        ALL_FURNITURE: (query_kind == video_kind) & np.isin(query_kind, list(FURNITURE)),
+        **{kind: same_furniture & (query_kind == kind) for kind in FURNITURE},
+        ALL_FURNITURE: same_furniture,
         LOOK_ALIKE: (query_kind == LOOK_ALIKE) & (query_subject == video_subject) & is_plain,
         NO_MATCH: np.isin(query_kind, (NO_MATCH, LOOK_ALIKE)) & is_plain,
     }

@@ -42,7 +42,7 @@ def video_facts(path: Path) -> VideoFacts:
         fps = min(Fraction(stream.average_rate or FALLBACK_FPS), MAX_FPS)
         starts_s, ends_s = [], []
         for packet in container.demux(stream):
-            if packet.pts is not None and packet.time_base is not None:
+            if packet.pts is not None and packet.time_base is not None and not packet.is_discard:  # an edit list's end
                 starts_s.append(packet.pts * packet.time_base)
                 ends_s.append(starts_s[-1] + ((packet.duration or 0) * packet.time_base or 1 / fps))
     if not starts_s:
