@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.cli.commands import Run, assert_one_line_error, loaded_by
@@ -93,6 +94,7 @@ class TestSimilarities:
         assert [CLIPS[1], "0.500", "0.583"] in lines
         titles = {line[0] for line in lines if line}
         assert {"coverage", "ties", "intervals", "scores", "versions", "command"} <= titles
+        assert "6 of 6 database videos scored for any query" in ended.out and "available" in titles
         assert max(map(len, ended.out.splitlines()[:12])) <= 80
         assert CLIPS[1] not in run("evaluate", data_set, "--similarities", scores, "--format", "table").out
 
@@ -485,6 +487,10 @@ class TestTheGuide:
         Path("vsc/val_matching_ground_truth.csv").write_text(f"{columns}\n{segment}\n")
         Path("predictions.csv").write_text(f"{columns},score\n{segment},0.5\n")
         Path("candidates.csv").write_text("query_id,ref_id,score\nQ000001,R000002,0.5\n")
+        # The query is nearer to a reference that it does not show than to the one it does.
+        for side, ids, features in (("query", [1], [[1, 0]]), ("reference", [2, 3], [[0.5, 0], [0.9, 0]])):
+            vectors = np.array(features, dtype=np.float32)
+            np.savez(f"{side}.npz", video_ids=ids, features=vectors, timestamps=np.zeros(len(ids)))
         return tmp_path
 
     def test_has_commands_that_run(self, run: Run, prepared: Path) -> None:
@@ -500,9 +506,14 @@ class TestTheGuide:
         assert Path("curves.png").stat().st_size > 0
 
     def test_has_python_that_runs(self, prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        (script,) = re.findall(r"```python\n(.*?)```", self.GUIDE, re.DOTALL)
-        exec(compile(script, "evaluate.md", "exec"), {})
-        assert capsys.readouterr().out.startswith("DSVR 0.1 0.002\n")
+        scripts = re.findall(r"```python\n(.*?)```", self.GUIDE, re.DOTALL)
+        printed = []
+        for script in scripts:
+            exec(compile(script, "evaluate.md", "exec"), {})
+            printed.append(capsys.readouterr().out)
+        of_scores, of_descriptors = printed
+        assert of_scores.startswith("DSVR 0.1 0.002\n")
+        assert of_descriptors == "descriptor track micro-AP 0.5\n"
 
     def test_names_every_data_set_and_option(self) -> None:
         words = set(re.findall(r"[\w-]+", self.GUIDE))

@@ -350,6 +350,8 @@ class TestCoverage:
     def test_takes_what_was_scored_where_the_source_cannot_know(self):
         found = evaluated(data_set(task({"q": "abc", "p": "a"})), ranked(q="ab", p="d")).coverage
         assert (found.database, found.relevant_pairs) == (Share(3, 6), Share(3, 4))
+        assert not found.knows_available
+        assert evaluated(data_set(task({"q": "a"})), ranked(q="ab"), set("abpq")).coverage.knows_available
 
     def test_lists_the_queries_and_videos_that_are_missing(self):
         truth = data_set(task({"q": "a"}))

@@ -209,9 +209,12 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     manifest, coverage = about["manifest"], about["coverage"]
     yield "data set", f"{manifest['data_set']}: {manifest['annotation']}"
     if "queries" in coverage:
-        parts = {"queries": "queries", "database": "database videos", "relevant_pairs": "relevant pairs"}
+        videos = "database videos" if coverage["knows_available"] else "database videos scored for any query"
+        parts = {"queries": "queries", "database": videos, "relevant_pairs": "relevant pairs"}
         shares = (f"{coverage[part]['found']} of {coverage[part]['total']} {name}" for part, name in parts.items())
         yield "coverage", ", ".join(shares)
+        if not coverage["knows_available"]:
+            yield "available", "not known of a file of scores: strict differs from value by missing queries alone"
         yield "ties", manifest["ties"]
         yield "intervals", f"{manifest['num_resamples']} bootstrap samples over queries, seed {manifest['seed']}"
     else:

@@ -19,7 +19,7 @@ import numpy as np
 from visil.errors import DataError
 from visil.evaluation.metrics import Interval
 from visil.evaluation.results import Coverage, Evaluation, Measure, SegmentEvaluation, Share, TaskResult
-from visil.evaluation.tables import check_regular
+from visil.evaluation.tables import check_regular, one_line
 
 MAP, MICRO_AP = "mAP", "micro-AP"
 DECIMALS = 6  # of resampled values and curves: beyond the width of any interval
@@ -141,7 +141,7 @@ def read_report(path: Path) -> Evaluation:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        found = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        found = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         raise DataError(f"{path}: not a report of `visil evaluate --format json` on a ranking ({found})") from error
 
 
@@ -177,7 +177,7 @@ def _evaluation(header: dict[str, Any], rows: list[dict[str, Any]]) -> Evaluatio
 def _coverage(table: dict[str, Any]) -> Coverage:
     queries, database, pairs = (Share(int(table[n]["found"]), int(table[n]["total"])) for n in COVERAGE_COLUMNS)
     missing_queries, missing_videos = (tuple(map(str, table[name])) for name in ("missing_queries", "missing_videos"))
-    return Coverage(queries, database, pairs, missing_queries, missing_videos)
+    return Coverage(queries, database, pairs, missing_queries, missing_videos, bool(table["knows_available"]))
 
 
 def _task(row: dict[str, Any]) -> TaskResult:

@@ -152,6 +152,7 @@ class Rankings:
             relevant_pairs=Share(found, total),
             missing_queries=tuple(query for query in self.truth.queries if query not in self.queries),
             missing_videos=() if self.available is None else missing_videos,
+            knows_available=self.available is not None,
         )
 
     def warnings(self) -> list[str]:

@@ -32,6 +32,7 @@ class Coverage:
         relevant_pairs: of a scored query and an available video, of those in the annotation (union of all tasks).
         missing_queries: without scores.
         missing_videos: not available; empty where the source cannot know.
+        knows_available: whether the source knows what is available; else the paper's count is the strict one.
     """
 
     queries: Share
@@ -39,6 +40,7 @@ class Coverage:
     relevant_pairs: Share
     missing_queries: tuple[str, ...] = field(default=(), repr=False)
     missing_videos: tuple[str, ...] = field(default=(), repr=False)
+    knows_available: bool = True
 
 
 @dataclass(frozen=True)
