@@ -6,4 +6,5 @@ DEFAULT_BUNDLE = "untrained"
 DEFAULT_RERANK = 200  # candidates that get the fine score
 DEFAULT_TOP = 20  # matches a query
 PRECISIONS = ("fp32", "bf16", "fp16")
+TIES = ("group", "stable", "best", "worst")  # rules for equal scores in an evaluation
 READERS = ("pyav", "decord", "torchcodec")  # what decodes; the first needs no extra

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from visil.cli.options import Folder, compute_options, format_option, quiet_option
 from visil.cli.output import chosen_format, notice, progress, warn_if_untrained
-from visil.defaults import DEFAULT_BUNDLE
+from visil.defaults import DEFAULT_BUNDLE, TIES
 from visil.errors import DataError
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ REFUSED = {
 )
 @click.option(
     "--ties",
-    type=click.Choice(["group", "stable", "best", "worst"]),
-    default="group",
+    type=click.Choice(TIES),
+    default=TIES[0],
     show_default=True,
     help="How equal scores rank.",
 )
