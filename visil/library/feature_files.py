@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ MAX_VIDEO_BYTES = 4 << 30  # as float32: 65 h at a sample a second of 9 x 512; a
 NORM_TOLERANCE = 1e-2  # half precision of unit vectors, twice
 NO_PICTURES = VideoInfo((0, 0), (0, 0), (0, 0), 0, "features", 0.0)
 NUM_EXAMPLES = 3
+NUM_LOOKED_AT = 100  # data sets that say what shape a file's vectors have
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError)  # what h5py raises when a file is not what it says
 
 
@@ -167,21 +170,16 @@ def _check_unit(vectors: np.ndarray) -> None:
 def _num_regions(
     file: FeatureFile, ids: Iterable[str], store: Store, records: Iterable[VideoRecord], model: Model
 ) -> int:
-    """R of the library, or of the first sound data set of an empty one: videos of different R cannot be compared.
+    """R of the library, or of most data sets of an empty one: videos of different R cannot be compared.
 
     Raises:
-        DataError: the vectors of that data set are not of the bundle's length.
+        DataError: the vectors of most data sets are not of the bundle's length.
     """
-    found = None
-    for id in ids:
-        try:
-            found = file.shape(id)
-            break
-        except MediaError:
-            continue
-    if found is not None and found[2] != model.dim:
+    shapes = Counter(islice(_sound_shapes(file, ids), NUM_LOOKED_AT))
+    num_regions, dim = shapes.most_common(1)[0][0] if shapes else (1, model.dim)
+    if dim != model.dim:
         raise DataError(
-            f"{file.path}: its vectors have {found[2]} dimensions, those of bundle {model.settings.name!r} have "
+            f"{file.path}: its vectors have {dim} dimensions, those of bundle {model.settings.name!r} have "
             f"{model.dim}; use the bundle that they were made with"
         )
     stored = next((record.id for record in records if record.status == OK), None)
@@ -189,7 +187,14 @@ def _num_regions(
         video = store.read(stored).encoded
         assert video is not None
         return video.region_vectors.vectors.shape[1]
-    return 1 if found is None else found[1]
+    return num_regions
+
+
+def _sound_shapes(file: FeatureFile, ids: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """R and D of the data sets that hold region vectors."""
+    for id in ids:
+        with suppress(MediaError):
+            yield file.shape(id)[1:]
 
 
 @dataclass(frozen=True)
