@@ -31,6 +31,11 @@ def test_names_may_be_spelt_freely(text, name):
     assert load(text).name == name
 
 
+def test_a_folder_without_tables_is_told_what_it_lacks(tmp_path):
+    with pytest.raises(DataError, match=r"a folder without manifest\.csv and pairs\.csv"):
+        load(tmp_path)
+
+
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(DataError, match="fivr: no such data set or file; data sets are FIVR-200K, ") as caught:
         load("fivr")

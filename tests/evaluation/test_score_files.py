@@ -95,6 +95,7 @@ def test_a_json_that_is_cut_anywhere_is_refused(
         ('{"a": {"x": 1' + "0" * 400 + "}}", "query 'a': a score is beyond the range of numbers"),
         ('{"a": {"x": 1' + "0" * 5000 + "}}", "query 'a': not valid JSON"),
         ('{"a": {"x": true}}', "query 'a', video 'x': true is not a number"),
+        ('{"a": {"x": ' + "9" * 5000 + "}}", r"not valid JSON \(Exceeds the limit .* 5000 digits\)$"),
         ('{"a": {"x": null}}', "query 'a', video 'x': null is not a number"),
         ('{"a": {"x": "0.5"}}', "query 'a', video 'x': \"0.5\" is not a number"),
         ('{"a": {"x": 0.1, "x": 0.2}}', "query 'a': video 'x' comes twice"),
@@ -124,7 +125,7 @@ def test_json_that_is_not_utf_8_is_refused_and_a_byte_order_mark_is_not(tmp_path
     text = '{"a": {"ü": 0.5}}'
     assert scores_of(written(tmp_path, "mark.json", text.encode("utf-8-sig"))) == {"a": {"ü": 0.5}}
     for name, encoding in (("wide.json", "utf-16"), ("old.json", "latin-1")):
-        with pytest.raises(DataError, match=f"{name}: .*decode"):
+        with pytest.raises(DataError, match=f"{name}: .*it is not text in UTF-8; save it as that"):
             list(read_scores(written(tmp_path, name, text.encode(encoding))))
 
 
@@ -196,11 +197,14 @@ def test_ids_of_a_csv_are_text_and_stand_in_the_order_of_the_file(tmp_path: Path
         ("query,video,score\na,x,inf\n", "query 'a', video 'x': inf is not a finite number"),
         ("query,video,score\na,x,high\n", "query 'a', video 'x': 'high' is not a number"),
         ("query,video,score\na,x,\n", "query 'a', video 'x': '' is not a number"),
-        ("query,video,score\na,x\n", "Expected 3 columns, got 2|is not a number"),
+        ("query,video,score\na,x\n", "line 2: a row without all columns; is it cut off, or a quote not closed"),
+        ('query,video,score\n"a,x,1\nb,y,1\n', "a row without all columns; is it cut off, or a quote not closed"),
+        ("query,video,score\na,x,1\na,y,1_0\n", "line 3, query 'a', video 'y': '1_0' is not a number"),
+        ("query, video, score\na, x, 1\n", "its first line has spaces beside names of columns"),
         ("query,video,score\na,x,1,2\n", "Expected 3 columns, got 4"),
         ("query,video,score\n,x,1\n", "a row has no query"),
         ("query,video,score\na,,1\n", "a row has no video"),
-        ("query,video,score\n\ud800", "decode|invalid UTF8"),
+        ("query,video,score\n\ud800", "not text in UTF-8|invalid UTF8"),
     ],
 )
 def test_a_wrong_csv_gets_one_line_that_names_the_place(tmp_path: Path, text: str, message: str) -> None:

@@ -47,6 +47,9 @@ class TestCsvRows:
             list(csv_rows(file(content), ["a", "b"]))
         assert "\n" not in str(caught.value)
 
+    def test_spaces_behind_commas_do_not_count(self, file):
+        assert list(csv_rows(file(b'a, b\nx, "y, z"\n'), ["a", "b"])) == [(2, {"a": "x", "b": "y, z"})]
+
     def test_a_folder_and_a_missing_file_cannot_be_read(self, tmp_path):
         for path in (tmp_path, tmp_path / "none.csv"):
             with pytest.raises(DataError, match="cannot be read"):

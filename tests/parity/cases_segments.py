@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from tests.parity.harness import Case, case
-from visil.evaluation.copy_sets import VSC_FILE, vsc2022
+from visil.evaluation.annotation_files import VSC_FILE
+from visil.evaluation.copy_sets import vsc2022
 from visil.evaluation.evaluate import evaluate
 from visil.evaluation.metrics import GROUP, STABLE
 from visil.evaluation.scores import MappedScores

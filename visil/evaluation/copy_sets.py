@@ -17,17 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from visil.errors import DataError
+from visil.evaluation.annotation_files import (
+    VCDB_DISTRACTORS,
+    VCDB_FILES,
+    VCSL_LABELS,
+    VCSL_PAIRS,
+    VCSL_SETS,
+    VSC_FILE,
+    VSC_VIDEOS,
+)
 from visil.evaluation.ground_truth import GroundTruth, Task
 from visil.evaluation.safe_pickle import read_pickle
 from visil.evaluation.segment_files import read_vcsl_boxes, read_vsc_segments, vsc_id
 from visil.evaluation.segments import COPY_OVERLAP, SEGMENT_AP, Pair, SegmentTruth
 from visil.evaluation.tables import check_regular, csv_rows, read_json
-
-VCDB_FILES = ("vcdb.json", "vcdb.pickle", "annotation/*.txt")
-VCDB_DISTRACTORS = "distractors.txt"
-VSC_FILE = "{split}_matching_ground_truth.csv"
-VSC_VIDEOS = ("{split}_query_metadata.csv", "{split}_reference_metadata.csv")
-VCSL_PAIRS, VCSL_LABELS, VCSL_SETS = "pair_file_{split}.csv", "label_file_uuid_total.json", "split_meta_pairs.json"
 
 _TIME = re.compile(r"\d{1,3}(:\d{1,2}){0,2}(\.\d+)?", re.ASCII)
 

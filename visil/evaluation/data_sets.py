@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from visil.errors import DataError
 from visil.evaluation import own_sets, published_sets
+from visil.evaluation.annotation_files import SVD_UNLABELLED, VCDB_FILES, VCSL_PAIRS, VSC_FILE
 from visil.evaluation.ground_truth import GroundTruth
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ SPLITS = ("train", "val", "test")
 DEFAULT_SPLIT = "test"
 ALIASES = {"ccweb": "CC_WEB_VIDEO", "vcdbdistractors": "VCDB-DIST", "vcdbd": "VCDB-DIST", "dvsc2023": "VSC2022"}
 
-SVD_UNLABELLED = "unlabeled-data-id"
-
 
 @dataclass(frozen=True)
 class _Missing:
@@ -50,14 +49,12 @@ class _Missing:
 
 _ORIGINS = {
     "svd": _Missing((SVD_UNLABELLED,), "svdbase.github.io (Jiang et al., ICCV 2019)"),
-    "vcdb": _Missing(
-        ("vcdb.json", "vcdb.pickle", "annotation/*.txt"), "the VCDB project page (Jiang, Jiang, Wang, ECCV 2014)"
-    ),
+    "vcdb": _Missing(VCDB_FILES, "the VCDB project page (Jiang, Jiang, Wang, ECCV 2014)"),
     "vsc2022": _Missing(
-        ("{split}_matching_ground_truth.csv",),
+        (VSC_FILE,),
         "the Video Similarity Challenge (facebookresearch/vsc2022 on GitHub says where)",
     ),
-    "vcsl": _Missing(("pair_file_{split}.csv",), "alipay/VCSL on GitHub (He et al., CVPR 2022)"),
+    "vcsl": _Missing((VCSL_PAIRS,), "alipay/VCSL on GitHub (He et al., CVPR 2022)"),
 }
 
 
@@ -125,18 +122,22 @@ def annotation_cache() -> Path:
 
 
 def _named(text: str) -> str:
-    def plain(name: str) -> str:
-        return re.sub(r"[\W_]", "", name).lower()
-
+    plain = _plain(text)
     for name in NAMES:
-        if plain(name) == plain(text):
+        if _plain(name) == plain:
             return name
-    if plain(text) in ALIASES:
-        return ALIASES[plain(text)]
+    if plain in ALIASES:
+        return ALIASES[plain]
+    if Path(text).is_dir():
+        raise DataError(f"{text}: a folder without manifest.csv and pairs.csv, the tables of a data set of your own")
     raise DataError(
         f"{text}: no such data set or file; data sets are {', '.join(NAMES)}; one of your own is a folder with "
         "manifest.csv and pairs.csv, a CSV of pairs or a JSON"
     )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def _split(name: str, split: str | None) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from visil.errors import DataError
-from visil.evaluation.tables import check_regular
+from visil.evaluation.tables import check_regular, one_line
 
 ZIP_HEADS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
 
@@ -41,7 +41,7 @@ def read_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
             if array.dtype.kind == "U":
                 array.tolist()  # fails where a number is no character
     except Exception as error:  # a header is Python to numpy, so damage can be any error of a parser
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)
         if "allow_pickle" in reason:
             reason = "an array in it has a damaged header, or holds Python objects, which are not read"
         raise DataError(f"{path}: cannot be read as npz: {reason}") from error

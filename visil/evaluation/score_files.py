@@ -28,6 +28,7 @@ import pyarrow.csv
 from visil.errors import DataError
 from visil.evaluation.npz_files import read_npz
 from visil.evaluation.scores import QueryScores, Scores
+from visil.evaluation.tables import one_line
 
 READ_BYTES = 1 << 20
 SHOWN_CHARACTERS = 80  # of a name or value in a message
@@ -78,7 +79,7 @@ class JsonScores:
                         videos = found
                     yield QueryScores(query, videos, scores)
         except (OSError, ValueError) as error:  # ValueError: also of the decoder
-            raise DataError(f"{self._path}: {_one_line(error)}") from error
+            raise DataError(f"{self._path}: {one_line(error)}") from error
         if not seen:
             raise DataError(f"{self._path}: no query in it; expected {SHAPE}")
 
@@ -88,7 +89,7 @@ def _scores_of_text(query: str, text: str) -> tuple[list[str], np.ndarray]:
     try:
         pairs = json.loads(text, object_pairs_hook=list)
     except ValueError as error:
-        raise ValueError(f"query {_shown(query)}: not valid JSON ({_one_line(error)})") from error
+        raise ValueError(f"query {_shown(query)}: not valid JSON ({one_line(error)})") from error
     videos = [video for video, _ in pairs]
     if len(set(videos)) < len(videos):
         raise ValueError(f"query {_shown(query)}: video {_shown(_repeated(videos))} comes twice")
@@ -140,7 +141,7 @@ class _Objects:
         try:
             query, self._at = json.JSONDecoder().raw_decode(self._text, self._at)
         except ValueError as error:
-            raise ValueError(f"the name of a query is not valid JSON ({_one_line(error)})") from error
+            raise ValueError(f"the name of a query is not valid JSON ({one_line(error)})") from error
         _check_text([query])
         return str(query)
 
@@ -203,7 +204,7 @@ class CsvScores:
             columns = _columns(path)
             table = _table(path, columns)
         except (OSError, ValueError, pa.ArrowException, csv.Error) as error:
-            raise DataError(f"{path}: {_one_line(error)}") from error
+            raise DataError(f"{path}: {one_line(error)}") from error
         queries, query_of = _ids(table[columns["query"]])
         self._videos, video_of = _ids(table[columns["video"]])
         for what, ids in (("query", queries), ("video", self._videos)):
@@ -240,6 +241,10 @@ def _columns(path: Path) -> dict[str, str]:
     """What the columns of a CSV are called in it."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = next(csv.reader(file), [])
+    if any(name != name.strip() for name in header):
+        raise ValueError(
+            "its first line has spaces beside names of columns; ids would have them too: write a,b, not a, b"
+        )
     found = {}
     for ours, names in CSV_COLUMNS.items():
         present = [name for name in header if name in names]
@@ -267,15 +272,24 @@ def _table(path: Path, columns: dict[str, str]) -> pa.Table:
 def _name_bad_row(path: Path, columns: dict[str, str]) -> None:
     """Find what Arrow could not read: it names neither query nor video."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
-            score = row[columns["score"]]
-            try:
-                float(score)
-            except (TypeError, ValueError):
-                query, video = row[columns["query"]], row[columns["video"]]
+        rows = csv.DictReader(file)
+        for row in rows:
+            query, video, score = (row[columns[name]] for name in CSV_COLUMNS)
+            if score is None or video is None or query is None:
                 raise ValueError(
-                    f"query {_shown(query)}, video {_shown(video)}: {_shown(score)} is not a number"
-                ) from None
+                    f"line {rows.line_num}: a row without all columns; is it cut off, or a quote not closed?"
+                )
+            if not _is_number(score):
+                pair = f"query {_shown(query)}, video {_shown(video)}"
+                raise ValueError(f"line {rows.line_num}, {pair}: {_shown(score)} is not a number")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text  # which Python reads, and nobody else
 
 
 def _ids(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
@@ -299,7 +313,7 @@ class NpzScores:
         try:
             self._queries, self._videos = _names("queries", queries), _names("videos", videos)
         except ValueError as error:
-            raise DataError(f"{path}: {_one_line(error)}") from error
+            raise DataError(f"{path}: {one_line(error)}") from error
         expected = (len(self._queries), len(self._videos))
         if self._scores.shape != expected or self._scores.dtype.kind not in "fiu":
             raise DataError(
@@ -359,7 +373,3 @@ def _end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
     """Where the longest match from `start` on ends; the pattern also matches nothing."""
     match = pattern.match(text, start)
     return match.end() if match else start
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:300]

@@ -21,6 +21,14 @@ MAX_LENGTH = 1000
 """Characters of a cell or key: longer ones are damage, and no message could name them."""
 
 
+def one_line(error: Exception) -> str:
+    """What an error says, without line breaks and advice for programmers."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text in UTF-8; save it as that"
+    said = str(error).partition("; use sys.set_int_max_str_digits")[0]
+    return " ".join((said or type(error).__name__).split())[:300]
+
+
 def check_regular(path: Path) -> None:
     """Raises DataError for a pipe or a device, which may have no end, and for what is not there or a folder."""
     try:
@@ -34,8 +42,8 @@ def check_regular(path: Path) -> None:
 def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and cells, by column, of every row that is not empty.
 
-    UTF-8, with or without a byte order mark; any line ends. The header names the columns, in any order; there may be
-    more of them than `columns`.
+    UTF-8, with or without a byte order mark; any line ends; spaces behind a comma do not count. The header names the
+    columns, in any order; there may be more of them than `columns`.
 
     Raises:
         DataError: the file cannot be read, one of `columns` is missing, a column comes twice, a row has more or fewer
@@ -44,7 +52,7 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
     check_regular(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(file, strict=True, skipinitialspace=True)
             header = [name.strip() for name in next(reader, [])]
             missing = [name for name in columns if name not in header]
             if missing:
@@ -70,7 +78,7 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: is no CSV in UTF-8 ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path}: is no CSV in UTF-8 ({one_line(error)})") from error
 
 
 def read_json(path: Path) -> Any:
@@ -88,7 +96,7 @@ def read_json(path: Path) -> Any:
     except RecursionError as error:
         raise DataError(f"{path}: is no annotation: it is nested too deeply") from error
     except ValueError as error:  # also of the decoder
-        raise DataError(f"{path}: is no JSON in UTF-8 ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path}: is no JSON in UTF-8 ({one_line(error)})") from error
 
 
 def _refuse(constant: str) -> NoReturn:
