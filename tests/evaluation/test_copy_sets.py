@@ -92,7 +92,7 @@ class TestVcdb:
             ({"queries": ["a"], "positives": {"a": "b"}}, "positives of 'a': must be texts"),
             ({"queries": ["a"], "positives": {"b": ["a"]}}, "'b' has relevant videos but is not a query"),
             ({"queries": ["a", "a"], "positives": {}}, "an id is twice"),
-            ({"queries": [], "positives": {}}, "queries are empty"),
+            ({"queries": [], "positives": {}}, "has no queries"),
         ],
     )
     def test_another_shape_is_one_line(self, tmp_path, table, message):

@@ -240,7 +240,7 @@ class TestJson:
             ({"q": {"ND": ["q"]}}, "nothing is relevant"),
             ({"q": {"REL": ["a"]}}, "nothing is relevant"),
             ({"queries": {"q": {"ND": ["a"]}}, "database": {"a": 1}}, '"database" must be a list'),
-            ({"queries": {"q": {"ND": ["a"]}}, "database": []}, "database are empty"),
+            ({"queries": {"q": {"ND": ["a"]}}, "database": []}, "has no database videos"),
             ({"queries": ["q"], "database": ["a"]}, "must be {query"),
             ('{"q": {"ND": ["a"]}, "q": {}}', "key 'q' comes twice"),
             ('{"q": {"ND": ["a"]', "is no JSON"),

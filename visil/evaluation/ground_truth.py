@@ -95,9 +95,9 @@ class GroundTruth:
 
     def __post_init__(self) -> None:
         where = f"{self.name} ({self.source})" if self.source else self.name
-        for what, ids in (("queries", self.queries), ("database", self.database)):
+        for what, ids in (("queries", self.queries), ("database videos", self.database)):
             if not ids:
-                raise DataError(f"{where}: its {what} are empty")
+                raise DataError(f"{where}: it has no {what}")
             if len(set(ids)) < len(ids):
                 raise DataError(f"{where}: an id is twice among its {what}")
         names = [task.name for task in self.tasks]
