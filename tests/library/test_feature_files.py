@@ -208,9 +208,18 @@ class TestBesideVideoFiles:
 
     def test_verify_looks_for_the_feature_file(self, library, path):
         library.add_features(write(path, a=vectors(2)))
-        write(path, b=vectors(1))
+        write(path, b=vectors(1))  # another time, but the values of a are what they were
+        assert library.verify() == []
+        with h5py.File(path, "a") as file:
+            file["a"][0] = vectors(1, seed=1)[0]
         (finding,) = library.verify()
         assert (finding.damage, "its feature file has changed" in finding.problem) == (False, True)
+        with h5py.File(path, "a") as file:
+            del file["a"]
+        assert ["its feature file has changed" in finding.problem for finding in library.verify()] == [True]
+        path.write_bytes(path.read_bytes()[:100])
+        (finding,) = library.verify()
+        assert finding.problem.startswith(f"its feature file cannot be read: {path}")
         path.unlink()
         (finding,) = library.verify()
         assert finding.problem == f"its feature file is gone: {path}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from visil.library.feature_files import feature_file_of
+from visil.errors import DataError, MediaError
+from visil.library.feature_files import FeatureFile, feature_file_of
 from visil.library.files import content_hash
 from visil.library.store import FAILED, OK, STRETCH_FRAMES, Store, VideoRecord
 from visil.model.descriptors import part_edges
@@ -159,7 +161,7 @@ def _file_problem(record: VideoRecord) -> str | None:
 
 
 def _feature_file_problem(record: VideoRecord) -> str | None:
-    """Of a video that was read from a feature file: only that file is looked at, not the data set in it."""
+    """Of a video that was read from a feature file: its data set is read if the file has another time."""
     path = feature_file_of(record)
     try:
         if path.stat().st_mtime_ns == record.file.mtime_ns:
@@ -168,4 +170,10 @@ def _feature_file_problem(record: VideoRecord) -> str | None:
         return f"its feature file is gone: {path}"
     except OSError as error:
         return f"its feature file cannot be read: {path} ({error.strerror or error})"
+    try:
+        with suppress(MediaError), FeatureFile.opened(path) as file:
+            if file.content_hash(record.id) == record.file.sha256:
+                return None
+    except DataError as error:
+        return f"its feature file cannot be read: {error}"
     return f"its feature file has changed since it was read: {path}; add it again"
