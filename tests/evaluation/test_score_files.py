@@ -150,9 +150,8 @@ def test_one_text_of_the_size_of_the_file_takes_no_square_of_its_time(
     real_match = score_files._end_of
     monkeypatch.setattr(score_files, "READ_BYTES", 16)
     monkeypatch.setattr(score_files, "_end_of", lambda *given: (reads.append(len(given[1])), real_match(*given))[1])
-    assert scores_of(written(tmp_path, "long.json", json.dumps({"a": {"v" * 100_000: 1}}))) == {
-        "a": {"v" * 100_000: 1.0}
-    }
+    with pytest.raises(DataError, match="has 100,000 characters"):
+        scores_of(written(tmp_path, "long.json", json.dumps({"a": {"v" * 100_000: 1}})))
     assert sum(reads) < 10 * 100_000
 
 
@@ -274,3 +273,17 @@ def test_other_files_are_refused_by_their_name(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError, match=r"folder\.csv: not a regular file"):
         read_scores(tmp_path / "folder.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", json.dumps({"a" * 1001: {"b": 1}})),
+        ("a.json", json.dumps({"b": {"a" * 1001: 1}})),
+        ("a.csv", f"query,video,score\n{'a' * 1001},b,1\n"),
+        ("a.csv", f"query,video,score\nb,{'a' * 1001},1\n"),
+    ],
+)
+def test_an_id_that_no_message_could_show_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(DataError, match=r"the id 'a+\.\.\. has 1,001 characters, over 1,000$"):
+        list(read_scores(written(tmp_path, name, text.encode())))

@@ -31,7 +31,7 @@ class TestCsvRows:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"", "no column a, b; needs a, b"),
+            (b"", "has no first line; needs the columns a, b"),
             (b"a,c\n", "no column b"),
             (b"a,b,b\n", "column 'b' is there twice"),
             (b"a,b\n1\n", "line 2: 1 cells for 2 columns"),

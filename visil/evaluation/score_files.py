@@ -28,7 +28,7 @@ import pyarrow.csv
 from visil.errors import DataError
 from visil.evaluation.npz_files import read_npz
 from visil.evaluation.scores import QueryScores, Scores
-from visil.evaluation.tables import one_line
+from visil.evaluation.tables import MAX_LENGTH, one_line
 
 READ_BYTES = 1 << 20
 SHOWN_CHARACTERS = 80  # of a name or value in a message
@@ -91,6 +91,7 @@ def _scores_of_text(query: str, text: str) -> tuple[list[str], np.ndarray]:
     except ValueError as error:
         raise ValueError(f"query {_shown(query)}: not valid JSON ({one_line(error)})") from error
     videos = [video for video, _ in pairs]
+    _check_length(videos)
     if len(set(videos)) < len(videos):
         raise ValueError(f"query {_shown(query)}: video {_shown(_repeated(videos))} comes twice")
     if "\\u" in text:
@@ -143,6 +144,7 @@ class _Objects:
         except ValueError as error:
             raise ValueError(f"the name of a query is not valid JSON ({one_line(error)})") from error
         _check_text([query])
+        _check_length([query])
         return str(query)
 
     def _flat_object(self, query: str) -> str:
@@ -210,6 +212,10 @@ class CsvScores:
         for what, ids in (("query", queries), ("video", self._videos)):
             if "" in ids:
                 raise DataError(f"{path}: a row has no {what}")
+            try:
+                _check_length(ids)
+            except ValueError as error:
+                raise DataError(f"{path}: {error}") from None
         scores = table[columns["score"]].to_numpy()
         order = np.argsort(query_of, kind="stable")  # rows of a query together, in the order of the file
         self._video_of, self._scores = video_of[order], scores[order]
@@ -339,6 +345,7 @@ def _names(name: str, array: np.ndarray) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError(f"{name}: {_shown(_repeated(names))} comes twice")
     _check_text(names)
+    _check_length(names)
     return names
 
 
@@ -348,6 +355,13 @@ def _check_finite(query: str, videos: Sequence[str], scores: np.ndarray) -> None
         raise ValueError(
             f"query {_shown(query)}, video {_shown(videos[worst])}: {scores[worst]} is not a finite number"
         )
+
+
+def _check_length(ids: Sequence[str]) -> None:
+    """A longer one is damage, and no message could name it."""
+    longest = max(ids, key=len, default="")
+    if len(longest) > MAX_LENGTH:
+        raise ValueError(f"the id {_shown(longest)} has {len(longest):,} characters, over {MAX_LENGTH:,}")
 
 
 def _check_text(ids: Sequence[str]) -> None:

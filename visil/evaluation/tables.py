@@ -54,6 +54,8 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True, skipinitialspace=True)
             header = [name.strip() for name in next(reader, [])]
+            if not any(header):
+                raise DataError(f"{path}: has no first line; needs the columns {', '.join(columns)}")
             missing = [name for name in columns if name not in header]
             if missing:
                 raise DataError(f"{path}: no column {', '.join(missing)}; needs {', '.join(columns)}")
