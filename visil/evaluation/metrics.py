@@ -24,10 +24,11 @@ from typing import Literal
 
 import numpy as np
 
+from visil.defaults import TIES
 from visil.errors import DataError
 
 RECTANGLE, TRAPEZOID = FORMS = ("rectangle", "trapezoid")
-GROUP, STABLE, BEST, WORST = TIES = ("group", "stable", "best", "worst")
+GROUP, STABLE, BEST, WORST = TIES
 NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
 NUM_LEVELS = 20  # steps of recall in a curve
