@@ -18,7 +18,7 @@ import numpy as np
 
 from visil.errors import DataError
 from visil.evaluation.benchmark_files import Edit, Montage, Pan, make, rng_of
-from visil.evaluation.real_videos import ND, PART, RealVideo, RealVideos, read_real_videos
+from visil.evaluation.real_videos import ND, PART, RealVideo, RealVideos, components_of, read_real_videos
 from visil.evaluation.stills import Roles, Still, assign_roles, read_stills
 from visil.synth.edits import FAMILIES
 from visil.synth.furniture import FURNITURE
@@ -295,8 +295,10 @@ def _plan_edits(
     """For every family and level one query of every footage that is long enough, filled up with montages."""
     key_of = {video.path: job.key for video, job in montages}
     everything = [*(video for videos in footages.values() for video in videos), *(video for video, _ in montages)]
-    groups = RelatedVideos(everything).groups().tolist()
-    unit_of = {video.path: f"sources {group}" for video, group in zip(everything, groups, strict=True)}
+    related_to = RelatedVideos(everything)
+    names = [video.path.name for video in everything]
+    links = [(video.path.name, names[i]) for video in everything for i in related_to.of(video)]
+    unit_of = components_of(names, links)
     planned = []
     for family in settings.families:
         for level in FAMILIES[family].levels:
@@ -326,7 +328,7 @@ def _plan_edits(
                     job.path,
                     EDIT,
                     source.tokens.union(*map(_tokens, hosts)),
-                    unit_of[source.path],
+                    unit_of[source.path.name],
                     family=family,
                     level=level,
                     source=source.path,

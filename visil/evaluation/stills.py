@@ -17,7 +17,8 @@ from typing import IO, cast
 
 import numpy as np
 
-from visil.errors import DataError
+from visil.errors import DataError, VisilError
+from visil.evaluation.real_videos import components_of
 
 FILM_OF_REAL_VIDEOS = "bower-media-samples/big-buck-bunny-480p-30s"  # its pictures are of the film of bbb_*
 SAME_PICTURE_BITS = 8  # of 64: in the pictures at hand, pairs up to here are repeats or look like them
@@ -78,6 +79,7 @@ def read_stills(images: Path, split: str, folder: Path) -> list[Still]:
 
     Raises:
         DataError: the index cannot be read.
+        VisilError: imagehash is not installed.
     """
     try:
         with (images / "index.csv").open(newline="", encoding="utf-8") as file:
@@ -118,24 +120,17 @@ def join_repeats(
     signs = 2.0 * hashes - 1.0
     close = signs @ signs.T >= hashes.shape[1] - 2 * SAME_PICTURE_BITS  # equal minus different bits
     close |= signs @ (2.0 * mirrored - 1.0).T >= hashes.shape[1] - 2 * SAME_PICTURE_BITS
-    first = list(range(len(names)))
-    place = {name: number for number, name in enumerate(names)}
-    known = [[place[a], place[b]] for a, b in seen if a in place and b in place]
-    for a, b in np.argwhere(close | close.T).tolist() + known:
-        roots = _root(first, a), _root(first, b)
-        first[max(roots)] = min(roots)
-    return {name: names[_root(first, i)] for i, name in enumerate(names)}
-
-
-def _root(first: Sequence[int], member: int) -> int:
-    while first[member] != member:
-        member = first[member]
-    return member
+    links = [(names[a], names[b]) for a, b in np.argwhere(close).tolist()]
+    there = set(names)
+    return components_of(names, [*links, *(pair for pair in seen if there.issuperset(pair))])
 
 
 def _hashes(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-    import imagehash  # an extra of benchmarks
-    from PIL import Image, ImageOps
+    try:
+        import imagehash
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise VisilError(f'repeats among the pictures need imagehash ({error}): pip install "visil[bench]"') from error
 
     hashes, mirrored = [], []
     for path in paths:

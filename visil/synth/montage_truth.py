@@ -130,6 +130,8 @@ class MontageTruth:
 def pieces_shown(montage: MontageTruth, start_s: float, end_s: float) -> tuple[Piece, ...]:
     """The pieces that a part of the montage shows, each clipped to it, with times in the montage and in the sources.
 
+    For who localises: an edit of a montage copies these segments of the videos that the montage was cut from.
+
     The part may come from the truth of an edit of the montage: `pieces_shown(montage, edit.start_s, edit.end_s)`.
 
     Raises:
@@ -151,7 +153,10 @@ def pieces_shown(montage: MontageTruth, start_s: float, end_s: float) -> tuple[P
 
 
 def related(a: HasTokens, b: HasTokens) -> bool:
-    """Whether two videos share a piece, a footage or a component; such a pair is never a negative."""
+    """Whether two videos share a piece, a footage or a component; such a pair is never a negative.
+
+    The rule for one pair, as training samples are checked; `RelatedVideos` and `related_matrix` are its form for many.
+    """
     return not a.tokens.isdisjoint(b.tokens)
 
 
@@ -159,7 +164,6 @@ class RelatedVideos:
     """Which of many videos are related to a given one: a look-up in place of a comparison with each."""
 
     def __init__(self, videos: Sequence[HasTokens]) -> None:
-        self._num_videos = len(videos)
         self._holders: dict[str, list[int]] = {}
         for position, video in enumerate(videos):
             for token in video.tokens:
@@ -172,26 +176,6 @@ class RelatedVideos:
         """
         holders = {position for token in video.tokens for position in self._holders.get(token, ())}
         return np.array(sorted(holders), dtype=np.int64)
-
-    def groups(self) -> np.ndarray:
-        """Number of the group of every video, int64 [V]: videos that are related over any chain of others have one.
-
-        A group is numbered by its first video's place among the groups.
-        """
-        first = list(range(self._num_videos))  # a forest: every video points to an earlier one of its group
-
-        def root(position: int) -> int:
-            while first[position] != position:
-                first[position] = first[first[position]]
-                position = first[position]
-            return position
-
-        for holders in self._holders.values():
-            for position in holders[1:]:
-                low, high = sorted((root(holders[0]), root(position)))
-                first[high] = low
-        roots = np.array([root(position) for position in range(self._num_videos)], dtype=np.int64)
-        return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 
 
 def related_matrix(rows: Sequence[HasTokens], columns: Sequence[HasTokens]) -> np.ndarray:
@@ -209,7 +193,7 @@ def write_montage_truth(path: Path, truth: MontageTruth) -> None:
 
 
 def read_montage_truth(path: Path) -> MontageTruth:
-    """What `write_montage_truth` wrote.
+    """What `write_montage_truth` wrote: for who has the files of a benchmark and not its plan (training, localisation).
 
     Raises:
         DataError: the file is no truth of a montage.
