@@ -1,4 +1,4 @@
-"""Two videos under the same furniture share it to the pixel and nothing else; its times are in the truth."""
+"""Two videos under the same furniture share it to the pixel and nothing else."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visil.errors import DataError
-from visil.synth.furniture import (
-    FURNITURE,
-    FurnitureTruth,
-    furnish,
-    read_furniture_truth,
-    write_furnished,
-    write_furniture_truth,
-)
-from visil.synth.montage_truth import related
-from visil.synth.video_file import read_pictures, video_facts
+from visil.synth.furniture import FURNITURE, furnish
+from visil.synth.video_file import write_video
 
 FPS = 8
 NUM_PICTURES = 16
@@ -119,53 +111,11 @@ def test_the_logo_of_the_outro_moves_in():
     np.testing.assert_array_equal(outro[-2], outro[-1])
 
 
-@pytest.mark.parametrize("kind", FURNITURE)
-def test_the_video_is_in_its_file_where_the_truth_says(kind, tmp_path):
-    path = tmp_path / f"{kind}.mp4"
-    truth = write_furnished(path, video(60), kind, 9, fps=FPS, component="still:a")
-    assert (truth.file, truth.kind, truth.seed, truth.component) == (path.name, kind, 9, "still:a")
-    assert truth.duration_s == pytest.approx(video_facts(path).duration_s)
-    assert truth.content_end_s - truth.content_start_s == pytest.approx(NUM_PICTURES / FPS)
-    inside = [
-        picture[HEIGHT // 2, WIDTH // 2].mean()
-        for time_s, picture in read_pictures(path)
-        if truth.content_start_s - 1e-3 <= time_s < truth.content_end_s - 1e-3
-    ]
-    np.testing.assert_allclose(inside, 60 + 2 * np.arange(NUM_PICTURES), atol=4)
-
-
 def test_the_same_arguments_give_the_same_bytes(tmp_path):
     for kind in FURNITURE:
         for name in ("a.mp4", "b.mp4"):
-            write_furnished(tmp_path / name, video(60), kind, 4, fps=FPS, component="still:a")
+            write_video(tmp_path / name, furnish(video(60), kind, 4, fps=FPS), FPS)
         assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes(), kind
-
-
-class TestTruth:
-    A = FurnitureTruth("a.mp4", "outro", 7, "still:a", 5.0, 0.0, 3.0)
-    B = FurnitureTruth("b.mp4", "outro", 7, "still:b", 6.0, 0.0, 4.0)
-
-    def test_shared_furniture_relates_nobody(self):
-        assert self.A.shares_furniture(self.B)
-        assert not related(self.A, self.B)
-        assert self.A.relation == "shared furniture only"
-
-    def test_other_kinds_and_seeds_are_other_furniture(self):
-        for kind, seed in (("outro", 8), ("border", 7)):
-            assert not self.A.shares_furniture(FurnitureTruth("c.mp4", kind, seed, "still:c", 5.0, 0.0, 3.0))
-
-    def test_the_video_inside_relates(self):
-        assert related(self.A, FurnitureTruth("c.mp4", "border", 1, "still:a", 5.0, 0.0, 5.0))
-
-    def test_comes_back_from_its_file(self, tmp_path):
-        write_furniture_truth(tmp_path / "a.json", self.A)
-        assert read_furniture_truth(tmp_path / "a.json") == self.A
-
-    @pytest.mark.parametrize("content", ["", "[1]", '{"file": "a.mp4"}'])
-    def test_a_file_that_is_none_is_named(self, tmp_path, content):
-        (tmp_path / "a.json").write_text(content)
-        with pytest.raises(DataError, match=r"a\.json: no truth of a furnished video"):
-            read_furniture_truth(tmp_path / "a.json")
 
 
 def test_an_unknown_kind_names_the_known_ones():

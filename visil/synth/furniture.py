@@ -1,36 +1,33 @@
 """What unrelated videos share: leads, title cards, outros, channel logos, borders, letterbox bars.
 
-    pictures of any video ─► [furnish: the same furniture around them] ─► a file, its FurnitureTruth
+    pictures of any video ─► [furnish: the same furniture around them] ─► video_file.write_video
 
 Furniture is its kind and its seed: two videos furnished alike show the very same seconds or the same frame around
-their pictures, and nothing else in common. That makes them negatives which users have, and no copies.
+their pictures, and nothing else in common. That makes them negatives which users have, and no copies: what relates
+two of them is the videos inside alone.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 
 from visil.errors import DataError
 from visil.synth.camera import fitted
 from visil.synth.lettering import GLYPH_ROWS, lettering, random_words
-from visil.synth.montage_truth import PlainVideo
+from visil.synth.picture_edits import PictureEdit
 from visil.synth.stickers import logo
 from visil.synth.textures import TEXTURES, draw_palette, draw_still
-from visil.synth.video_file import resized, write_video
+from visil.synth.video_file import resized
 
 FURNITURE_VERSION = 1  # raised when the same arguments give other bytes: what was made earlier is made anew
-SHARED_FURNITURE_ONLY = "shared furniture only"
 CARD_SIZE_PX = (640, 360)  # cards are drawn in this size, whatever the video's
 BAR_COLOURS = ((1, 1, 1), (1, 1, 0), (0, 1, 1), (0, 1, 0), (1, 0, 1), (1, 0, 0), (0, 0, 1))  # as in EBU and SMPTE bars
 
 Clip = Callable[[np.random.Generator, int, tuple[int, int]], Iterator[np.ndarray]]
-PictureEdit = Callable[[np.ndarray], np.ndarray]
 
 
 def black(_rng: np.random.Generator, num_pictures: int, size_px: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -162,39 +159,6 @@ FURNITURE: dict[str, Furniture] = {
 }
 
 
-@dataclass(frozen=True)
-class FurnitureTruth:
-    """What is true of a furnished video.
-
-    Attributes:
-        file: name of the video.
-        kind: of the furniture, a key of `FURNITURE`.
-        seed: of the furniture; videos of one kind and seed show the same furniture.
-        component: of the video inside (see `montage_truth`).
-        duration_s: of the file.
-        content_start_s, content_end_s: where the video itself is.
-        relation: to another video with the same furniture and another component: unrelated.
-    """
-
-    file: str
-    kind: str
-    seed: int
-    component: str
-    duration_s: float
-    content_start_s: float
-    content_end_s: float
-    relation: str = SHARED_FURNITURE_ONLY
-
-    @property
-    def tokens(self) -> frozenset[str]:
-        """What relates it to other videos: the video inside, never the furniture."""
-        return PlainVideo(self.file, self.component).tokens
-
-    def shares_furniture(self, other: FurnitureTruth) -> bool:
-        """Whether both show the very same furniture."""
-        return (self.kind, self.seed) == (other.kind, other.seed)
-
-
 def furnish(pictures: Iterable[np.ndarray], kind: str, seed: int, *, fps: float) -> Iterator[np.ndarray]:
     """The pictures of a video with furniture around them: the same for a kind and a seed, whatever the pictures.
 
@@ -217,47 +181,6 @@ def furnish(pictures: Iterable[np.ndarray], kind: str, seed: int, *, fps: float)
     if furniture.clip is not None:
         clip = furniture.clip(rng, round(strength * fps), size_px)
         yield from chain(pictures, clip) if furniture.is_after else chain(clip, pictures)
-
-
-def write_furnished(
-    path: Path, pictures: Iterable[np.ndarray], kind: str, seed: int, *, fps: float, component: str
-) -> FurnitureTruth:
-    """Write a video with furniture around it and return the truth.
-
-    Args:
-        pictures, kind, seed: as for `furnish`.
-        component: of the video that the pictures are from.
-    """
-    furniture, _, strength = _drawn(kind, seed)
-    num_pictures = write_video(path, furnish(pictures, kind, seed, fps=fps), fps)
-    num_added = round(strength * fps) if furniture.clip is not None else 0
-    first = 0 if furniture.is_after else num_added
-    return FurnitureTruth(
-        file=path.name,
-        kind=kind,
-        seed=seed,
-        component=component,
-        duration_s=num_pictures / fps,
-        content_start_s=first / fps,
-        content_end_s=(first + num_pictures - num_added) / fps,
-    )
-
-
-def write_furniture_truth(path: Path, truth: FurnitureTruth) -> None:
-    """A JSON object."""
-    path.write_text(json.dumps(asdict(truth), indent=1) + "\n", encoding="utf-8")
-
-
-def read_furniture_truth(path: Path) -> FurnitureTruth:
-    """What `write_furniture_truth` wrote.
-
-    Raises:
-        DataError: the file is no truth of a furnished video.
-    """
-    try:
-        return FurnitureTruth(**json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: no truth of a furnished video ({error}); make the video again") from error
 
 
 def _drawn(kind: str, seed: int) -> tuple[Furniture, np.random.Generator, float]:
