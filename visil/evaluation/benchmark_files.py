@@ -31,7 +31,6 @@ from visil.synth.video_file import read_still, write_video
 
 PANS_VERSION = 1
 PROGRESS_SECONDS = 20.0
-_SECONDS = 20.0
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ class Job:
         raise NotImplementedError
 
     def write(self) -> None:
-        """Make the file, and its truth beside it."""
+        """Make the file, and beside it the truth of which pictures it shows when, if there is any."""
         raise NotImplementedError
 
     @property
@@ -76,6 +75,7 @@ class Pan(Job):
 
     @property
     def version(self) -> int:
+        """Both versions in one number: keys of files that are made hold it."""
         return PANS_VERSION if not self.furniture else PANS_VERSION * 1000 + FURNITURE_VERSION
 
     def write(self) -> None:
