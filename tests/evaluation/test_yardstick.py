@@ -92,6 +92,34 @@ def test_intervals_draw_whole_units(scores):
     assert (pooled.recall_at_1.low, pooled.recall_at_1.high) == (0.0, 1.0)  # either unit may be drawn twice
 
 
+def edits_of_two_units(edits_of_each: int) -> Benchmark:
+    """Edits of two sources, a unit each, and a library of the two."""
+    videos = (LibraryVideo(Path("a"), REAL, NOTHING, 9.0), LibraryVideo(Path("b"), REAL, NOTHING, 9.0))
+    queries = tuple(
+        Query(Path(f"{source}{number}"), EDIT, NOTHING, source, "crop", "mild", Path(source))
+        for source in ("a", "b")
+        for number in range(edits_of_each)
+    )
+    is_relevant = np.repeat(np.eye(2, dtype=bool), edits_of_each, axis=0)
+    return Benchmark(BenchmarkSettings("val"), Path(), videos, queries, is_relevant, ~is_relevant)
+
+
+def test_queries_of_one_unit_are_drawn_together():
+    # Edits of `a` are found and those of `b` are not. A sample of two units has all, half or none of its queries right,
+    # all of them in one sample of four; queries drawn one by one would all be right in one of 1,024.
+    benchmark = edits_of_two_units(5)
+    half = np.array([[0.9, 0.1]] * 5 + [[0.5, 0.3]] * 5, dtype=np.float32)
+    found = {(cell.family, cell.part): cell for cell in figures(benchmark, half)}
+    for cell in (found["crop", "mild"], found["pooled", "all"]):
+        assert (cell.num_queries, cell.num_units) == (10, 2)
+        recall = cell.recall_at_1
+        assert (recall.low, recall.value, recall.high) == (0.0, 0.5, 1.0)
+        assert (cell.mean_average_precision.low, cell.mean_average_precision.high) == (0.5, 1.0)
+        assert cell.micro_average_precision.high == 1.0
+    everything = np.array([[0.9, 0.1]] * 5 + [[0.1, 0.9]] * 5, dtype=np.float32)
+    assert gain(benchmark, everything, half).low == 0.0  # without `b` there is nothing to gain
+
+
 def test_a_relevant_video_that_could_not_be_read_counts_as_not_found(scores):
     scores[0, 0] = NO_SCORE
     mild = next(cell for cell in figures(bench(), scores) if (cell.family, cell.part) == ("crop", "mild"))
@@ -115,6 +143,17 @@ def test_false_matches_are_counted_by_what_the_pairs_share(scores):
     assert (rows[LOOK_ALIKE].num_pairs, rows[LOOK_ALIKE].pairs) == (1, (1, 0))
     assert (rows[NO_MATCH].num_queries, rows[NO_MATCH].num_pairs, rows[NO_MATCH].pairs) == (2, 10, (1, 0))
     assert rows["black_lead"].num_pairs == 0
+    assert (rows["title_card"].num_designs, rows[ALL_FURNITURE].num_designs) == (1, 1)
+    assert (rows["black_lead"].num_designs, rows[UNRELATED].num_designs, rows[LOOK_ALIKE].num_designs) == (0, 0, 0)
+
+
+def test_edits_of_one_source_that_take_one_video_for_it_are_one_pair_of_sources():
+    scores = np.array([[0.9, 0.8], [0.9, 0.7], [0.6, 0.9], [0.1, 0.9]], dtype=np.float32)
+    unrelated = false_matches(edits_of_two_units(2), scores, [0.65, 0.5, 0.0])[0]
+    assert (unrelated.num_pairs, unrelated.num_source_pairs) == (4, 2)
+    assert (unrelated.pairs, unrelated.source_pairs) == ((2, 3, 4), (1, 2, 2))
+    mild, _ = found_matches(edits_of_two_units(2), scores, [0.65])
+    assert (mild.num_pairs, mild.num_source_pairs, mild.pairs, mild.source_pairs) == (4, 2, (4,), (2,))
 
 
 def test_pairs_without_a_score_are_no_false_matches_but_matches_that_are_missed(scores):

@@ -55,18 +55,26 @@ class Figures:
 class PairsAbove:
     """How many of some pairs lie above thresholds.
 
+    Edits of one source are often above for one reason. So pairs of a source and a video are counted beside the pairs
+    of a query and a video: how many independent cases there are at most.
+
     Attributes:
         name: which pairs.
-        num_queries, num_pairs: there are, with a score.
+        num_designs: of the furniture that they share; 0 if they share none.
+        num_queries, num_pairs, num_source_pairs: there are, with a score.
         queries: with a pair above each threshold.
         pairs: above each threshold.
+        source_pairs: distinct pairs of a source and a video among them; a query that is no edit is its own source.
     """
 
     name: str
+    num_designs: int
     num_queries: int
     num_pairs: int
+    num_source_pairs: int
     queries: tuple[int, ...]
     pairs: tuple[int, ...]
+    source_pairs: tuple[int, ...]
 
 
 def figures(benchmark: Benchmark, scores: np.ndarray) -> list[Figures]:
@@ -130,16 +138,17 @@ def thresholds(benchmark: Benchmark, scores: np.ndarray, rates: Sequence[float] 
 
 def false_matches(benchmark: Benchmark, scores: np.ndarray, above: Sequence[float]) -> list[PairsAbove]:
     """Unrelated pairs above thresholds, by what they have in common all the same."""
-    return [_above(name, scores, pairs, above) for name, pairs in _unrelated_pairs(benchmark).items()]
+    return [
+        _above(benchmark, name, pairs, pairs & (scores > NO_SCORE), scores, above)
+        for name, pairs in _unrelated_pairs(benchmark).items()
+    ]
 
 
 def found_matches(benchmark: Benchmark, scores: np.ndarray, above: Sequence[float]) -> list[PairsAbove]:
-    """Matches of edited queries above thresholds, by level."""
+    """Matches of edited queries above thresholds, by level; those without a score count among all."""
     level_of = np.array([query.level for query in benchmark.queries])
-    return [
-        _above(level, scores, benchmark.is_relevant & (level_of == level)[:, None], above, counts_unscored=True)
-        for level in LEVELS
-    ]
+    matches = {level: benchmark.is_relevant & (level_of == level)[:, None] for level in LEVELS}
+    return [_above(benchmark, level, pairs, pairs, scores, above) for level, pairs in matches.items()]
 
 
 def _cells(benchmark: Benchmark) -> list[tuple[str, str]]:
@@ -182,15 +191,32 @@ def _unrelated_pairs(benchmark: Benchmark) -> dict[str, np.ndarray]:
 
 
 def _above(
-    name: str, scores: np.ndarray, pairs: np.ndarray, above: Sequence[float], *, counts_unscored: bool = False
+    benchmark: Benchmark,
+    name: str,
+    pairs: np.ndarray,
+    counted: np.ndarray,
+    scores: np.ndarray,
+    above: Sequence[float],
 ) -> PairsAbove:
-    """Count; pairs without a score are never above, and are among all pairs if they count."""
-    counted = pairs if counts_unscored else pairs & (scores > NO_SCORE)
+    """Count, of pairs [Q, V], those that are `counted`, and those above thresholds."""
+    numbers = {
+        source: number for number, source in enumerate({query.source or query.path for query in benchmark.queries})
+    }
+    source = np.array([numbers[query.source or query.path] for query in benchmark.queries])
+
+    def num_source_pairs(chosen: np.ndarray) -> int:
+        rows, columns = np.nonzero(chosen)
+        return len(np.unique(source[rows] * len(benchmark.videos) + columns))
+
     over = [pairs & (scores > threshold) for threshold in above]
+    designs = {(query.kind, query.design) for query, row in zip(benchmark.queries, counted, strict=True) if row.any()}
     return PairsAbove(
         name,
+        num_designs=sum(design >= 0 for _, design in designs),
         num_queries=int(counted.any(axis=1).sum()),
         num_pairs=int(counted.sum()),
+        num_source_pairs=num_source_pairs(counted),
         queries=tuple(int(high.any(axis=1).sum()) for high in over),
         pairs=tuple(int(high.sum()) for high in over),
+        source_pairs=tuple(num_source_pairs(high) for high in over),
     )
