@@ -8,18 +8,23 @@ pan over every picture of DATA/images of the split that has no other use. Releva
 ND or PART to it, as far as they must share what the query shows; whatever else is related is left out.
 
 Measured, for PDQ and pHash with best-match voting, a colour histogram, the untrained default and every --model:
-recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by bootstrap over related sources;
-false matches among unrelated pairs at thresholds that let 1e-3, 1e-4 and 1e-5 of them through on val; bytes a video;
-milliseconds a pair, features at hand. Every pair gets the fine score unless --rerank says otherwise.
+recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by bootstrap over related sources,
+where there are at least 10 of them; false matches among unrelated pairs at thresholds that let 1e-3, 1e-4 and 1e-5 of
+them through on val; bytes a video; milliseconds of comparing a pair, its features made. Every pair gets the fine score
+unless --rerank says otherwise. A baseline whose package is missing is a row that says so.
+
+A threshold for 1e-5 rests on about 16 pairs of val, and edits of one source are often above for one reason: distinct
+pairs of a source and a video are counted beside them. Videos under one design of furniture, look-alikes and queries
+without a match are rows of their own with far fewer pairs: rates as low as 1e-5 cannot be seen in them.
     python scripts/bench_edits.py --split val --model BUNDLE.safetensors --json val.json
     python scripts/bench_edits.py --split test --model BUNDLE.safetensors --thresholds val.json --json test.json
-Made files and features are kept in --work. On 4 cores making the files of a split takes about 10 minutes.
+Thresholds count for the bundle that they were chosen for, by its hash. Made files and features are kept in --work. On
+4 cores the files of val took 6 minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -27,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
-from visil.errors import DataError
+from visil.errors import VisilError
 from visil.evaluation.benchmark_data import SPLITS, Benchmark, BenchmarkSettings, prepare
 from visil.evaluation.benchmark_search import SystemScores, baseline_scores, load_models, model_scores
 from visil.evaluation.frame_descriptors import KINDS, missing_package
@@ -41,12 +46,14 @@ from visil.evaluation.yardstick import (
     figures,
     found_matches,
     gain,
+    read_thresholds,
     thresholds,
 )
 from visil.synth.edits import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
 HASHES = ("PDQ", "pHash")
+MIN_UNITS = 10  # of an interval: fewer sources say nothing of others
 MAX_FOUND = 0.6  # of strong edits by the best perceptual hash, or the family says why
 
 
@@ -63,26 +70,32 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of comparing  [default: fp32]")
     options = parser.parse_args()
 
+    known = read_thresholds(options.thresholds) if options.thresholds else None
     settings = BenchmarkSettings(options.split, seed=options.seed, num_queries=options.queries)
     benchmark = prepare(options.data, options.work, settings, workers=options.workers)
     systems = list(_systems(benchmark, options))
     baseline = next(system for system in systems if system.name not in KINDS)
-    known = _thresholds(options.thresholds) if options.thresholds else {}
     found = {system.name: figures(benchmark, system.scores) for system in systems}
     results: dict[str, dict[str, Any]] = {}
     for system in systems:
-        above = known.get(system.name) if options.thresholds else thresholds(benchmark, system.scores)
+        above = thresholds(benchmark, system.scores) if known is None else known.get((system.name, system.bundle))
+        if above is None:
+            print(
+                f"{system.name}: no thresholds of this bundle in {options.thresholds}: pairs above them are not counted"
+            )
         results[system.name] = {
+            "bundle": system.bundle,
             "figures": [asdict(cell) for cell in found[system.name]],
             "micro_ap_minus_untrained": asdict(gain(benchmark, system.scores, baseline.scores)),
             "thresholds": above,
-            "false_matches": [asdict(row) for row in false_matches(benchmark, system.scores, above or [])],
-            "found_matches": [asdict(row) for row in found_matches(benchmark, system.scores, above or [])],
+            "false_matches": [asdict(row) for row in false_matches(benchmark, system.scores, above)] if above else [],
+            "found_matches": [asdict(row) for row in found_matches(benchmark, system.scores, above)] if above else [],
             "queries_read": [system.num_queries, len(benchmark.queries)],
             "videos_read": [system.num_videos, len(benchmark.videos)],
             "bytes_a_video": system.bytes_a_video,
             "ms_a_pair": system.ms_a_pair,
         }
+    results |= {kind: {"not_run": reason} for kind, reason in _missing().items()}
     _print(results, found)
     if options.json:
         strengths = {
@@ -93,10 +106,8 @@ def main() -> None:
 
 def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[SystemScores]:
     """Baselines whose packages are there, then networks."""
-    missing = {kind: package for kind in KINDS if (package := missing_package(kind)) is not None}
-    for kind, package in missing.items():
-        print(f"{kind}: {package} is not installed (extra bench)")
-    yield from baseline_scores(benchmark, [kind for kind in KINDS if kind not in missing], workers=options.workers)
+    there = [kind for kind in KINDS if kind not in _missing()]
+    yield from baseline_scores(benchmark, there, workers=options.workers)
     names = dict.fromkeys([DEFAULT_BUNDLE, *options.model])
     for model in load_models(names, device=options.device):
         logging.info("searching with %s", model.settings.name)
@@ -110,51 +121,52 @@ def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[Syst
         )
 
 
-def _thresholds(path: Path) -> dict[str, list[float]]:
-    """Those that another run chose, by system."""
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        if run["settings"]["split"] != "val":
-            raise DataError(f"{path}: thresholds are chosen on val, this is a run on {run['settings']['split']}")
-        return {name: result["thresholds"] for name, result in run["results"].items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: no JSON of a run of this script ({error})") from error
+def _missing() -> dict[str, str]:
+    """Why baselines are not run, those that are not."""
+    packages = {kind: missing_package(kind) for kind in KINDS}
+    return {kind: f"{package} is not installed (extra bench)" for kind, package in packages.items() if package}
 
 
 def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[Figures]]) -> None:
     cells = {name: {(cell.family, cell.part): cell for cell in of_system} for name, of_system in found.items()}
-    names, rows = list(found), next(iter(cells.values()))
+    rows = next(iter(cells.values()))
+    run = {name: result for name, result in results.items() if name in found}
+    not_run = [(name, result["not_run"]) for name, result in results.items() if name not in found]
     print("recall@1 / mAP / micro-AP")
-    table = [[*row, *(_short(cells[name][row]) for name in names)] for row in rows if row[0] != POOLED]
-    print(format_table(("family", "level", *names), table), end="\n\n")
+    table: list[Sequence[object]] = [
+        [*row, *(_short(cells[name][row]) for name in run), *("not run" for _ in not_run)]
+        for row in rows
+        if row[0] != POOLED
+    ]
+    _print_table(("family", "level", *results), table)
     table = [
-        (name, part, cell.num_queries, cell.num_units, *map(_text, _values(cell)))
-        for name in names
+        (name, part, cell.num_queries, cell.num_units, *(_text(interval, cell.num_units) for interval in _values(cell)))
+        for name in run
         for (family, part), cell in cells[name].items()
         if family == POOLED
     ]
-    print(format_table(("pooled", "queries", "number", "units", "recall@1", "mAP", "micro-AP"), table), end="\n\n")
-    gains = [(name, *result["micro_ap_minus_untrained"].values()) for name, result in results.items()]
-    print(format_table(("pooled micro-AP minus untrained", "value", "low", "high"), gains), end="\n\n")
+    _print_table(("pooled", "queries", "number", "units", "recall@1", "mAP", "micro-AP"), [*table, *not_run])
+    table = [(name, *result["micro_ap_minus_untrained"].values()) for name, result in run.items()]
+    _print_table(("pooled micro-AP minus untrained", "value", "low", "high"), [*table, *not_run])
 
-    columns = (
-        "pairs above thresholds",
-        "which",
-        "queries",
-        "pairs",
-        *(f"at {rate:g}: pairs, queries" for rate in RATES),
-    )
+    of_rates = (f"at {rate:g}: pairs, of sources, queries" for rate in RATES)
+    columns = ("pairs above thresholds", "which", "designs", "queries", "pairs", "of sources", *of_rates)
     table = [
-        (name, row["name"], row["num_queries"], row["num_pairs"], *_counts(row))
-        for name, result in results.items()
+        (
+            name,
+            *(row[key] for key in ("name", "num_designs", "num_queries", "num_pairs", "num_source_pairs")),
+            *_counts(row),
+        )
+        for name, result in run.items()
         for row in (*result["false_matches"], *result["found_matches"])
     ]
-    print(format_table(columns, table), end="\n\n")
+    without = [(name, "no thresholds of this bundle") for name, result in run.items() if not result["thresholds"]]
+    _print_table(columns, [*table, *without, *not_run])
     table = []
-    for name, result in results.items():
+    for name, result in run.items():
         read = ("{} of {}".format(*result[key]) for key in ("queries_read", "videos_read"))
         table.append((name, *read, round(result["bytes_a_video"]), result["ms_a_pair"]))
-    print(format_table(("system", "queries read", "videos read", "bytes a video", "ms a pair"), table), end="\n\n")
+    _print_table(("system", "queries read", "videos read", "bytes a video", "ms a pair"), [*table, *not_run])
     hashes = [cells[name] for name in HASHES if name in cells]
     easy = [
         (family, max(cell[family, "strong"].recall_at_1.value for cell in hashes), FAMILIES[family].why_easy or "?")
@@ -165,6 +177,11 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
     print(format_table((f"strong edits of which a hash finds over {MAX_FOUND:.0%} first", "recall@1", "why"), table))
 
 
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """With an empty line below; rows may be shorter than the columns."""
+    print(format_table(columns, [[*row, *[""] * (len(columns) - len(row))] for row in rows]), end="\n\n")
+
+
 def _values(cell: Figures) -> tuple[Interval, Interval, Interval]:
     return cell.recall_at_1, cell.mean_average_precision, cell.micro_average_precision
 
@@ -173,13 +190,19 @@ def _short(cell: Figures) -> str:
     return " / ".join(f"{interval.value:.2f}" for interval in _values(cell))
 
 
-def _text(interval: Interval) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+def _text(interval: Interval, num_units: int) -> str:
+    value = f"{interval.value:.3f}"
+    return value if num_units < MIN_UNITS else f"{value} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def _counts(row: Mapping[str, Any]) -> list[str]:
-    return [f"{pairs}, {queries}" for pairs, queries in zip(row["pairs"], row["queries"], strict=True)] or ["", "", ""]
+    return [
+        ", ".join(map(str, counts)) for counts in zip(row["pairs"], row["source_pairs"], row["queries"], strict=True)
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except VisilError as error:
+        raise SystemExit(f"bench_edits: {error}") from error

@@ -16,6 +16,7 @@ from visil.evaluation.benchmark_search import (
     load_models,
     model_scores,
 )
+from visil.library.library import Library
 
 PHASH, HISTOGRAM = "pHash", "colour histogram"  # keys of frame_descriptors.KINDS
 NOTHING = frozenset[str]()
@@ -58,9 +59,46 @@ def test_a_network_scores_every_pair_that_can_be_read(benchmark_of_clips, quick_
     system = model_scores(benchmark_of_clips, quick_model, workers=1)
     check_pairs(system.scores)
     assert system.scores[0, 2] == pytest.approx(1.0, abs=1e-3)
-    assert (system.name, system.num_queries, system.num_videos) == ("quick", 3, 4)
+    assert (system.name, system.bundle) == ("quick", quick_model.bundle.hash)
+    assert (system.num_queries, system.num_videos) == (3, 4)
     assert system.bytes_a_video > 1000
     assert system.ms_a_pair > 0
+
+
+@pytest.mark.parametrize(("rerank", "num_pairs"), [("all", 12), (1, 3), (0, 12)])
+def test_the_time_of_a_pair_is_that_of_comparing_alone_among_the_pairs_that_are_compared(
+    benchmark_of_clips, quick_model, monkeypatch, rerank, num_pairs
+):
+    import visil.evaluation.benchmark_search as searching
+
+    class Clock:
+        """Reading a video takes an hour, scoring a block of queries a second."""
+
+        now_s = 0.0
+
+        def monotonic(self) -> float:
+            return self.now_s
+
+    clock, encoded, score_many = Clock(), Library.encoded, Library.score_many
+
+    def slow_read(library, id):
+        clock.now_s += 3600
+        return encoded(library, id)
+
+    def score(library, queries, **options):
+        found = list(score_many(library, queries, **options))
+        clock.now_s += 1
+        return found
+
+    model_scores(benchmark_of_clips, quick_model, workers=1)  # makes the features
+    monkeypatch.setattr(searching, "time", clock)
+    monkeypatch.setattr(searching, "SCORED_QUERY_COUNT", 2)  # of three queries
+    monkeypatch.setattr(Library, "encoded", slow_read)
+    monkeypatch.setattr(Library, "score_many", score)
+    system = model_scores(benchmark_of_clips, quick_model, workers=1, rerank=rerank)
+    assert system.ms_a_pair == pytest.approx(1000 * 2 / num_pairs)
+    if rerank == "all":
+        check_pairs(system.scores)
 
 
 def test_videos_beyond_the_reranked_ones_lie_below_them(benchmark_of_clips, quick_model):
@@ -83,7 +121,7 @@ def test_a_baseline_scores_every_pair_that_can_be_read(benchmark_of_clips, kind)
     pytest.importorskip("imagehash")
     (system,) = baseline_scores(benchmark_of_clips, [kind], workers=1)
     check_pairs(system.scores)
-    assert (system.name, system.num_queries, system.num_videos) == (kind, 3, 4)
+    assert (system.name, system.bundle, system.num_queries, system.num_videos) == (kind, None, 3, 4)
 
 
 def test_videos_left_out_for_a_query_take_no_votes(benchmark_of_clips):

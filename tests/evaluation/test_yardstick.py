@@ -1,10 +1,12 @@
 """Figures, thresholds and false matches of the yardstick on a library of six videos, worked out by hand."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from visil.errors import DataError
 from visil.evaluation.benchmark_data import (
     DISTRACTOR,
     EDIT,
@@ -25,6 +27,7 @@ from visil.evaluation.yardstick import (
     figures,
     found_matches,
     gain,
+    read_thresholds,
     thresholds,
 )
 
@@ -133,6 +136,37 @@ def test_a_threshold_lets_at_most_its_share_of_unrelated_pairs_of_edited_queries
         (unrelated,) = [row for row in false_matches(bench(), scores, [threshold]) if row.name == UNRELATED]
         assert unrelated.num_pairs == 6
         assert unrelated.pairs[0] <= rate * 6
+
+
+def a_run(path: Path, split: str = "val") -> Path:
+    results = {
+        "pHash": {"bundle": None, "thresholds": [0.5, 0.6, 0.7]},
+        "mine": {"bundle": "hash of mine", "thresholds": [0.1, 0.2, 0.3]},
+        "PDQ": {"not_run": "pdqhash is not installed"},
+    }
+    path.write_text(json.dumps({"settings": {"split": split}, "results": results}))
+    return path
+
+
+def test_thresholds_of_another_run_are_those_of_the_same_bundle(tmp_path):
+    known = read_thresholds(a_run(tmp_path / "val.json"))
+    assert known["mine", "hash of mine"] == [0.1, 0.2, 0.3]
+    assert known["pHash", None] == [0.5, 0.6, 0.7]
+    assert known.keys() == {("mine", "hash of mine"), ("pHash", None)}
+
+
+def test_thresholds_that_were_not_chosen_on_val_are_refused(tmp_path):
+    with pytest.raises(DataError, match="chosen on val, this is a run on test"):
+        read_thresholds(a_run(tmp_path / "test.json", split="test"))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": {"split": "val"}, "results": {"pHash": 1}}'])
+def test_a_file_without_thresholds_is_named(tmp_path, content):
+    (tmp_path / "val.json").write_text(content)
+    with pytest.raises(DataError, match=r"val\.json: no JSON of a run of bench_edits"):
+        read_thresholds(tmp_path / "val.json")
+    with pytest.raises(DataError, match=r"none\.json: no JSON of a run of bench_edits"):
+        read_thresholds(tmp_path / "none.json")
 
 
 def test_false_matches_are_counted_by_what_the_pairs_share(scores):

@@ -19,9 +19,11 @@ from visil.evaluation.colour_histogram import intersection, mean_histogram
 from visil.evaluation.frame_descriptors import KINDS, describe_files
 from visil.evaluation.hash_voting import HashVoting
 from visil.library.ingest import Progress
-from visil.library.library import SETTINGS, Library
+from visil.library.library import QUERY_BYTES, SCORED_QUERY_COUNT, SETTINGS, Library
+from visil.library.search import rerank_count
 from visil.library.store import OK
 from visil.model.model import Model, load_model
+from visil.values import EncodedVideo
 
 PROGRESS_SECONDS = 20.0
 NO_SCORE = -2.0  # of a pair with a video that could not be read or shows nothing: below every score
@@ -35,13 +37,17 @@ class SystemScores:
     """What a system says about all pairs of a benchmark.
 
     Attributes:
+        bundle: hash of the network's bundle; None for a baseline.
         scores: float32 [Q, V]; higher is more similar, NO_SCORE where it has none.
         num_queries, num_videos: read, so that they have scores: the coverage.
         bytes_a_video: of what is stored of a video, mean over the library.
-        ms_a_pair: comparing alone, features at hand.
+        ms_a_pair: wall time of comparing, a pair: from the features of a query in memory to its scores. Of networks the
+            region vectors of the library are read in that time, once for many queries, as a search does; the time is
+            shared among the pairs with a fine score (all pairs if none has one).
     """
 
     name: str
+    bundle: str | None
     scores: np.ndarray = field(repr=False)
     num_queries: int
     num_videos: int
@@ -121,19 +127,37 @@ def model_scores(
         library = Library.open(videos, device=str(model.device), precision=precision)
 
     scores = np.full((len(query_paths), len(paths)), NO_SCORE, dtype=np.float32)
-    started_s = time.monotonic()
-    found = library.score_many(map(queries.encoded, rows), rerank=rerank, among=columns.keys())
-    for row, result in zip(rows.values(), found, strict=True):
-        scores[row, [columns[id] for id in result.ids]] = result.scores
-    spent_s = time.monotonic() - started_s
+    spent_s, num_pairs = 0.0, 0
+    for block in _blocks(queries, rows):
+        started_s = time.monotonic()
+        found = list(library.score_many(block.values(), rerank=rerank, among=columns.keys()))
+        spent_s += time.monotonic() - started_s
+        for id, result in zip(block, found, strict=True):
+            scores[rows[id], [columns[other] for other in result.ids]] = result.scores
+            num_pairs += rerank_count(rerank, len(result.ids)) or len(result.ids)
     return SystemScores(
         name=model.settings.name,
+        bundle=model.bundle.hash,
         scores=scores,
         num_queries=len(rows),
         num_videos=len(columns),
         bytes_a_video=_table_bytes(library) / max(1, len(library.list())),
-        ms_a_pair=1000 * spent_s / max(1, len(rows) * len(columns)),
+        ms_a_pair=1000 * spent_s / max(1, num_pairs),
     )
+
+
+def _blocks(library: Library, ids: Iterable[str]) -> Iterator[dict[str, EncodedVideo]]:
+    """Stored videos by id, as many at once as share a pass over the data of another library."""
+    block: dict[str, EncodedVideo] = {}
+    num_bytes = 0
+    for id in ids:
+        block[id] = library.encoded(id)
+        num_bytes += block[id].region_vectors.vectors.nbytes
+        if num_bytes > QUERY_BYTES or len(block) == SCORED_QUERY_COUNT:
+            yield block
+            block, num_bytes = {}, 0
+    if block:
+        yield block
 
 
 def baseline_scores(benchmark: Benchmark, kinds: Sequence[str], *, workers: int) -> Iterator[SystemScores]:
@@ -152,8 +176,8 @@ def baseline_scores(benchmark: Benchmark, kinds: Sequence[str], *, workers: int)
         videos, queries = of_videos[kind], of_queries[kind]
         has_frames = np.array([len(rows) > 0 for rows in videos])
         scores = np.full(benchmark.is_relevant.shape, NO_SCORE, dtype=np.float32)
-        started_s = time.monotonic()
         compare = _comparison(kind, videos)
+        started_s = time.monotonic()
         for number, query in enumerate(queries):
             if len(query):
                 scores[number, has_frames] = compare(query, left_out[number])[has_frames]
@@ -161,6 +185,7 @@ def baseline_scores(benchmark: Benchmark, kinds: Sequence[str], *, workers: int)
         num_queries = sum(len(query) > 0 for query in queries)
         yield SystemScores(
             name=kind,
+            bundle=None,
             scores=scores,
             num_queries=num_queries,
             num_videos=int(has_frames.sum()),

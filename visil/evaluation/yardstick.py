@@ -7,11 +7,14 @@ Only unrelated pairs are negatives, everywhere. A video that could not be read i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from visil.errors import DataError
 from visil.evaluation.benchmark_data import DISTRACTOR, EDIT, LOOK_ALIKE, MONTAGE, NO_MATCH, REAL, Benchmark
 from visil.evaluation.benchmark_files import rng_of
 from visil.evaluation.benchmark_search import NO_SCORE
@@ -134,6 +137,24 @@ def thresholds(benchmark: Benchmark, scores: np.ndarray, rates: Sequence[float] 
     pairs = _unrelated_pairs(benchmark)[UNRELATED]
     negatives = np.sort(scores[pairs & (scores > NO_SCORE)])[::-1]
     return [float(negatives[int(rate * len(negatives))]) for rate in rates]
+
+
+def read_thresholds(path: Path) -> dict[tuple[str, str | None], list[float]]:
+    """Those that a run of `bench_edits.py` on val chose, by name of the system and hash of its bundle.
+
+    Another bundle of the same name gives other scores: it has none here.
+
+    Raises:
+        DataError: the file is not of such a run.
+    """
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if run["settings"]["split"] != "val":
+            raise DataError(f"{path}: thresholds are chosen on val, this is a run on {run['settings']['split']}")
+        measured = {name: result for name, result in run["results"].items() if "not_run" not in result}
+        return {(name, result.get("bundle")): result["thresholds"] for name, result in measured.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: no JSON of a run of bench_edits.py ({error}); make one with --split val") from error
 
 
 def false_matches(benchmark: Benchmark, scores: np.ndarray, above: Sequence[float]) -> list[PairsAbove]:
