@@ -4,8 +4,9 @@ Ten clips of 10 s, of different components of test videos of at least 10 s, each
 20-minute montage of other footage: cuts of test videos of none of the ten components while they last, and pans over
 test pictures (2 to 8 s each); no piece twice in one montage. Library: that of bench_edits.py on test and the ten
 montages. Query: the clip as a file of its own; both it and the montage are encoded anew.
-The other videos of the clip's component are in the library too: the rank is counted without them, the raw rank with
-them. Candidates for the fine score: as many as in `visil search`; what is no candidate ranks below by its coarse score.
+Other videos of the clip's component, and montages of bench_edits.py that show some of it, are in the library too: the
+rank is counted without them, the raw rank with them. Candidates for the fine score: as many as in `visil search`; what
+is no candidate ranks below by its coarse score.
     python scripts/bench_montage.py --model BUNDLE.safetensors --json montage.json
 Made files and features are kept in --work. Montages are 16:9: a clip of another shape lies between black bars.
 """
@@ -17,13 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK
-from visil.evaluation.benchmark_data import BenchmarkSettings, prepare
+from visil.evaluation.benchmark_data import BenchmarkSettings, LibraryVideo, prepare
 from visil.evaluation.benchmark_search import benchmark_library, features_folder, ids_of, load_models
 from visil.evaluation.montage_queries import MontageQuery, montage_queries
 from visil.evaluation.real_videos import read_real_videos
 from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
 from visil.evaluation.stills import read_stills
 from visil.synth.montage import Source
+from visil.synth.montage_truth import related
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLIT = "test"
@@ -68,7 +70,7 @@ def main() -> None:
         ranks = []
         for row, result in zip(rows.values(), found, strict=True):
             scores = {everything[number_of[id]]: float(s) for id, s in zip(result.ids, result.scores, strict=True)}
-            ranks.append(_rank(queries[row], videos, scores))
+            ranks.append(_rank(queries[row], benchmark.videos, scores))
         results[model.settings.name] = ranks
         columns = ("clip", "of", "at s", "rank", "raw rank", "score", "best other")
         print(f"{model.settings.name}: {sum(rank['rank'] == 1 for rank in ranks)} of {len(queries)} found first")
@@ -77,9 +79,9 @@ def main() -> None:
         write_json(options.json, run_facts(ROOT, vars(options)), results)
 
 
-def _rank(query: MontageQuery, videos: Sequence[Path], scores: dict[Path, float]) -> dict[str, object]:
+def _rank(query: MontageQuery, videos: Sequence[LibraryVideo], scores: dict[Path, float]) -> dict[str, object]:
     """Rank of the montage among all videos with a score; None if it has none itself."""
-    own = {path for path in videos if path.name in query.own}
+    own = {video.path for video in videos if related(video, query)}
     raw = sorted(scores, key=scores.__getitem__, reverse=True)
     ranked = [path for path in raw if path not in own]
     return {

@@ -9,7 +9,7 @@ from visil.errors import DataError
 from visil.evaluation.montage_queries import CLIP_S, MONTAGE_FPS, montage_queries
 from visil.evaluation.real_videos import RealVideo, RealVideos
 from visil.synth.montage import Source
-from visil.synth.montage_truth import read_montage_truth
+from visil.synth.montage_truth import MontageTruth, Piece, PlainVideo, read_montage_truth, related
 from visil.synth.video_file import pictures_at, read_pictures, video_facts, write_video
 
 MONTAGE_S = 40.0
@@ -60,11 +60,22 @@ def queries(real, stills, folder):
 
 def test_every_clip_is_of_another_component_and_inside_its_own_montage(queries):
     assert sorted(query.source for query in queries) == ["a.mp4", "b.mp4"]
-    assert {query.source: sorted(query.own) for query in queries} == {
-        "a.mp4": ["a.mp4", "other_of_a.mp4"],
-        "b.mp4": ["b.mp4"],
-    }
     assert len({query.montage for query in queries}) == 2
+
+
+def test_whatever_shows_some_of_a_clips_component_is_related_to_the_clip(queries, real):
+    library = {
+        **{
+            video.file: PlainVideo(video.file, f"video:{video.component}", video.footage)
+            for video in real.videos.values()
+        },
+        "montage": MontageTruth(
+            "m.mp4", (Piece("other_of_a.mp4", "cut", "video:0", "other_of_a", 0.0, 2.0, 1.0, 3.0),)
+        ),
+        "still": PlainVideo("0.jpg", "still:0"),
+    }
+    own = {query.source: {name for name, video in library.items() if related(query, video)} for query in queries}
+    assert own == {"a.mp4": {"a.mp4", "other_of_a.mp4", "montage"}, "b.mp4": {"b.mp4"}}
 
 
 def test_the_montage_shows_the_clip_at_its_time(queries):

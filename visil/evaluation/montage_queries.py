@@ -6,7 +6,7 @@ real videos, stills ─► [plan ─► montages with a clip each, the clips as 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from visil.errors import DataError
@@ -14,6 +14,7 @@ from visil.evaluation.benchmark_files import Job, Montage, make, rng_of
 from visil.evaluation.real_videos import RealVideo, RealVideos
 from visil.synth.edits import EDITS_VERSION, cut_clip
 from visil.synth.montage import Shot, Source, plan_host
+from visil.synth.montage_truth import PlainVideo
 from visil.synth.truth import write_truths
 
 CLIP_S = 10.0
@@ -29,14 +30,15 @@ class MontageQuery:
         montage: the file to be found.
         source: the real video that both were cut from.
         at_s: where the clip starts in the montage.
-        own: the real videos of the clip's component; neither matches nor false ones.
+        tokens: what the clip shows: what else is related to it (`montage_truth.related`) is neither a match nor a false
+            one.
     """
 
     clip: Path
     montage: Path
     source: str
     at_s: float
-    own: frozenset[str]
+    tokens: frozenset[str] = field(repr=False)
 
 
 def montage_queries(
@@ -88,8 +90,8 @@ def montage_queries(
         montage = Montage(folder / "library" / f"montage_{number:02d}.mp4", tuple(shots), MONTAGE_FPS, MONTAGE_SIZE_PX)
         clip = Clip(folder / "queries" / f"clip_{number:02d}.mp4", sources[video.file].path, start_s)
         (piece,) = [piece for piece in montage.truth.pieces if piece.file == video.file]
-        own = frozenset(other.file for other in videos if other.component == component)
-        queries.append(MontageQuery(clip.path, montage.path, video.file, piece.start_s, own))
+        shown = PlainVideo(video.file, piece.component, piece.footage)
+        queries.append(MontageQuery(clip.path, montage.path, video.file, piece.start_s, shown.tokens))
         jobs += [montage, clip]
     make(jobs, workers=workers)
     return queries
