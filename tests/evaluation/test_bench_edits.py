@@ -1,0 +1,78 @@
+"""What scripts/bench_edits.py prints and saves, of scores at hand."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from visil.evaluation.benchmark_data import EDIT, REAL, Benchmark, BenchmarkSettings, LibraryVideo, Query
+from visil.evaluation.benchmark_search import SystemScores
+from visil.evaluation.metrics import Interval
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_edits.py"
+NOTHING = frozenset[str]()
+
+
+@pytest.fixture
+def script():
+    spec = importlib.util.spec_from_file_location("bench_edits", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def measured(script, monkeypatch, tmp_path, capsys):
+    """What a run prints and saves with a bundle of this hash: three edits of a source, two videos, no package for PDQ."""
+    benchmark = Benchmark(
+        BenchmarkSettings("val"),
+        tmp_path,
+        tuple(LibraryVideo(Path(name), REAL, NOTHING, 9.0) for name in ("source", "other")),
+        tuple(Query(Path(f"{i}"), EDIT, NOTHING, "unit", "crop", "strong", Path("source")) for i in range(3)),
+        is_relevant=np.array([[True, False]] * 3),
+        is_unrelated=np.array([[False, True]] * 3),
+    )
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.7]], dtype=np.float32)
+
+    def run(bundle: str, *options: str):
+        systems = [
+            SystemScores(name, hash, scores, 3, 2, bytes_a_video=10.0, ms_a_pair=0.5)
+            for name, hash in (("pHash", None), ("untrained", bundle))
+        ]
+        monkeypatch.setattr(script, "prepare", lambda *_, **__: benchmark)
+        monkeypatch.setattr(script, "missing_package", lambda kind: "pdqhash" if kind == "PDQ" else None)
+        monkeypatch.setattr(script, "_systems", lambda *_: systems)
+        saved = tmp_path / f"{bundle}.json"
+        monkeypatch.setattr(sys, "argv", ["bench_edits.py", "--json", str(saved), *options])
+        script.main()
+        return capsys.readouterr().out, json.loads(saved.read_text())["results"]
+
+    return run
+
+
+def test_a_baseline_without_its_package_is_a_row_and_an_entry_that_say_so(measured):
+    printed, results = measured("first")
+    assert results["PDQ"] == {"not_run": "pdqhash is not installed (extra bench)"}
+    rows = [line.split(maxsplit=1) for line in printed.splitlines() if line.startswith("PDQ")]
+    assert rows == [["PDQ", "pdqhash is not installed (extra bench)"]] * 4  # figures, gains, pairs, cost
+
+
+def test_thresholds_count_for_the_bundle_that_they_were_chosen_for(measured, tmp_path):
+    _, first = measured("first")
+    assert first["untrained"]["bundle"] == "first"
+    printed, same = measured("first", "--thresholds", str(tmp_path / "first.json"))
+    assert same["untrained"]["false_matches"] == first["untrained"]["false_matches"] != []
+    assert "no thresholds" not in printed
+    printed, other = measured("second", "--thresholds", str(tmp_path / "first.json"))
+    assert other["untrained"]["thresholds"] is None
+    assert other["untrained"]["false_matches"] == other["untrained"]["found_matches"] == []
+    assert other["pHash"]["false_matches"] == first["pHash"]["false_matches"]
+    assert f"untrained: no thresholds of this bundle in {tmp_path / 'first.json'}" in printed
+
+
+@pytest.mark.parametrize(("num_units", "text"), [(9, "0.500"), (10, "0.500 [0.400, 0.600]")])
+def test_an_interval_of_fewer_than_ten_sources_is_not_printed(script, num_units, text):
+    assert script._text(Interval(0.5, 0.4, 0.6), num_units) == text
