@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK
+from visil.errors import VisilError
 from visil.evaluation.benchmark_data import BenchmarkSettings, LibraryVideo, prepare
 from visil.evaluation.benchmark_search import benchmark_library, features_folder, ids_of, load_models
 from visil.evaluation.montage_queries import MontageQuery, montage_queries
@@ -96,4 +97,7 @@ def _rank(query: MontageQuery, videos: Sequence[LibraryVideo], scores: dict[Path
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except VisilError as error:
+        raise SystemExit(f"bench_montage: {error}") from error
