@@ -26,7 +26,7 @@ def script():
 
 @pytest.fixture
 def measured(script, monkeypatch, tmp_path, capsys):
-    """What a run prints and saves with a bundle of this hash: three edits of a source, two videos, no package for PDQ."""
+    """What a run with a bundle of this hash prints and saves: three edits of a source, two videos, no PDQ package."""
     benchmark = Benchmark(
         BenchmarkSettings("val"),
         tmp_path,
