@@ -25,7 +25,7 @@ from time import perf_counter
 
 import av
 
-from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
+from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
 from visil.media.opening import open_video
 from visil.media.preprocessing import PRESETS
 from visil.media.pyav_reader import PyAVReader

@@ -31,14 +31,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
-from visil.errors import VisilError
-from visil.evaluation.benchmark_data import SPLITS, Benchmark, BenchmarkSettings, prepare
-from visil.evaluation.benchmark_search import SystemScores, baseline_scores, load_models, model_scores
-from visil.evaluation.frame_descriptors import KINDS, missing_package
-from visil.evaluation.metrics import Interval
-from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
-from visil.evaluation.yardstick import (
+from visil.benchmarks.benchmark_data import SPLITS, Benchmark, BenchmarkSettings, prepare
+from visil.benchmarks.benchmark_search import SystemScores, baseline_scores, load_models, model_scores
+from visil.benchmarks.frame_descriptors import KINDS, missing_package
+from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
+from visil.benchmarks.yardstick import (
     POOLED,
     RATES,
     Figures,
@@ -49,6 +46,9 @@ from visil.evaluation.yardstick import (
     read_thresholds,
     thresholds,
 )
+from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
+from visil.errors import VisilError
+from visil.evaluation.metrics import Interval
 from visil.synth.edits import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]

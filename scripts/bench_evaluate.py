@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from visil.benchmarks.report import format_table, run_facts, write_json
 from visil.evaluation import published_sets
 from visil.evaluation.evaluate import evaluate
 from visil.evaluation.ground_truth import GroundTruth, Task
-from visil.evaluation.report import format_table, run_facts, write_json
 from visil.evaluation.score_files import read_scores
 from visil.evaluation.scores import MappedScores, QueryScores, Scores
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
 from visil.defaults import DEFAULT_BUNDLE
-from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
 from visil.library.library import Library
 from visil.media.decoding import decode_files
 from visil.model.model import Model, load_model

@@ -17,14 +17,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from visil.benchmarks.benchmark_data import BenchmarkSettings, LibraryVideo, prepare
+from visil.benchmarks.benchmark_search import benchmark_library, features_folder, ids_of, load_models
+from visil.benchmarks.montage_queries import MontageQuery, montage_queries
+from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
+from visil.benchmarks.stills import read_stills
 from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK
 from visil.errors import VisilError
-from visil.evaluation.benchmark_data import BenchmarkSettings, LibraryVideo, prepare
-from visil.evaluation.benchmark_search import benchmark_library, features_folder, ids_of, load_models
-from visil.evaluation.montage_queries import MontageQuery, montage_queries
 from visil.evaluation.real_videos import read_real_videos
-from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
-from visil.evaluation.stills import read_stills
 from visil.synth.montage import Source
 from visil.synth.montage_truth import related
 

@@ -31,7 +31,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.profiler import profile
 
-from visil.evaluation.report import format_table, run_facts, write_json
+from visil.benchmarks.report import format_table, run_facts, write_json
 from visil.model.binarization import hamming_distances, pack_signs
 from visil.model.comparator import Comparator
 from visil.model.network import NetworkSettings, SimilarityNetwork

@@ -2,7 +2,7 @@
 
 The clip: 10 s of 720p at 25 pictures a second, made. The library: 1,000 videos of 60 samples whose vectors are random,
 200 of them get a fine score. Both lie in the page cache, as after a first search.
-Timed in a fresh process each time: phases that add up to the whole (visil/evaluation/startup.py). One unmeasured
+Timed in a fresh process each time: phases that add up to the whole (visil/benchmarks/startup.py). One unmeasured
 search a bundle, then the bundles in turn; medians, and the range of the whole.
 The aim is about what is not `import torch`, decode and encode: at most 1 s.
     python scripts/bench_start.py --model BUNDLE.safetensors --runs 7 --json start.json
@@ -21,11 +21,11 @@ from statistics import median
 
 import numpy as np
 
+from visil.benchmarks.benchmark_search import library_folder, load_models
+from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
+from visil.benchmarks.startup import DECODE, ENCODE, PHASES, TORCH
 from visil.defaults import DEFAULT_BUNDLE
 from visil.errors import DataError
-from visil.evaluation.benchmark_search import library_folder, load_models
-from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
-from visil.evaluation.startup import DECODE, ENCODE, PHASES, TORCH
 from visil.library.library import SETTINGS, Library
 from visil.library.settings import FORMAT_VERSION
 from visil.library.store import FileFacts, StoredVideo
@@ -109,7 +109,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def timed_search(clip: Path, library: Path, *, device: str, report: Path) -> dict[str, float]:
     """Seconds of every phase of one search, and of the process from its table to its end."""
-    command = [sys.executable, "-P", "-m", "visil.evaluation.startup", report, repr(time.monotonic())]
+    command = [sys.executable, "-P", "-m", "visil.benchmarks.startup", report, repr(time.monotonic())]
     search = ["search", clip, "--library", library, "--device", device, "--format", "table", "--quiet"]
     begin_s = time.monotonic()
     ended = subprocess.run([*command, *search], capture_output=True, text=True, check=False)

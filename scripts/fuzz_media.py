@@ -23,10 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
+from visil.benchmarks.memory import MemoryWatch
+from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
 from visil.defaults import DEFAULT_BUNDLE
 from visil.errors import REASON_CLASSES
-from visil.evaluation.memory import MemoryWatch
-from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
 from visil.library.library import Library
 from visil.library.store import FAILED, VideoRecord
 from visil.media.limits import DecodeLimits

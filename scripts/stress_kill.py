@@ -31,7 +31,7 @@ import numpy as np
 
 import visil.library.ingest
 from visil import Library
-from visil.evaluation.report import run_facts, write_json
+from visil.benchmarks.report import run_facts, write_json
 from visil.library.settings import SETTINGS
 from visil.library.store import VideoRecord
 

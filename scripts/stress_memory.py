@@ -1,6 +1,6 @@
 """What indexing takes in memory: one very long file, and many short ones.
 
-Counted is the PSS of the whole process tree (visil/evaluation/memory.py; Linux only), sampled five times a second.
+Counted is the PSS of the whole process tree (visil/benchmarks/memory.py; Linux only), sampled five times a second.
 Long: the peak of `visil index` on 720p H.264 of --hours, made by repeating a clip of DATA/videos. Many: Library.add of
 --files short videos, 25 real clips again and again under other titles; the median over the 25 that end with the 50th
 video, and over the last 25.
@@ -18,9 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from visil.benchmarks.memory import MemoryWatch, tree_pss_bytes
+from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
 from visil.defaults import DEFAULT_BUNDLE
-from visil.evaluation.memory import MemoryWatch, tree_pss_bytes
-from visil.evaluation.report import benchmark_parser, format_table, run_facts, write_json
 from visil.library.ingest import Progress
 from visil.library.library import Library
 from visil.model.model import load_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -65,6 +66,35 @@ class TestImports:
             program = f"import {name}, sys\nassert not any('visil' in p for p in list({name}.__path__))"
             ended = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, cwd="/")
             assert ended.returncode == 0 or "ModuleNotFoundError" in ended.stderr
+
+
+ROOMS = ("synth", "media", "model", "library", "report", "evaluation", "benchmarks", "cli")  # each imports earlier ones
+
+
+def rooms_imported_by(room: str) -> set[str]:
+    """Rooms that any module of a room names in an import, inside functions too."""
+    folder = Path(visil.__file__).parent
+    names = set()
+    for module in (folder / room).glob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module)
+    return {name.split(".")[1] for name in names if name.startswith("visil.")} & set(ROOMS)
+
+
+class TestRooms:
+    # startup.py times the import of the command line, which it has to name
+    ALLOWED = frozenset({("benchmarks", "cli")})
+
+    @pytest.mark.parametrize("room", ROOMS)
+    def test_a_room_imports_only_rooms_before_it(self, room):
+        above = set(ROOMS[ROOMS.index(room) + 1 :])
+        assert {(room, other) for other in rooms_imported_by(room) & above} <= self.ALLOWED
+
+    def test_the_product_does_not_import_its_benchmarks(self):
+        assert "benchmarks" not in rooms_imported_by("cli")
 
 
 class TestSurface:

@@ -476,6 +476,6 @@ def _run_facts() -> dict[str, Any]:
     """What a second run needs to be the same."""
     import platform
 
-    from visil.evaluation.report import package_versions
+    from visil.evaluation.evaluation_report import package_versions
 
     return {"python": platform.python_version(), "versions": package_versions(), "command": sys.argv[1:]}

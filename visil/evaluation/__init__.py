@@ -1,1 +1,1 @@
-"""Ground truth, metrics and the reports of benchmarks."""
+"""Ground truth, sources of scores, metrics and reports of `visil evaluate`."""

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from visil.evaluation.tables import check_regular, one_line
 
 MAP, MICRO_AP = "mAP", "micro-AP"
 DECIMALS = 6  # of resampled values and curves: beyond the width of any interval
+PACKAGES = ("visil", "torch", "timm", "av", "numpy", "pylance", "imagehash", "pdqhash")
 TIES_MATTER = 1e-4  # difference between best and worst order of equal scores that is told
 
 COVERAGE_COLUMNS = ("queries", "database", "relevant_pairs")
@@ -333,3 +335,15 @@ def csv_rows(
             yield of_task | {"metric": MAP, "event": event, "value": value}
         for query, value in task.average_precision.items() if per_query else ():
             yield of_task | {"metric": "AP", "query": query, "value": value}
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of what numbers depend on, None for what is not installed; imports none of it."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

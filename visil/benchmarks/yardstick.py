@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from visil.benchmarks.benchmark_data import DISTRACTOR, EDIT, LOOK_ALIKE, MONTAGE, NO_MATCH, REAL, Benchmark
+from visil.benchmarks.benchmark_files import rng_of
+from visil.benchmarks.benchmark_search import NO_SCORE
 from visil.errors import DataError
-from visil.evaluation.benchmark_data import DISTRACTOR, EDIT, LOOK_ALIKE, MONTAGE, NO_MATCH, REAL, Benchmark
-from visil.evaluation.benchmark_files import rng_of
-from visil.evaluation.benchmark_search import NO_SCORE
 from visil.evaluation.metrics import (
     Interval,
     MicroAveragePrecision,

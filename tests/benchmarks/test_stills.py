@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from visil.benchmarks.stills import SAME_PICTURE_BITS, Still, assign_roles, join_repeats
 from visil.errors import DataError
-from visil.evaluation.stills import SAME_PICTURE_BITS, Still, assign_roles, join_repeats
 
 BITS = 64
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from visil.evaluation.startup import (
+from visil.benchmarks.startup import (
     BUILD,
     DECODE,
     ENCODE,
@@ -56,7 +56,7 @@ def test_every_phase_of_a_search_is_seen(quick_model: Model, made_clips: Path, t
     Library.create(tmp_path / "library", quick_model).add([made_clips], workers=2)
     search = ["search", made_clips / "clip_1.mp4", "--library", tmp_path / "library", "--format", "csv"]
     began_s = time.monotonic()
-    command = [sys.executable, "-m", "visil.evaluation.startup", tmp_path / "phases.json", repr(began_s), *search]
+    command = [sys.executable, "-m", "visil.benchmarks.startup", tmp_path / "phases.json", repr(began_s), *search]
     ended = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
     whole_s = time.monotonic() - began_s
 

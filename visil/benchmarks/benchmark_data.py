@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from visil.benchmarks.benchmark_files import Edit, Montage, Pan, make, rng_of
+from visil.benchmarks.stills import Roles, Still, assign_roles, read_stills
 from visil.errors import DataError
-from visil.evaluation.benchmark_files import Edit, Montage, Pan, make, rng_of
 from visil.evaluation.real_videos import ND, PART, RealVideo, RealVideos, components_of, read_real_videos
-from visil.evaluation.stills import Roles, Still, assign_roles, read_stills
 from visil.synth.edits import FAMILIES
 from visil.synth.furniture import FURNITURE
 from visil.synth.look_alikes import look_alike_pairs

@@ -1,6 +1,6 @@
 import json
 
-from visil.evaluation.report import format_table, run_facts, write_json
+from visil.benchmarks.report import format_table, run_facts, write_json
 
 
 def test_a_table_is_aligned():

@@ -8,8 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from visil.errors import DataError
-from visil.evaluation.benchmark_data import (
+from visil.benchmarks.benchmark_data import (
     DISTRACTOR,
     EDIT,
     LOOK_ALIKE,
@@ -23,6 +22,7 @@ from visil.evaluation.benchmark_data import (
     prepare,
     shown_partners,
 )
+from visil.errors import DataError
 from visil.evaluation.real_videos import read_real_videos
 from visil.synth.edits import LEVELS
 from visil.synth.furniture import FURNITURE

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from visil.benchmarks.benchmark_files import Job, Montage, make, rng_of
 from visil.errors import DataError
-from visil.evaluation.benchmark_files import Job, Montage, make, rng_of
 from visil.evaluation.real_videos import RealVideo, RealVideos
 from visil.synth.edits import EDITS_VERSION, cut_clip
 from visil.synth.montage import Shot, Source, plan_host

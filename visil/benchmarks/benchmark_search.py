@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from visil.benchmarks.benchmark_data import Benchmark
+from visil.benchmarks.colour_histogram import intersection, mean_histogram
+from visil.benchmarks.frame_descriptors import KINDS, describe_files
+from visil.benchmarks.hash_voting import HashVoting
 from visil.errors import DataError, VisilError
-from visil.evaluation.benchmark_data import Benchmark
-from visil.evaluation.colour_histogram import intersection, mean_histogram
-from visil.evaluation.frame_descriptors import KINDS, describe_files
-from visil.evaluation.hash_voting import HashVoting
 from visil.library.ingest import Progress
 from visil.library.library import QUERY_BYTES, SCORED_QUERY_COUNT, SETTINGS, Library
 from visil.library.search import rerank_count

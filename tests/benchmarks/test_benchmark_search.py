@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from visil.errors import DataError
-from visil.evaluation.benchmark_data import DISTRACTOR, EDIT, Benchmark, BenchmarkSettings, LibraryVideo, Query
-from visil.evaluation.benchmark_search import (
+from visil.benchmarks.benchmark_data import DISTRACTOR, EDIT, Benchmark, BenchmarkSettings, LibraryVideo, Query
+from visil.benchmarks.benchmark_search import (
     NO_SCORE,
     baseline_scores,
     kept_descriptors,
     load_models,
     model_scores,
 )
+from visil.errors import DataError
 from visil.library.library import Library
 
 PHASH, HISTOGRAM = "pHash", "colour histogram"  # keys of frame_descriptors.KINDS
@@ -69,7 +69,7 @@ def test_a_network_scores_every_pair_that_can_be_read(benchmark_of_clips, quick_
 def test_the_time_of_a_pair_is_that_of_comparing_alone_among_the_pairs_that_are_compared(
     benchmark_of_clips, quick_model, monkeypatch, rerank, num_pairs
 ):
-    import visil.evaluation.benchmark_search as searching
+    import visil.benchmarks.benchmark_search as searching
 
     class Clock:
         """Reading a video takes an hour, scoring a block of queries a second."""
@@ -135,7 +135,7 @@ def test_videos_left_out_for_a_query_take_no_votes(benchmark_of_clips):
 
 
 def test_descriptors_of_files_that_did_not_change_are_not_made_again(clips, tmp_path, monkeypatch):
-    import visil.evaluation.benchmark_search as searching
+    import visil.benchmarks.benchmark_search as searching
 
     paths, described = [clips / "clip_0.mp4", clips / "clip_1.mp4"], []
     plain = searching.describe_files

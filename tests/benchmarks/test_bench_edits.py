@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visil.evaluation.benchmark_data import EDIT, REAL, Benchmark, BenchmarkSettings, LibraryVideo, Query
-from visil.evaluation.benchmark_search import SystemScores
+from visil.benchmarks.benchmark_data import EDIT, REAL, Benchmark, BenchmarkSettings, LibraryVideo, Query
+from visil.benchmarks.benchmark_search import SystemScores
 from visil.evaluation.metrics import Interval
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_edits.py"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from visil.evaluation.benchmark_files import Job, make, rng_of
+from visil.benchmarks.benchmark_files import Job, make, rng_of
 from visil.synth.montage import Shot, Source
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visil.errors import DataError
-from visil.evaluation.benchmark_data import (
+from visil.benchmarks.benchmark_data import (
     DISTRACTOR,
     EDIT,
     LOOK_ALIKE,
@@ -19,8 +18,8 @@ from visil.evaluation.benchmark_data import (
     LibraryVideo,
     Query,
 )
-from visil.evaluation.benchmark_search import NO_SCORE
-from visil.evaluation.yardstick import (
+from visil.benchmarks.benchmark_search import NO_SCORE
+from visil.benchmarks.yardstick import (
     ALL_FURNITURE,
     UNRELATED,
     false_matches,
@@ -30,6 +29,7 @@ from visil.evaluation.yardstick import (
     read_thresholds,
     thresholds,
 )
+from visil.errors import DataError
 
 NOTHING = frozenset[str]()
 VIDEOS = [

@@ -1,6 +1,6 @@
 """Where a command spends its time, from process start to the last line of its table.
 
-    python -m visil.evaluation.startup REPORT STARTED_S search clip.mp4 ...
+    python -m visil.benchmarks.startup REPORT STARTED_S search clip.mp4 ...
 
 runs `visil search clip.mp4 ...` and writes {phase: seconds} as JSON to REPORT. STARTED_S is `time.monotonic()` of the
 starter, just before. Phases do not overlap: one that begins inside another pauses it, and they add up to the whole.

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from visil.benchmarks.montage_queries import CLIP_S, MONTAGE_FPS, montage_queries
 from visil.errors import DataError
-from visil.evaluation.montage_queries import CLIP_S, MONTAGE_FPS, montage_queries
 from visil.evaluation.real_videos import RealVideo, RealVideos
 from visil.synth.montage import Source
 from visil.synth.montage_truth import MontageTruth, Piece, PlainVideo, read_montage_truth, related

@@ -9,13 +9,12 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-PACKAGES = ("visil", "torch", "timm", "av", "numpy", "pylance", "imagehash")
+from visil.evaluation.evaluation_report import package_versions
 
 
 def benchmark_parser(description: str) -> argparse.ArgumentParser:
@@ -87,15 +86,3 @@ def _commit(repository: Path) -> str | None:
     except OSError:
         return None
     return git.stdout.strip() or None
-
-
-def package_versions() -> dict[str, str | None]:
-    """Versions of what numbers depend on, None for what is not installed; imports none of it."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

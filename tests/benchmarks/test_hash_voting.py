@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from visil.benchmarks.colour_histogram import intersection, mean_histogram
+from visil.benchmarks.frame_descriptors import KINDS, colour_histograms, describe_files, missing_package
+from visil.benchmarks.hash_voting import HashVoting
 from visil.errors import MediaError, VisilError
-from visil.evaluation.colour_histogram import intersection, mean_histogram
-from visil.evaluation.frame_descriptors import KINDS, colour_histograms, describe_files, missing_package
-from visil.evaluation.hash_voting import HashVoting
 from visil.synth.textures import procedural_pictures
 from visil.synth.video_file import write_video
 

@@ -1,0 +1,1 @@
+"""What the scripts that measure share: the yardstick of edited copies, the baselines, times and memory, reports."""
