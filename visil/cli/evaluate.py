@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +14,13 @@ from click.core import ParameterSource
 
 from visil.cli.options import Folder, compute_options, format_option, quiet_option
 from visil.cli.output import chosen_format, notice, progress, warn_if_untrained
-from visil.defaults import DEFAULT_BUNDLE, TIES
-from visil.errors import DataError
+from visil.defaults import TIES
 
 if TYPE_CHECKING:
-    from visil.evaluation.ground_truth import GroundTruth
     from visil.evaluation.results import Evaluation
-    from visil.library.files import FoundFile
-    from visil.library.ingest import IngestReport
+    from visil.evaluation.sources import FeatureSource, Held, VideoSource
+    from visil.library.ingest import IngestReport, Progress
     from visil.library.library import Library
-    from visil.library.store import VideoRecord
 
 File = click.Path(path_type=Path)
 
@@ -153,28 +147,35 @@ def command(
         facts["similarities"] = str(similarities)
     else:
         from visil.evaluation.library_scores import LibraryScores
+        from visil.evaluation.sources import FeatureSource, VideoSource, cached_library
         from visil.library.library import Library
         from visil.library.search import rerank_count
 
         rerank_count(rerank, 0)  # refused before hours of encoding
-        place = library or _cached_library(data_set, model, videos or features, pattern)
-        added = None
+        if library is None:
+            origin = videos or features
+            assert origin is not None  # see _check_options
+            library = cached_library(data_set, origin, bundle=model, pattern=pattern)
+        source: VideoSource | FeatureSource | None = None
         if videos is not None:
-            added = _index(place, model, videos, pattern, truth, device, precision, quiet=quiet)
+            source = VideoSource.of(truth, videos, pattern=pattern)
         elif features is not None:
-            added = _add_features(place, model, features, truth, device, precision, quiet=quiet)
-        opened = Library.open(place, device=device, precision=precision)
+            source = FeatureSource.of(truth, features)
+        held = encoding = None
+        if source is not None:
+            held, encoding = _bring_up_to_date(library, model, source, device, precision, quiet=quiet)
+        opened = Library.open(library, device=device, precision=precision)
         warn_if_untrained(opened.model.settings.name, quiet=quiet)
         with progress("evaluate", "queries", quiet=quiet) as report:
-            scores = LibraryScores(opened, truth, rerank=rerank, only=added.ids if added else None, progress=report)
+            scores = LibraryScores(opened, truth, rerank=rerank, only=held.ids if held else None, progress=report)
             evaluation = evaluate(truth, scores, ties=ties, seed=seed)
         facts["library"] = {"path": str(opened.path), "version": opened.version, **asdict(scores.facts())}
-        facts["encoding"] = added.encoding if added else None
+        facts["encoding"] = encoding
         unreadable += scores.unreadable
-        if added:
-            told = added.told
-            unreadable += added.failed
-            evaluation = replace(evaluation, warnings=(*evaluation.warnings, *added.warnings))
+        if held:
+            told = held.failed_now
+            unreadable += held.unreadable
+            evaluation = replace(evaluation, warnings=(*evaluation.warnings, *held.warnings))
     _report(
         evaluation,
         other,
@@ -205,174 +206,46 @@ def _check_options(context: click.Context) -> None:
             raise click.UsageError(f"{option_of[name]} does not go with {option_of[sources[0]]}.")
 
 
-def _cached_library(data_set: str, model: str | None, source: Path | None, pattern: str | None) -> Path:
-    """Where the library of a source is kept: named after data set and bundle, and after what the videos are."""
-    import platformdirs
-
-    from visil.model.bundle import load_bundle
-    from visil.model.catalogue import find_bundle
-
-    bundle = load_bundle(find_bundle(model or DEFAULT_BUNDLE))
-    origin = hashlib.sha256(f"{os.path.abspath(source or '')}\0{pattern}".encode(errors="surrogateescape"))
-    words = (Path(data_set).stem.lower(), bundle.settings.name, bundle.hash[:8], origin.hexdigest()[:8])
-    name = "-".join(re.sub(r"[^\w.]+", "_", word) for word in words)
-    return Path(platformdirs.user_cache_dir("visil")) / "evaluate" / name
-
-
-@dataclass(frozen=True)
-class _Added:
-    """What bringing a library up to date came to.
-
-    Attributes:
-        ids: of the videos that the source holds, in the library.
-        told: of these, what could not be read now: it stands on standard error already.
-        failed: (id or path, reason) of what could not be read and has no row in the library.
-        encoding: how fast, None if nothing was encoded.
-        warnings: for the report.
-    """
-
-    ids: Set[str]
-    told: Set[str]
-    failed: Sequence[tuple[str, str]]
-    encoding: Mapping[str, float] | None
-    warnings: Sequence[str]
-
-    @classmethod
-    def of(
-        cls,
-        done: IngestReport,
-        source: Path,
-        wanted: Set[str] | None,
-        records: Sequence[VideoRecord],
-        *,
-        ids: Set[str],
-        id_of: Callable[[str], str],
-        encoding: Mapping[str, float] | None = None,
-    ) -> _Added:
-        """From what was done, the ids that the source holds, and what its paths are called."""
-        from visil.library.store import FAILED
-
-        with_row = {record.file.path for record in records if record.status == FAILED}
-        told = {id_of(path) for path, _ in done.failed}
-        failed = [(id_of(path), reason) for path, reason in done.failed if path not in with_row]
-        earlier = sorted({record.id for record in records if wanted is None or record.id in wanted} - ids)
-        warnings = []
-        if earlier:
-            warnings.append(
-                f"{len(earlier)} videos in the library, such as {earlier[0]!r}, are not in {source} (any more): they "
-                "count as missing"
-            )
-        return cls(ids, told, failed, encoding, warnings)
-
-
-def _index(
-    place: Path,
-    model: str | None,
-    videos: Path,
-    pattern: str | None,
-    truth: GroundTruth,
-    device: str,
-    precision: str,
-    *,
-    quiet: bool,
-) -> _Added:
-    """Bring the library up to date with the videos of the data set."""
-    from visil.cli.index import run_ingest
-    from visil.library.files import find_files
-    from visil.library.ingest import IngestReport, Progress
+def _bring_up_to_date(
+    place: Path, model: str | None, source: VideoSource | FeatureSource, device: str, precision: str, *, quiet: bool
+) -> tuple[Held, Mapping[str, float] | None]:
+    """What the library, made if there is none, holds of the source; and how fast videos were encoded, if any were."""
+    from visil.evaluation.sources import FeatureSource
     from visil.library.library import Library
 
-    wanted = truth.wanted
-    files = find_files([videos], pattern=pattern, only=wanted).files
-    if not files:
-        found = find_files([videos], pattern=pattern)
-        if found.unreadable:
-            raise DataError("; ".join(f"{path}: {reason}" for path, reason in found.unreadable))
-        ids = f"its videos are called {found.files[0].name!r} and so on" if found.files else "it has no videos"
-        raise DataError(
-            f"{videos}: no video of {truth.name} in it: {ids}, those of the data set {truth.queries[0]!r}; --pattern "
-            "says where the ids are: '{id}.mp4', '{id}/video.*'"
-        )
-    opened = Library.open_or_create(place, model, device=device, precision=precision)
-    notice(f"the library is kept in {opened.path}", quiet=quiet)
-    _check_ids(opened, files)
-    report = IngestReport()
+    library = Library.open_or_create(place, model, device=device, precision=precision)
+    notice(f"the library is kept in {library.path}", quiet=quiet)
+    began_s = time.monotonic()
+    done = _add(source, library, quiet=quiet)
+    seconds = time.monotonic() - began_s
+    held = source.held_by(library, done)
+    if isinstance(source, FeatureSource) or not done.num_samples:
+        return held, None
+    return held, {"num_samples": done.num_samples, "samples_per_s": done.num_samples / seconds}
+
+
+def _add(source: VideoSource | FeatureSource, library: Library, *, quiet: bool) -> IngestReport:
+    """Add what is new, and tell."""
+    from visil.cli.index import run_ingest, tell_how_to_go_on, tell_what_was_done
+    from visil.evaluation.sources import FeatureSource
+
+    if isinstance(source, FeatureSource):
+        try:
+            with progress("features", "videos", quiet=quiet) as report:
+                done = source.add_to(library, progress=report)
+        except KeyboardInterrupt:
+            tell_how_to_go_on()
+            raise
+        tell_what_was_done(done, library, quiet=quiet)
+        return done
 
     def add(tell: Callable[[Progress], None]) -> IngestReport:
-        nonlocal report
-        report = opened.add([videos], pattern=pattern, only=wanted, progress=tell)
-        return report
+        nonlocal done
+        done = source.add_to(library, progress=tell)
+        return done
 
-    began_s = time.monotonic()
-    run_ingest("index", add, opened, quiet=quiet)
-    seconds = time.monotonic() - began_s
-    _check_ids(opened, files)  # again: a file that took the place of another one has got an id of its own
-    encoding = {"num_samples": report.num_samples, "samples_per_s": report.num_samples / seconds}
-    names = {str(file.path): file.name for file in files}
-    records = opened.list()
-    return _Added.of(
-        report,
-        videos,
-        wanted,
-        records,
-        ids={record.id for record in records if record.file.path in names},
-        id_of=lambda path: names.get(path, path),
-        encoding=encoding if report.num_samples else None,
-    )
-
-
-def _check_ids(opened: Library, files: Sequence[FoundFile]) -> None:
-    """Raises DataError where the vectors of another file would be measured under the id of a file."""
-    records = opened.list()
-    by_id = {record.id: record.file for record in records}
-    id_of = {record.file.path: record.id for record in records}
-    path_of: dict[str, str] = {}
-    for file in files:
-        path = str(file.path)
-        if path_of.setdefault(file.name, path) != path:
-            raise DataError(
-                f"{path}: has the id {file.name!r}, as {path_of[file.name]} has; --pattern says which to take"
-            )
-        other = by_id.get(file.name)
-        if id_of.get(path, file.name) != file.name or (
-            other is not None and other.path != path and (other.is_feature_set or Path(other.path).exists())
-        ):
-            taken = f"{file.name!r} is {other.path}" if other is not None else f"it is called {id_of[path]!r}"
-            raise DataError(f"{path}: in library {opened.path} {taken}; take another --library")
-
-
-def _add_features(
-    place: Path, model: str | None, features: Path, truth: GroundTruth, device: str, precision: str, *, quiet: bool
-) -> _Added:
-    """Bring the library up to date with the features of the data set."""
-    from visil.cli.index import tell_how_to_go_on, tell_what_was_done
-    from visil.library.feature_files import feature_set_path
-    from visil.library.library import Library
-
-    if not features.is_file():
-        raise DataError(f"{features}: {'not a regular file' if features.exists() else 'no such file'}")
-    opened = Library.open_or_create(place, model, device=device, precision=precision)
-    notice(f"the library is kept in {opened.path}", quiet=quiet)
-    mtime_ns = features.stat().st_mtime_ns
-    wanted = truth.wanted
-    try:
-        with progress("features", "videos", quiet=quiet) as report:
-            done = opened.add_features(features, only=wanted, progress=report)
-    except KeyboardInterrupt:
-        tell_how_to_go_on()
-        raise
-    tell_what_was_done(done, opened, quiet=quiet)
-    records = opened.list()
-    prefix = feature_set_path(features, "")
-    return _Added.of(
-        done,
-        features,
-        wanted,
-        records,
-        # What an earlier state of the file held has an earlier time.
-        ids={r.id for r in records if r.file.path.startswith(prefix) and r.file.mtime_ns == mtime_ns},
-        id_of=lambda path: path.removeprefix(prefix),
-    )
+    run_ingest("index", add, library, quiet=quiet)
+    return done
 
 
 def _evaluate_segments(
@@ -385,7 +258,7 @@ def _evaluate_segments(
     *,
     quiet: bool,
 ) -> int:
-    from visil.cli.evaluation_output import print_segments
+    from visil.cli.evaluation_output import draw_segments, print_segments
     from visil.evaluation.data_sets import load_segments
     from visil.evaluation.published_results import published_results
     from visil.evaluation.segment_files import read_predictions
@@ -394,13 +267,7 @@ def _evaluate_segments(
     truth = load_segments(data_set, annotations=annotations, split=split)
     evaluation = evaluate_segments(truth, read_predictions(segments, truth))
     if plot is not None:
-        from visil.report.precision_recall import Curve, draw_precision_recall
-
-        if not len(evaluation.recall):
-            raise DataError(f"--plot {plot}: {evaluation.data_set} is measured without a curve")
-        draw_precision_recall(
-            plot, evaluation.data_set, [Curve("", "segment AP", evaluation.recall, evaluation.precision)]
-        )
+        draw_segments(plot, evaluation)
     for warning in evaluation.warnings:
         notice(warning, quiet=quiet)
     print_segments(
@@ -430,7 +297,7 @@ def _report(
     Args:
         told: ids of the unreadable that stand on standard error already.
     """
-    from visil.cli.evaluation_output import print_evaluation, tell_what_matters
+    from visil.cli.evaluation_output import draw_evaluation, print_evaluation, tell_what_matters
     from visil.evaluation.evaluation_report import differences
     from visil.evaluation.published_results import published_results
 
@@ -442,7 +309,7 @@ def _report(
     for note in notes:
         notice(f"{against}: {note}", quiet=quiet)
     if plot is not None:
-        _draw(plot, evaluation, other)
+        draw_evaluation(plot, evaluation, other)
     more: dict[str, Any] = {"unreadable": [{"id": id, "reason": reason} for id, reason in unreadable]}
     if other is not None:
         rows = [{**asdict(row), "difference": row.difference} for row in compared]
@@ -456,20 +323,6 @@ def _report(
         more=more,
         per_query=per_query,
     )
-
-
-def _draw(path: Path, evaluation: Evaluation, other: Evaluation | None) -> None:
-    from visil.report.precision_recall import Curve, draw_precision_recall
-
-    curves = []
-    for run in (evaluation, *([other] if other is not None else [])):
-        for task in run.tasks:
-            if task.mean_average_precision is not None:
-                value = task.mean_average_precision.value.value
-                label = f"{task.name}{'' if run is evaluation else ', other run'} (mAP {value:.3f})"
-                curves.append(Curve(task.name, label, task.recall, task.precision, is_other=run is not evaluation))
-    queries = evaluation.coverage.queries
-    draw_precision_recall(path, f"{evaluation.data_set}, {queries.found} of {queries.total} queries", curves)
 
 
 def _run_facts() -> dict[str, Any]:

@@ -1,15 +1,17 @@
-"""How `visil evaluate` prints what was found: tables that fit 80 columns, JSON, CSV, notices."""
+"""How `visil evaluate` prints what was found: tables that fit 80 columns, JSON, CSV, notices, pictures."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from visil.cli.output import Rows, human_bytes, notice, print_table, printable
+from visil.errors import DataError
 from visil.evaluation.evaluation_report import (
     CSV_COLUMNS,
     MICRO_AP,
@@ -90,6 +92,38 @@ def tell_what_matters(evaluation: Evaluation, *, quiet: bool) -> None:
             "(worst and best in json and csv)",
             quiet=quiet,
         )
+
+
+def draw_evaluation(path: Path, evaluation: Evaluation, other: Evaluation | None) -> None:
+    """Draw the curve of every task, those of the other run dashed.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    from visil.report.precision_recall import Curve, draw_precision_recall
+
+    curves = []
+    for run in (evaluation, *([other] if other is not None else [])):
+        for task in run.tasks:
+            if task.mean_average_precision is not None:
+                value = task.mean_average_precision.value.value
+                label = f"{task.name}{'' if run is evaluation else ', other run'} (mAP {value:.3f})"
+                curves.append(Curve(task.name, label, task.recall, task.precision, is_other=run is not evaluation))
+    queries = evaluation.coverage.queries
+    draw_precision_recall(path, f"{evaluation.data_set}, {queries.found} of {queries.total} queries", curves)
+
+
+def draw_segments(path: Path, evaluation: SegmentEvaluation) -> None:
+    """Draw the curve of segment AP.
+
+    Raises:
+        DataError: the data set is measured without one, or the file cannot be written.
+    """
+    from visil.report.precision_recall import Curve, draw_precision_recall
+
+    if not len(evaluation.recall):
+        raise DataError(f"--plot {path}: {evaluation.data_set} is measured without a curve")
+    draw_precision_recall(path, evaluation.data_set, [Curve("", "segment AP", evaluation.recall, evaluation.precision)])
 
 
 def _tables(
