@@ -511,7 +511,8 @@ class TestTheGuide:
         for script in scripts:
             exec(compile(script, "evaluate.md", "exec"), {})
             printed.append(capsys.readouterr().out)
-        of_scores, of_descriptors = printed
+        of_videos, of_scores, of_descriptors = printed
+        assert of_videos == "1 of 50 queries\n"
         assert of_scores.startswith("DSVR 0.1 0.002\n")
         assert of_descriptors == "descriptor track micro-AP 0.5\n"
 
