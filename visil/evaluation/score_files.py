@@ -34,10 +34,16 @@ READ_BYTES = 1 << 20
 SHOWN_CHARACTERS = 80  # of a name or value in a message
 CSV_COLUMNS = {"query": ("query", "query_id"), "video": ("video", "ref_id"), "score": ("score",)}  # ours: as written
 SHAPE = '{"query": {"video": 0.5, ...}, ...}'
+MAX_ESCAPES = 2 * MAX_LENGTH  # in an id: a character takes two at most
+MAX_TEXT = 6 * MAX_ESCAPES + 2  # characters of JSON that an id may take: `\\u1234` for each, and quotes
 # Numbers, commas and whole texts of an object; what follows is its end, a bracket that must not be there, or a text
-# that is not complete yet.
-_FLAT = re.compile(r'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-_SPACE = re.compile(r"[ \t\n\r]*+")
+# that is not complete yet. Repeats have an end because each costs memory, and are not possessive because Python before
+# 3.11.4 matches those of groups wrongly.
+_FLAT = re.compile(
+    rf'(?:[^"{{}}\[\]]+|"[^"\\]*(?:\\.[^"\\]*){{0,{MAX_ESCAPES}}}"){{1,1000}}',
+    re.DOTALL,
+)
+_SPACE = re.compile(r"[ \t\n\r]+")
 
 
 def read_scores(path: str | Path) -> Scores:
@@ -166,6 +172,11 @@ class _Objects:
         """How far from here `_FLAT` comes, from an offset on; as much is read as it needs."""
         while True:
             offset = _end_of(_FLAT, self._text, self._at + offset) - self._at
+            start = self._at + offset
+            if self._text[start : start + 1] == '"' and len(self._text) - start > MAX_TEXT:
+                raise ValueError(
+                    f"the id {_shown(self._text[start + 1 : start + MAX_TEXT])} has over {MAX_LENGTH:,} characters"
+                )
             if self._text[self._at + offset : self._at + offset + 1] not in ("", '"') or not self._read():
                 return offset
 
@@ -384,6 +395,7 @@ def _shown(text: object) -> str:
 
 
 def _end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
-    """Where the longest match from `start` on ends; the pattern also matches nothing."""
-    match = pattern.match(text, start)
-    return match.end() if match else start
+    """Where matches from `start` on, one after the other, end."""
+    while match := pattern.match(text, start):
+        start = match.end()
+    return start
