@@ -14,6 +14,7 @@ import logging
 import multiprocessing
 import time
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(ABC):
     """A file to be made. The fields of a kind of job say everything that the file depends on, but for the code.
 
     Attributes:
@@ -46,13 +47,13 @@ class Job:
     path: Path
 
     @property
+    @abstractmethod
     def version(self) -> int:
         """Of the code that makes the file: raised when it makes another one of the same fields."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self) -> None:
         """Make the file, and beside it the truth of which pictures it shows when, if there is any."""
-        raise NotImplementedError
 
     @property
     def key(self) -> str:

@@ -250,7 +250,10 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if not coverage["knows_available"]:
             yield "available", "not known of a file of scores: strict differs from value by missing queries alone"
         yield "ties", manifest["ties"]
-        yield "intervals", f"{manifest['num_resamples']} bootstrap samples of queries, related ones together, seed {manifest['seed']}"
+        yield (
+            "intervals",
+            f"{manifest['num_resamples']} bootstrap samples of queries, related ones together, seed {manifest['seed']}",
+        )
     else:
         yield "coverage", f"{coverage['num_predicted']} of {coverage['num_pairs']} pairs predicted"
     for kind in ("similarities", "segments"):
