@@ -341,6 +341,14 @@ class TestFeatures:
             file["stranger.mp4"] = library.encoded(CLIPS[0]).region_vectors.vectors
         return tmp_path / "features.hdf5"
 
+    def test_of_another_bundle_leave_no_library_in_the_way(self, run: Run, data_set: Path, tmp_path: Path) -> None:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(tmp_path / "other.hdf5", "w") as file:
+            file[CLIPS[0]] = np.ones((4, 3, 7), dtype=np.float32) / np.sqrt(np.float32(7))
+        ended = run("evaluate", data_set, "--features", tmp_path / "other.hdf5", "--library", tmp_path / "here")
+        assert (ended.status, "use the bundle that they were made with" in ended.err) == (2, True)
+        assert not (tmp_path / "here").exists()
+
     def test_are_measured_as_the_videos_are(
         self, run: Run, data_set: Path, features: Path, indexed: Path, bundle_file: Path, tmp_path: Path
     ) -> None:

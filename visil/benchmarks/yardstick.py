@@ -153,7 +153,7 @@ def read_thresholds(path: Path) -> dict[tuple[str, str | None], list[float]]:
             raise DataError(f"{path}: thresholds are chosen on val, this is a run on {run['settings']['split']}")
         measured = {name: result for name, result in run["results"].items() if "not_run" not in result}
         return {(name, result.get("bundle")): result["thresholds"] for name, result in measured.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: no JSON of a run of bench_edits.py ({error}); make one with --split val") from error
 
 

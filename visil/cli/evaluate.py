@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -15,6 +16,7 @@ from click.core import ParameterSource
 from visil.cli.options import Folder, compute_options, format_option, quiet_option
 from visil.cli.output import chosen_format, notice, progress, warn_if_untrained
 from visil.defaults import TIES
+from visil.errors import DataError
 
 if TYPE_CHECKING:
     from visil.evaluation.results import Evaluation
@@ -212,11 +214,18 @@ def _bring_up_to_date(
     """What the library, made if there is none, holds of the source; and how fast videos were encoded, if any were."""
     from visil.evaluation.sources import FeatureSource
     from visil.library.library import Library
+    from visil.library.settings import SETTINGS
 
+    is_new = not (place / SETTINGS).exists()
     library = Library.open_or_create(place, model, device=device, precision=precision)
     notice(f"the library is kept in {library.path}", quiet=quiet)
     began_s = time.monotonic()
-    done = _add(source, library, quiet=quiet)
+    try:
+        done = _add(source, library, quiet=quiet)
+    except DataError:
+        if is_new and not library.list():  # of the wrong bundle, perhaps: it would be in the way of the next try
+            shutil.rmtree(library.path)
+        raise
     seconds = time.monotonic() - began_s
     held = source.held_by(library, done)
     if isinstance(source, FeatureSource) or not done.num_samples:
