@@ -3,8 +3,9 @@
 GroundTruth × folder, file ─► [add_to ─► held_by] ─► what of them the library holds ─► LibraryScores
                               this module
 
-A source is looked at before there is a library, so that one without anything of the data set leaves none behind. Only
-what it holds now is measured: a library may hold more, of an earlier run.
+Videos are looked for before there is a library, so that a folder without any of the data set leaves none behind; a file
+of features is looked into only by `add_to`. Only what a source holds now is measured: a library may hold more, of an
+earlier run.
 """
 
 from __future__ import annotations
