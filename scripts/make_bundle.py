@@ -42,7 +42,8 @@ BATCH = 32
 def main() -> None:
     args = parse_arguments()
     preprocessing = replace(PRESETS[args.preset], mean=triple(args.mean), std=triple(args.std))
-    scheme, _, grid = args.regions.partition(":")
+    if args.size is not None:
+        preprocessing = replace(preprocessing, size_px=args.size)
     settings = BundleSettings(
         name=args.name,
         preprocessing=preprocessing,
@@ -52,7 +53,7 @@ def main() -> None:
             options(args.option),
             args.stride_in_first_conv,
         ),
-        regions=RegionSettings(scheme, int(grid or 3)),
+        regions=regions(args.regions),
         network=NetworkSettings(),
         licence=args.licence,
     )
@@ -80,8 +81,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--stages", type=int, nargs="+", required=True, help="indices of features_only")
     parser.add_argument("--stride-in-first-conv", action="store_true", help="ResNet v1 weights")
-    parser.add_argument("--regions", default="adaptive:3", help="adaptive:GRID, limac or visil")
+    parser.add_argument("--regions", default="adaptive:3", help="adaptive:GRID, pyramid:LEVEL,LEVEL..., limac or visil")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="whole-frame")
+    parser.add_argument("--size", type=int, metavar="PX", help="side of the pictures; default: of the preset")
     parser.add_argument("--mean", type=float, nargs="+", default=list(PRESETS["whole-frame"].mean))
     parser.add_argument("--std", type=float, nargs="+", default=list(PRESETS["whole-frame"].std))
     parser.add_argument("--dim", type=int, default=512, help="dimensions after whitening")
@@ -101,6 +103,14 @@ def options(given: list[str]) -> dict[str, object]:
         name, _, value = option.partition("=")
         parsed[name] = json.loads(value) if value in ("true", "false") or value.isdecimal() else value
     return parsed
+
+
+def regions(text: str) -> RegionSettings:
+    """`limac`, `adaptive:4`, `pyramid:1,2,3`."""
+    scheme, _, argument = text.partition(":")
+    if scheme == "pyramid" and argument:
+        return RegionSettings(scheme, levels=tuple(int(level) for level in argument.split(",")))
+    return RegionSettings(scheme, int(argument or 3))
 
 
 def triple(values: list[float]) -> tuple[float, float, float]:

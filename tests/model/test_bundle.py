@@ -69,7 +69,11 @@ def write(path: Path, header: dict[str, Any]) -> Path:
 
 
 def header(**changes: Any) -> dict[str, Any]:
-    return {"format_version": 1, "hash": BUNDLE.hash, **asdict(SETTINGS), **changes}
+    return {"format_version": 1, "hash": BUNDLE.hash, **SETTINGS.as_json(), **changes}
+
+
+def pyramid(*levels: int) -> BundleSettings:
+    return replace(SETTINGS, regions=RegionSettings("pyramid", levels=levels))
 
 
 class TestRoundTrip:
@@ -115,6 +119,13 @@ class TestRoundTrip:
         again = load_bundle(path)
         assert (again.settings, again.hash) == (changed, bundle.hash)
 
+    @pytest.mark.parametrize("levels", [(1, 2, 3), (1,), (2, 4, 8)])
+    def test_of_a_pyramid_of_regions(self, levels: tuple[int, ...], tmp_path: Path) -> None:
+        bundle = Bundle(pyramid(*levels), BUNDLE.tensors)
+        bundle.save(tmp_path / "b.safetensors")
+        again = load_bundle(tmp_path / "b.safetensors")
+        assert (again.settings, again.hash) == (bundle.settings, bundle.hash)
+
     def test_tensors_that_are_views_are_written_as_what_they_show(self, tmp_path: Path) -> None:
         weight = torch.arange(12.0).reshape(3, 4)
         Bundle(SETTINGS, {**CHECK, "whitening.projection": weight.T}).save(tmp_path / "b.safetensors")
@@ -127,12 +138,18 @@ class TestRoundTrip:
 
 
 class TestHash:
-    @pytest.mark.parametrize("path", [None, *named_bundles().values()], ids=lambda path: path.stem if path else "small")
-    def test_is_what_docs_formats_computes(self, path: Path | None, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("made", [SETTINGS, replace(SETTINGS, regions=RegionSettings("pyramid"))], ids=["1", "2"])
+    def test_of_both_formats_is_what_docs_formats_computes(self, made: BundleSettings, tmp_path: Path) -> None:
+        Bundle(made, BUNDLE.tensors).save(tmp_path / "b.safetensors")
+        self.run_the_page(tmp_path / "b.safetensors")
+
+    @pytest.mark.parametrize("path", named_bundles().values(), ids=lambda path: path.stem)
+    def test_of_the_bundles_of_the_package_is_what_docs_formats_computes(self, path: Path) -> None:
+        self.run_the_page(path)
+
+    @staticmethod
+    def run_the_page(path: Path) -> None:
         """The code of the page, which needs the standard library alone, runs to its last assertion."""
-        if path is None:
-            path = tmp_path / "b.safetensors"
-            BUNDLE.save(path)
         (code,) = re.findall(r"```python\n(.*?)```", FORMATS_PAGE.read_text(encoding="utf-8"), re.DOTALL)
         assert code.rstrip().endswith("assert digest.hexdigest() == stored")
         exec(compile(code, str(FORMATS_PAGE), "exec"), {"path": path})
@@ -150,6 +167,7 @@ class TestHash:
             replace(SETTINGS, backbone=replace(SETTINGS.backbone, stride_in_first_conv=True)),
             replace(SETTINGS, regions=RegionSettings("limac", 3)),
             replace(SETTINGS, regions=RegionSettings("adaptive", 4)),
+            replace(SETTINGS, regions=RegionSettings("pyramid")),
             replace(SETTINGS, network=replace(SETTINGS.network, symmetric=True)),
             replace(SETTINGS, network=replace(SETTINGS.network, pooling=False)),
             replace(SETTINGS, part_samples=None),
@@ -176,6 +194,14 @@ class TestHash:
             )
         }
         assert len(hashes | {BUNDLE.hash}) == 6
+
+    def test_changes_with_the_levels_of_a_pyramid(self) -> None:
+        hashes = {Bundle(pyramid(*levels), BUNDLE.tensors).hash for levels in ((1, 2, 3), (1, 2), (1, 2, 4))}
+        assert len(hashes) == 3
+
+    def test_of_a_bundle_of_format_1_is_what_it_was(self) -> None:
+        """Hashes stand in libraries and in tables of results."""
+        assert BUNDLE.hash == "216241b2ade8746fb3b03d739e7aaafe0af82d51d5e20ec07bcf7d0055a9a7e5"
 
     def test_does_not_change_with_the_order_of_tensors(self) -> None:
         assert Bundle(SETTINGS, dict(reversed([*BUNDLE.tensors.items()]))).hash == BUNDLE.hash
@@ -215,10 +241,18 @@ class TestRefusedFiles:
         with pytest.raises(ModelError, match="the settings of the bundle are not valid"):
             load_bundle(tmp_path / "b.safetensors")
 
-    @pytest.mark.parametrize("version", [0, 2, "1", None])
+    @pytest.mark.parametrize("version", [0, 3, "1", None])
     def test_of_another_format_version(self, version: Any, tmp_path: Path) -> None:
         path = write(tmp_path / "b.safetensors", header(format_version=version))
-        with pytest.raises(ModelError, match=f"bundle format {version}, this visil reads format 1"):
+        with pytest.raises(ModelError, match=f"bundle format {version}, this visil reads formats 1 and 2; update one"):
+            load_bundle(path)
+
+    def test_whose_settings_are_of_another_format_than_it_says(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "b.safetensors", header(format_version=2))
+        with pytest.raises(ModelError, match=r"not valid \(they are of format 1, not 2\)"):
+            load_bundle(path)
+        path = write(tmp_path / "b.safetensors", header(regions=asdict(RegionSettings("pyramid"))))
+        with pytest.raises(ModelError, match=r"not valid \(they are of format 2, not 1\)"):
             load_bundle(path)
 
     @pytest.mark.parametrize(
@@ -237,6 +271,11 @@ class TestRefusedFiles:
             {"regions": {"scheme": "spiral"}},
             {"regions": {"grid": 0}},
             {"regions": {"grid": 5000}},
+            {"regions": {"scheme": "adaptive", "levels": [1, 2]}},  # of the pyramid
+            *(
+                {"format_version": 2, "regions": {"scheme": "pyramid", "levels": levels}}
+                for levels in ([], [0, 1], [2, 1], [1, 1], [1, 9], [1.0], "123", None)
+            ),
             {"part_samples": 0},
             {"part_samples": "all"},
         ],
@@ -308,6 +347,14 @@ class TestSave:
         BUNDLE.save(tmp_path / "new" / "b.safetensors")
         stored = header_of(tmp_path / "new" / "b.safetensors")
         assert stored == json.loads(json.dumps(header()))
+        assert stored["regions"] == {"scheme": "adaptive", "grid": 3}
+
+    def test_says_format_2_for_a_pyramid_of_regions(self, tmp_path: Path) -> None:
+        """A visil that knows format 1 alone then says so, instead of naming a field."""
+        Bundle(pyramid(1, 2), BUNDLE.tensors).save(tmp_path / "b.safetensors")
+        stored = header_of(tmp_path / "b.safetensors")
+        assert stored["format_version"] == 2
+        assert stored["regions"] == {"scheme": "pyramid", "grid": 3, "levels": [1, 2]}
 
     def test_where_a_folder_is_in_the_way(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="cannot be written"):

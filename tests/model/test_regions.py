@@ -20,6 +20,7 @@ from visil.model.regions import (
 )
 
 RESNET_STRIDES = (4, 8, 16, 32)
+GRIDS = ("visil", "limac", "adaptive")  # schemes of one grid of maxima
 few = settings(deadline=None, max_examples=25)
 
 
@@ -32,7 +33,7 @@ def maps_of(height: int, width: int, strides=RESNET_STRIDES, *, frames: int = 1,
 
 
 class TestRegionVectors:
-    @pytest.mark.parametrize("scheme", SCHEMES)
+    @pytest.mark.parametrize("scheme", GRIDS)
     def test_a_224_picture_has_nine_unit_vectors(self, scheme):
         vectors = region_vectors(maps_of(224, 224, frames=2), scheme, strides=RESNET_STRIDES)
         assert vectors.shape == (2, 9, 2 + 3 + 4 + 5)
@@ -42,7 +43,8 @@ class TestRegionVectors:
     def test_every_stage_weighs_the_same(self, scheme):
         maps = [1000.0 * m if k == 0 else m for k, m in enumerate(maps_of(224, 224))]
         first_stage = region_vectors(maps, scheme, strides=RESNET_STRIDES)[..., :2]
-        torch.testing.assert_close(first_stage.norm(dim=-1), torch.full((1, 9), 0.5))
+        norms = first_stage.norm(dim=-1)
+        torch.testing.assert_close(norms, torch.full_like(norms, 0.5))
 
     def test_regions_are_ordered_by_rows(self):
         stage = torch.zeros(1, 9, 3, 3)
@@ -50,7 +52,7 @@ class TestRegionVectors:
         vectors = region_vectors([stage], "adaptive", strides=(32,), grid=3)
         torch.testing.assert_close(vectors[0], torch.eye(9))
 
-    @pytest.mark.parametrize("scheme", SCHEMES)
+    @pytest.mark.parametrize("scheme", GRIDS)
     def test_a_region_without_activation_stays_zero(self, scheme):
         maps = [torch.zeros_like(m) for m in maps_of(224, 224)]
         assert region_vectors(maps, scheme, strides=RESNET_STRIDES).eq(0).all()
@@ -85,6 +87,17 @@ class TestRegionVectors:
         vectors = region_vectors(maps_of(height, width, (16, 32)), "adaptive", strides=(16, 32), grid=grid)
         assert vectors.shape[1] == grid**2
 
+    @given(st.integers(1, 300), st.integers(1, 300))
+    @few
+    def test_a_pyramid_has_the_same_number_of_regions_for_any_picture(self, height, width):
+        vectors = region_vectors(maps_of(height, width, (16, 32)), "pyramid", strides=(16, 32), levels=(1, 3))
+        assert vectors.shape[1:] == (1 + 9, 2 + 3)
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(1, 10))
+
+    def test_a_pyramid_without_activation_has_equal_values_in_all_channels(self):
+        vectors = region_vectors([torch.zeros(1, 4, 7, 7)], "pyramid", strides=(32,))
+        torch.testing.assert_close(vectors, torch.full((1, 14, 4), 0.5))
+
     def test_frames_do_not_see_each_other(self):
         maps = maps_of(224, 224, frames=3)
         together = region_vectors(maps, "limac", strides=RESNET_STRIDES)
@@ -109,7 +122,7 @@ class TestRegionVectors:
             region_vectors([torch.rand(1, 3, 16, 40)], "limac", strides=(4,))
 
     def test_an_unknown_scheme_is_refused(self):
-        with pytest.raises(ValueError, match="one of visil, limac, adaptive, got 'imac'"):
+        with pytest.raises(ValueError, match="one of visil, limac, adaptive, pyramid, got 'imac'"):
             region_vectors([torch.rand(1, 3, 7, 7)], "imac", strides=(32,))
 
     def test_every_map_has_a_stride(self):

@@ -55,12 +55,11 @@ def show(name: str, check: bool, output_format: str | None) -> int:
     Exit status: 0; 2 no such bundle, a damaged one, or --check found other vectors than the bundle's.
     """
     import json
-    from dataclasses import asdict
 
     from visil.model.model import CHECK_TOLERANCE, load_model
 
     model = load_model(name, device="cpu")
-    facts = {"hash": model.bundle.hash, "dim": model.dim, **asdict(model.settings)}
+    facts = {"hash": model.bundle.hash, "dim": model.dim, **model.settings.as_json()}
     style = chosen_format(output_format)
     if style in ("table", "csv"):
         flat = [{"setting": k, "value": v if isinstance(v, str) else json.dumps(v)} for k, v in facts.items()]

@@ -31,14 +31,15 @@ from visil.errors import ModelError
 from visil.media.preprocessing import Preprocessing
 from visil.model.backbone import BackboneSettings
 from visil.model.network import NetworkSettings
-from visil.model.regions import SCHEMES
+from visil.model.regions import LEVELS, SCHEMES
 from visil.model.threads import one_thread
 
-FORMAT_VERSION = 1
+FORMAT_VERSIONS = (1, 2)  # 2: with `levels`, of the regions `pyramid`
 PARTS = ("backbone", "whitening", "attention", "binarization", "comparator", "check")
 PART_SAMPLES = 30  # samples a descriptor stands for
 MAX_PART_SAMPLES = 100_000
 MAX_GRID = 16  # regions a side of the `adaptive` scheme
+MAX_LEVEL = 8  # of the `pyramid` scheme: regions a side
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,18 @@ class RegionSettings:
 
     scheme: str = "adaptive"
     grid: int = 3
+    levels: tuple[int, ...] = LEVELS
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise ValueError(f"region scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}")
         if not 1 <= self.grid <= MAX_GRID:
             raise ValueError(f"grid must lie between 1 and {MAX_GRID} regions a side, got {self.grid}")
+        if self.levels != LEVELS and self.scheme != "pyramid":
+            raise ValueError(f"levels are of the region scheme pyramid, not of {self.scheme}")
+        ascending = list(self.levels) == sorted(set(self.levels))
+        if not (self.levels and ascending and self.levels[0] >= 1 and self.levels[-1] <= MAX_LEVEL):
+            raise ValueError(f"levels must ascend and lie between 1 and {MAX_LEVEL}, got {self.levels}")
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,18 @@ class BundleSettings:
         if self.part_samples is not None and not 1 <= self.part_samples <= MAX_PART_SAMPLES:
             raise ValueError(f"part_samples must lie between 1 and {MAX_PART_SAMPLES}, got {self.part_samples}")
 
+    @property
+    def format_version(self) -> int:
+        """The first format that can say this: an older visil refuses only what it does not know."""
+        return 2 if self.regions.scheme == "pyramid" else 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as they are hashed, written and shown."""
+        entries = asdict(self)
+        if self.format_version < 2:
+            del entries["regions"]["levels"]
+        return entries
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -90,7 +109,7 @@ class Bundle:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of settings and tensors: two bundles of equal hash give equal vectors and scores."""
-        digest = hashlib.sha256(json.dumps(asdict(self.settings), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self.settings.as_json(), sort_keys=True).encode())
         for name in sorted(self.tensors):
             tensor = self.tensors[name].contiguous()
             digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -104,7 +123,8 @@ class Bundle:
 
     def save(self, path: Path) -> None:
         """Write the bundle; an existing file is replaced at once or not at all."""
-        header = {"format_version": FORMAT_VERSION, "hash": self.hash, **asdict(self.settings)}
+        settings = self.settings
+        header = {"format_version": settings.format_version, "hash": self.hash, **settings.as_json()}
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,10 +195,13 @@ def _header(path: Path, file: Any) -> Any:
 def _settings(path: Path, header: Any) -> BundleSettings:
     try:
         version = header["format_version"]
-        if version != FORMAT_VERSION:
-            raise ModelError(f"{path}: bundle format {version}, this visil reads format {FORMAT_VERSION}; update one")
+        if version not in FORMAT_VERSIONS:
+            known = " and ".join(map(str, FORMAT_VERSIONS))
+            raise ModelError(f"{path}: bundle format {version}, this visil reads formats {known}; update one")
         given = {name: value for name, value in header.items() if name not in ("format_version", "hash")}
         settings: BundleSettings = _typed(BundleSettings, given)
+        if version != settings.format_version:
+            raise ValueError(f"they are of format {settings.format_version}, not {version}")
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ModelError(f"{path}: the settings of the bundle are not valid ({error})") from error
     return settings

@@ -63,5 +63,5 @@ def make_bundle(
 
 
 def _regions(settings: BundleSettings, backbone: Backbone, images: np.ndarray) -> Tensor:
-    maps = backbone(torch.tensor(images))
-    return region_vectors(maps, settings.regions.scheme, strides=backbone.strides, grid=settings.regions.grid)
+    maps, regions = backbone(torch.tensor(images)), settings.regions
+    return region_vectors(maps, regions.scheme, strides=backbone.strides, grid=regions.grid, levels=regions.levels)

@@ -132,7 +132,11 @@ class Model:
             maps = self.backbone(torch.tensor(images, device=self.device))
         regions = self.settings.regions
         vectors = region_vectors(
-            [m.float() for m in maps], regions.scheme, strides=self.backbone.strides, grid=regions.grid
+            [m.float() for m in maps],
+            regions.scheme,
+            strides=self.backbone.strides,
+            grid=regions.grid,
+            levels=regions.levels,
         )  # [T, R, sum C]
         return vectors if self.whitening is None else self.whitening(vectors)
 

@@ -17,7 +17,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-SCHEMES = ("visil", "limac", "adaptive")
+from visil.model.pyramid import pyramid_vectors
+
+SCHEMES = ("visil", "limac", "adaptive", "pyramid")
+LEVELS = (1, 2, 3)  # of `pyramid`, where nothing else is said
 
 # Side of the max pooling window by the stride of a stage; its step is half of it, rounded up. Chosen by the
 # authors so that every stage of a 224 x 224 picture has 3 x 3 regions.
@@ -28,7 +31,9 @@ LONGER_AXIS_STEPS = range(2, 8)  # candidates for the number of regions along it
 GEM_FLOOR = 1e-6  # generalised mean: values are raised to a power, so they must be positive
 
 
-def region_vectors(maps: Sequence[Tensor], scheme: str, *, strides: Sequence[int], grid: int = 3) -> Tensor:
+def region_vectors(
+    maps: Sequence[Tensor], scheme: str, *, strides: Sequence[int], grid: int = 3, levels: Sequence[int] = LEVELS
+) -> Tensor:
     """One vector of each frame's regions: pooled, normalised and concatenated over the stages (L-iMAC).
 
         v_r = L2( [ L2(pool_r(map_1)), ..., L2(pool_r(map_S)) ] )
@@ -39,11 +44,14 @@ def region_vectors(maps: Sequence[Tensor], scheme: str, *, strides: Sequence[int
             `limac`: the published windows, then adaptive max pooling to the grid of the last map and a second
             L2 (DnS, S2VS): any picture from 109 x 109, more regions for a larger one.
             `adaptive`: adaptive max pooling of every stage to grid x grid: any size, any stage.
+            `pyramid`: generalised mean over overlapping windows of several sizes: any size, any stage.
         strides: of every map in the picture, pixels; they choose the published windows.
         grid: regions along each side for `adaptive`; the other schemes do not look at it.
+        levels: of `pyramid`, level n has n x n windows; the other schemes do not look at them.
 
     Returns:
-        [B, R, sum of C], rows of the grid first, L2-normalised, float32 or wider. A zero part stays zero.
+        [B, R, sum of C], rows of the grid first (of each level's grid, levels in their order), L2-normalised, float32
+        or wider. A zero part stays zero; under the floor of `pyramid` it has equal values in all channels.
 
     Raises:
         ValueError: unknown scheme, a stride without a published window, a map smaller than its window, or
@@ -53,6 +61,9 @@ def region_vectors(maps: Sequence[Tensor], scheme: str, *, strides: Sequence[int
         raise ValueError(f"region scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
     if len(maps) != len(strides) or not maps:
         raise ValueError(f"expected one stride for every map, got {len(maps)} maps and {len(strides)} strides")
+    if scheme == "pyramid":
+        windows = [_unit(pyramid_vectors(stage, levels).mT) for stage in maps]  # [B, C, R]
+        return _unit(torch.cat(windows, dim=1)).mT
     if scheme == "adaptive":
         parts = [_unit(F.adaptive_max_pool2d(stage, grid)) for stage in maps]  # [B, C, grid, grid]
     else:
