@@ -1,0 +1,140 @@
+"""The pictures that a student is trained on, from one file; and which of them are in which step.
+
+    scripts/pack_pictures.py ─► pictures.safetensors ─► [PackedPictures, batch_indices] ─► batch of step k ─► views
+
+The file is mapped into memory, not read: it may be larger than the memory is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from visil.errors import DataError
+from visil.s2vs.overlays import Stickers
+
+TENSORS = ("pictures", "groups", "captions", "logos", "emoji")
+FORMAT = "visil training pictures 1"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where pictures come from.
+
+    Attributes:
+        name: of the public collection.
+        licence: as the collection states it.
+        num_pictures: of it in the file.
+    """
+
+    name: str
+    licence: str
+    num_pictures: int
+
+
+@dataclass(frozen=True)
+class PackedPictures:
+    """All pictures of a training run.
+
+    Attributes:
+        pictures: uint8 RGB [N, side, side, 3].
+        groups: int64 [N], each in [0, N). Pictures of one group show the same thing: never negatives of each other.
+        stickers: to lay over them.
+        sources: where they come from, the largest first.
+        rule: which pictures of the sources were taken.
+    """
+
+    pictures: Tensor
+    groups: Tensor
+    stickers: Stickers
+    sources: tuple[Source, ...]
+    rule: str
+
+    def __post_init__(self) -> None:
+        if self.pictures.dtype != torch.uint8 or self.pictures.shape != (len(self), self.side, self.side, 3):
+            raise ValueError(f"pictures: expected uint8 [N, side, side, 3], got {_kind(self.pictures)}")
+        if self.groups.dtype != torch.int64 or self.groups.shape != (len(self),):
+            raise ValueError(f"groups: expected int64 [{len(self)}], got {_kind(self.groups)}")
+        if not len(self) or self.groups.min() < 0 or self.groups.max() >= len(self):
+            raise ValueError(f"groups: expected numbers from 0 to below {len(self)}")
+
+    @classmethod
+    def read(cls, path: Path) -> PackedPictures:
+        """A file of `scripts/pack_pictures.py`.
+
+        Raises:
+            DataError: it is missing, truncated, or something else.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads((file.metadata() or {}).get("visil", "null"))
+                if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+                    raise ValueError(f"it is not marked as {FORMAT!r}")
+                tensors = {name: file.get_tensor(name) for name in TENSORS}
+            return cls(
+                tensors["pictures"],
+                tensors["groups"],
+                Stickers(tensors["captions"], tensors["logos"], tensors["emoji"]),
+                tuple(_source(entry) for entry in facts["sources"]),
+                str(facts["rule"]),
+            )
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: no such file; `scripts/pack_pictures.py` makes it") from error
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{path}: no readable file of training pictures ({reason}); make it with `scripts/pack_pictures.py`"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def side(self) -> int:
+        """Of every picture, pixels."""
+        return self.pictures.shape[1] if self.pictures.ndim > 1 else 0
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """int64 [B] -> uint8 RGB [B, 3, side, side], channels last in memory."""
+        return self.pictures[indices].movedim(-1, 1)
+
+
+def batch_indices(groups: Tensor, *, seed: int, step: int, batch_size: int) -> Tensor:
+    """Which pictures are in a step: int64 [batch_size], drawn from (seed, step) and nothing else.
+
+    No picture comes twice within an epoch (as many whole batches as there are; other pictures are left over each
+    time). The pictures of a group are dealt to as many batches of the epoch as possible, so that two of them meet only
+    if the group is larger than the epoch has batches.
+
+    Args:
+        groups: int64 [N] as in `PackedPictures`.
+        step: from 0.
+
+    Raises:
+        DataError: there are fewer pictures than a batch has.
+    """
+    num_batches = len(groups) // batch_size
+    if not num_batches:
+        raise DataError(f"{len(groups)} pictures are too few for batches of {batch_size}")
+    epoch, number = divmod(step, num_batches)
+    digest = hashlib.sha256(f"pictures, seed {seed}, epoch {epoch}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+    order = torch.randperm(len(groups), generator=generator)[: num_batches * batch_size]
+    places = torch.randperm(len(groups), generator=generator)  # of the groups, one after another
+    in_groups = order[places[groups[order]].argsort(stable=True)]
+    return in_groups[number::num_batches]
+
+
+def _source(entry: Any) -> Source:
+    return Source(str(entry["source"]), str(entry["licence"]), int(entry["pictures"]))
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {[*tensor.shape]}"

@@ -1,0 +1,207 @@
+"""The packed pictures: what is read, what is refused, and which pictures come in which step."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from visil.errors import DataError
+from visil.s2vs.pictures import FORMAT, PackedPictures, Source, batch_indices
+
+SIDE = 8
+FACTS = {
+    "format": FORMAT,
+    "rule": "all of them",
+    "sources": [{"source": "hills", "licence": "CC0", "pictures": 3}, {"source": "sea", "licence": "", "pictures": 2}],
+}
+
+
+def tensors(**changed):
+    def stickers(height, width):
+        return torch.full((2, height, width, 4), 255, dtype=torch.uint8)
+
+    usual = {
+        "pictures": torch.arange(5 * SIDE * SIDE * 3).reshape(5, SIDE, SIDE, 3).to(torch.uint8),
+        "groups": torch.tensor([0, 1, 1, 2, 3]),
+        "captions": stickers(4, 16),
+        "logos": stickers(4, 12),
+        "emoji": stickers(6, 6),
+    }
+    return {name: tensor for name, tensor in (usual | changed).items() if tensor is not None}
+
+
+def written(path, facts=FACTS, **changed):
+    metadata = {"visil": facts if isinstance(facts, str) else json.dumps(facts)}
+    save_file(tensors(**changed), path, metadata=metadata)
+    return path
+
+
+def refused(path):
+    with pytest.raises(DataError) as caught:
+        PackedPictures.read(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    assert "scripts/pack_pictures.py" in message
+    return message
+
+
+class TestReading:
+    def test_all_of_the_file(self, tmp_path):
+        packed = PackedPictures.read(written(tmp_path / "pictures.safetensors"))
+        assert len(packed) == 5
+        assert packed.side == SIDE
+        assert packed.pictures.equal(tensors()["pictures"])
+        assert packed.groups.tolist() == [0, 1, 1, 2, 3]
+        assert [list(kind.shape) for kind in vars(packed.stickers).values()] == [
+            [2, 4, 16, 4],
+            [2, 4, 12, 4],
+            [2, 6, 6, 4],
+        ]
+        assert packed.sources == (Source("hills", "CC0", 3), Source("sea", "", 2))
+        assert packed.rule == "all of them"
+
+    def test_a_batch_has_its_channels_in_front(self, tmp_path):
+        packed = PackedPictures.read(written(tmp_path / "pictures.safetensors"))
+        batch = packed.batch(torch.tensor([4, 1]))
+        assert batch.shape == (2, 3, SIDE, SIDE)
+        assert batch.dtype == torch.uint8
+        assert batch[1].equal(packed.pictures[1].permute(2, 0, 1))
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+
+    def test_no_file(self, tmp_path):
+        assert "no such file" in refused(tmp_path / "pictures.safetensors")
+
+    def test_a_folder(self, tmp_path):
+        refused(tmp_path)
+
+    @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+    def test_a_truncated_file(self, tmp_path, share):
+        path = written(tmp_path / "pictures.safetensors")
+        content = path.read_bytes()
+        path.write_bytes(content[: int(share * len(content))])
+        refused(path)
+
+    def test_another_kind_of_file(self, tmp_path):
+        path = tmp_path / "pictures.safetensors"
+        path.write_bytes(b"GIF89a" * 1000)
+        refused(path)
+
+    @pytest.mark.parametrize(
+        "facts",
+        [
+            "null",
+            "{",
+            "[" * 100_000,
+            {"format": "visil training pictures 2"},
+            {"format": FORMAT, "sources": []},
+            {**FACTS, "sources": 3},
+            {**FACTS, "sources": [{"source": "hills"}]},
+            {**FACTS, "sources": ["hills"]},
+        ],
+        ids=lambda facts: str(facts)[:40],
+    )
+    def test_wrong_metadata(self, tmp_path, facts):
+        refused(written(tmp_path / "pictures.safetensors", facts))
+
+    def test_another_safetensors_file(self, tmp_path):
+        path = tmp_path / "pictures.safetensors"
+        save_file(tensors(), path)
+        assert FORMAT in refused(path)
+
+    @pytest.mark.parametrize("name", list(tensors()))
+    def test_a_missing_tensor(self, tmp_path, name):
+        assert name in refused(written(tmp_path / "pictures.safetensors", **{name: None}))
+
+    @pytest.mark.parametrize(
+        ("name", "tensor"),
+        [
+            ("pictures", torch.zeros(5, 3, SIDE, SIDE, dtype=torch.uint8)),
+            ("pictures", torch.zeros(5, SIDE, SIDE, 3)),
+            ("pictures", torch.zeros(5, dtype=torch.uint8)),
+            ("pictures", torch.tensor(5, dtype=torch.uint8)),
+            ("pictures", torch.zeros(5, SIDE, SIDE + 1, 3, dtype=torch.uint8)),
+            ("groups", torch.zeros(4, dtype=torch.int64)),
+            ("groups", torch.zeros(5, dtype=torch.int32)),
+            ("groups", torch.tensor([0, 1, 2, 3, 5])),
+            ("groups", torch.tensor([0, 1, 2, 3, -1])),
+            ("captions", torch.zeros(2, 4, 4, 3, dtype=torch.uint8)),
+            ("emoji", torch.zeros(2, 4, 4, 4)),
+        ],
+        ids=lambda value: value if isinstance(value, str) else f"{value.dtype} {[*value.shape]}",
+    )
+    def test_a_tensor_of_another_kind(self, tmp_path, name, tensor):
+        assert name in refused(written(tmp_path / "pictures.safetensors", **{name: tensor}))
+
+    def test_no_pictures(self, tmp_path):
+        nothing = torch.zeros(0, SIDE, SIDE, 3, dtype=torch.uint8)
+        refused(written(tmp_path / "pictures.safetensors", pictures=nothing, groups=torch.zeros(0, dtype=torch.int64)))
+
+
+def epoch_of(groups, epoch=0, seed=0, batch_size=8):
+    num_batches = len(groups) // batch_size
+    return [
+        batch_indices(groups, seed=seed, step=epoch * num_batches + k, batch_size=batch_size)
+        for k in range(num_batches)
+    ]
+
+
+class TestBatches:
+    ALONE = torch.arange(83)
+
+    def test_no_picture_comes_twice_in_an_epoch(self):
+        batches = epoch_of(self.ALONE)
+        assert [len(batch) for batch in batches] == [8] * 10
+        assert len(set(torch.cat(batches).tolist())) == 80
+
+    def test_a_step_does_not_depend_on_what_was_drawn_before(self):
+        first = batch_indices(self.ALONE, seed=3, step=17, batch_size=8)
+        torch.manual_seed(99)
+        batch_indices(self.ALONE, seed=3, step=4, batch_size=8)
+        state = torch.random.get_rng_state()
+        assert batch_indices(self.ALONE, seed=3, step=17, batch_size=8).equal(first)
+        assert torch.random.get_rng_state().equal(state)
+
+    def test_epochs_and_seeds_differ(self):
+        orders = [torch.cat(epoch_of(self.ALONE, epoch, seed)) for epoch in range(3) for seed in range(3)]
+        assert len({tuple(order.tolist()) for order in orders}) == 9
+
+    def test_every_picture_gets_its_turn(self):
+        """3 of 83 are left over in an epoch, others in each."""
+        counts = Counter(int(i) for epoch in range(40) for batch in epoch_of(self.ALONE, epoch) for i in batch)
+        assert len(counts) == 83
+        assert min(counts.values()) > 30
+
+    def test_any_two_pictures_may_meet(self):
+        groups = torch.arange(24)
+        met = {
+            frozenset((int(a), int(b)))
+            for epoch in range(60)
+            for batch in epoch_of(groups, epoch)
+            for a in batch
+            for b in batch
+            if a != b
+        }
+        assert len(met) == 24 * 23 // 2
+
+    def test_those_of_a_group_are_in_different_batches(self):
+        groups = torch.tensor([0] * 10 + [1] * 9 + [2] * 5 + list(range(3, 59)))
+        for epoch in range(20):
+            for batch in epoch_of(groups, epoch):
+                assert max(Counter(groups[batch].tolist()).values()) == 1
+
+    def test_those_of_a_huge_group_are_spread_evenly(self):
+        groups = torch.tensor([0] * 25 + list(range(1, 56)))  # 10 batches
+        for batch in epoch_of(groups):
+            assert 2 <= (groups[batch] == 0).sum() <= 3
+
+    def test_too_few_pictures(self):
+        with pytest.raises(DataError, match="7 pictures are too few for batches of 8"):
+            batch_indices(torch.arange(7), seed=0, step=0, batch_size=8)
+
+    def test_all_of_them_in_one_batch(self):
+        assert sorted(batch_indices(torch.arange(8), seed=0, step=5, batch_size=8).tolist()) == list(range(8))
