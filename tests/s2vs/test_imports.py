@@ -1,0 +1,53 @@
+"""The training room needs no more than torch, timm, numpy and safetensors: it must run where only these are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import visil
+
+ROOM = Path(visil.__file__).parent / "s2vs"
+MODULES = sorted(f"visil.s2vs.{path.stem}" for path in ROOM.glob("*.py"))
+# What torch and timm import themselves is theirs; no module of visil that is loaded here may name anything else.
+GUARD = """
+import builtins, sys
+ALLOWED = {*sys.stdlib_module_names, "torch", "timm", "numpy", "safetensors", "visil"}
+unguarded = builtins.__import__
+
+def guarded(name, globals=None, locals=None, fromlist=(), level=0):
+    importer = (globals or {}).get("__name__", "")
+    if level == 0 and importer.split(".")[0] == "visil" and name.split(".")[0] not in ALLOWED:
+        raise ImportError(f"{importer} imports {name}")
+    return unguarded(name, globals, locals, fromlist, level)
+
+builtins.__import__ = guarded
+"""
+LOADED = """
+loaded = {name.split(".")[0] for name in sys.modules}
+assert loaded.isdisjoint({"av", "faiss", "einops", "lance", "pyarrow", "click", "rich", "imagehash"}), loaded
+rooms = {".".join(name.split(".")[:2]) for name in sys.modules if name.count(".") >= 2 and name.startswith("visil.")}
+assert rooms <= {"visil.s2vs", "visil.model", "visil.media"}, rooms
+"""
+
+
+def run(program):
+    return subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, cwd="/")
+
+
+def test_there_are_modules():
+    assert "visil.s2vs.losses" in MODULES
+
+
+def test_every_module_is_imported_where_nothing_else_may_be():
+    ended = run(GUARD + "".join(f"import {module}\n" for module in MODULES) + LOADED)
+    assert not ended.returncode, ended.stderr
+
+
+@pytest.mark.parametrize("module", ["visil.media.pictures", "visil.library.library"])
+def test_the_guard_holds(module):
+    ended = run(GUARD + f"import {module}\n")
+    assert "ImportError: visil." in ended.stderr
