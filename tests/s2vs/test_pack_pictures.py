@@ -1,0 +1,161 @@
+"""scripts/pack_pictures.py over a small data folder: what is taken, what shows the same, what is written down."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from visil.s2vs.pictures import PackedPictures
+from visil.synth.video_file import write_video
+
+pytest.importorskip("imagehash")
+from PIL import Image  # it comes with imagehash
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "pack_pictures.py"
+SIDE = 32
+# split, ship_ok, source, path, what it shows; the tables' other columns do not matter here
+STILLS = {
+    "000003.jpg": ("train", "yes", "hills", "a.jpg", 1),
+    "000004.jpg": ("train", "no", "hills", "b.jpg", 2),
+    "000005.jpg": ("train", "yes", "comic", "page.jpg#0", 3),
+    "000006.jpg": ("train", "yes", "comic", "page.jpg#1", 4),
+    "000007.jpg": ("train", "yes", "sea", "c.jpg", -1),  # mirror image of the first
+    "000008.jpg": ("train", "yes", "sea", "d.jpg", 5),  # repeats the one of the test split
+    "000010.jpg": ("val", "yes", "sea", "e.jpg", 6),
+    "000011.jpg": ("test", "yes", "sea", "f.jpg", 5),
+}
+VIDEOS = {
+    "walk.mp4": ("7", "train", "yes", 11),
+    "walk__part.mp4": ("7", "train", "yes", 12),
+    "swim.mp4": ("8", "train", "no", 13),
+    "run.mp4": ("9", "test", "yes", 14),
+}
+
+
+def pattern(number: int) -> np.ndarray:
+    """uint8 [60, 80, 3]: coarse noise, one for every number; a negative number is the mirror image of its picture."""
+    cells = np.random.default_rng(abs(number)).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    picture = cells.repeat(10, axis=0).repeat(10, axis=1)
+    return picture[:, ::-1] if number < 0 else picture
+
+
+def write_table(path, columns, rows):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *rows])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    images, videos = folder / "images", folder / "videos"
+    images.mkdir()
+    videos.mkdir()
+    with tarfile.open(images / "images-000.tar", "w") as shard:
+        for name, (*_, shown) in STILLS.items():
+            content = io.BytesIO()
+            Image.fromarray(np.ascontiguousarray(pattern(shown))).save(content, "JPEG", quality=90)
+            member = tarfile.TarInfo(name)
+            member.size = content.tell()
+            shard.addfile(member, io.BytesIO(content.getvalue()))
+    write_table(
+        images / "index.csv",
+        ["shard", "name", "split", "ship_ok", "source", "licence", "category", "path"],
+        [
+            ["images-000.tar", name, split, ship_ok, source, f"licence of {source}", "", path]
+            for name, (split, ship_ok, source, path, _) in STILLS.items()
+        ],
+    )
+    for name, (*_, shown) in VIDEOS.items():
+        write_video(videos / name, [pattern(shown)] * 10, fps=2)
+    write_table(
+        videos / "split.csv",
+        ["file", "component", "split", "train_licence_ok", "ship_ok"],
+        [[name, component, split, "yes", ship_ok] for name, (component, split, ship_ok, _) in VIDEOS.items()],
+    )
+    write_table(videos / "manifest.csv", ["file", "license", "repository"], [[n, "CC0", "clips"] for n in VIDEOS])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("pack_pictures", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["pack_pictures"] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["pack_pictures"]
+
+
+@pytest.fixture(scope="module")
+def facts_and_file(script, data, tmp_path_factory):
+    file = tmp_path_factory.mktemp("packed") / "pictures.safetensors"
+    return script.pack(data, file, side_px=SIDE), file
+
+
+@pytest.fixture(scope="module")
+def packed(facts_and_file):
+    return PackedPictures.read(facts_and_file[1])
+
+
+def shown_in(packed):
+    """Numbers of the patterns that the packed pictures are nearest to, in their order."""
+    known = [*(shown for *_, shown in STILLS.values()), *(shown for *_, shown in VIDEOS.values())]
+    small = [np.asarray(Image.fromarray(np.ascontiguousarray(pattern(n))).resize((SIDE, SIDE))) for n in known]
+    apart = (packed.pictures[:, None].float() - torch.tensor(np.stack(small)).float()).abs().mean(dim=(2, 3, 4))
+    assert apart.amin(dim=1).max() < 15
+    return [known[i] for i in apart.argmin(dim=1).tolist()]
+
+
+def test_train_rows_that_may_ship_are_taken_but_for_repeats_of_other_splits(packed):
+    shown = shown_in(packed)
+    assert shown[:4] == [1, 3, 4, -1]
+    assert set(shown[4:]) == {11, 12}
+    assert shown[4:].count(11) == 5  # one a second
+
+
+def test_what_shows_the_same_is_a_group(packed):
+    first, panel, other_panel, mirrored, *frames = packed.groups.tolist()
+    assert first == mirrored  # by its hash
+    assert panel == other_panel  # by its path
+    assert len(set(frames)) == 1  # by the component of the videos
+    assert len({first, panel, frames[0]}) == 3
+
+
+def test_sources_and_rule_are_written_down(packed, facts_and_file):
+    facts, _ = facts_and_file
+    assert {(s.name, s.licence): s.num_pictures for s in packed.sources} == {
+        ("clips", "CC0"): 10,
+        ("comic", "licence of comic"): 2,
+        ("hills", "licence of hills"): 1,
+        ("sea", "licence of sea"): 1,
+    }
+    assert facts["pictures"] == len(packed) == 14
+    assert facts["repeats_left_out"] == 1
+    assert packed.side == SIDE
+    assert "ship_ok = yes" in packed.rule
+
+
+def test_stickers_are_pictures_with_transparency(packed):
+    for kind, drawn in vars(packed.stickers).items():
+        alpha = drawn[..., 3]
+        assert alpha.max() == 255
+        assert (alpha.amax(dim=(1, 2)) > 170).all()
+        covered = drawn[alpha > 0][:, :3].float()
+        assert covered.std(dim=0).min() > 30, kind  # of many colours
+        assert len({sticker.numpy().tobytes() for sticker in drawn}) > 20
+    emoji = packed.stickers.emoji[..., 3]
+    assert (emoji[:, 0, 0] == 0).all()  # as drawn, not its memory in another order
+    assert (emoji[:, 32, 32] == 255).all()
+
+
+def test_the_same_data_give_the_same_file(script, data, facts_and_file, tmp_path):
+    script.pack(data, tmp_path / "again.safetensors", side_px=SIDE)
+    assert (tmp_path / "again.safetensors").read_bytes() == facts_and_file[1].read_bytes()
