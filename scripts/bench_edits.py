@@ -7,7 +7,7 @@ of the same subject as videos of the library, and neither. Library: the real vid
 pan over every picture of DATA/images of the split that has no other use. Relevant are the source and the files labelled
 ND or PART to it, as far as they must share what the query shows; whatever else is related is left out.
 
-Measured, for PDQ and pHash with best-match voting, a colour histogram, the untrained default and every --model:
+Measured, for PDQ and pHash with best-match voting, a colour histogram, an untrained network and every --model:
 recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by bootstrap over related sources,
 where there are at least 10 of them; false matches among unrelated pairs at thresholds that let 1e-3, 1e-4 and 1e-5 of
 them through on val; bytes a video; milliseconds of comparing a pair, its features made. Every pair gets the fine score
@@ -35,6 +35,7 @@ from visil.benchmarks.benchmark_data import SPLITS, Benchmark, BenchmarkSettings
 from visil.benchmarks.benchmark_search import SystemScores, baseline_scores, load_models, model_scores
 from visil.benchmarks.frame_descriptors import KINDS, missing_package
 from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
+from visil.benchmarks.untrained import kept_untrained_bundle
 from visil.benchmarks.yardstick import (
     POOLED,
     RATES,
@@ -46,7 +47,7 @@ from visil.benchmarks.yardstick import (
     read_thresholds,
     thresholds,
 )
-from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
+from visil.defaults import PRECISIONS
 from visil.errors import VisilError
 from visil.evaluation.metrics import Interval
 from visil.synth.edits import FAMILIES
@@ -108,8 +109,8 @@ def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[Syst
     """Baselines whose packages are there, then networks."""
     there = [kind for kind in KINDS if kind not in _missing()]
     yield from baseline_scores(benchmark, there, workers=options.workers)
-    names = dict.fromkeys([DEFAULT_BUNDLE, *options.model])
-    for model in load_models(names, device=options.device):
+    untrained = kept_untrained_bundle(options.work)
+    for model in load_models([str(untrained), *options.model], device=options.device):
         logging.info("searching with %s", model.settings.name)
         yield model_scores(
             benchmark,
