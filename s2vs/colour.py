@@ -60,7 +60,7 @@ def with_gamma(pictures: Tensor, gamma: Tensor) -> Tensor:
 
 def blurred(pictures: Tensor, lines: Tensor) -> Tensor:
     """Detail finer than so many lines [B, 2] (down, across) averaged away; the size stays."""
-    down, across = (_coarser(lines[:, i].to(pictures), pictures.shape[2 + i]) for i in (0, 1))  # [B, side, side]
+    down, across = (_coarser(lines[:, i], pictures.shape[2 + i]).to(pictures) for i in (0, 1))  # [B, side, side]
     return (down[:, None] @ pictures @ across[:, None].mT).clamp_(0, 1)
 
 
@@ -114,8 +114,8 @@ def _per_sample(values: Tensor, pictures: Tensor) -> Tensor:
 def _coarser(lines: Tensor, side: int) -> Tensor:
     """Matrices [B, side, side] that average an axis to so many lines [B] and interpolate between them."""
     lines = lines.clamp(2, side).round()[:, None, None]
-    cell = torch.arange(int(lines.max()), device=lines.device)  # [L]
-    pixel = torch.arange(side, device=lines.device)  # [side]
+    cell = torch.arange(int(lines.max()))  # [L]
+    pixel = torch.arange(side)  # [side]
     start, end = cell[:, None] * side / lines, (cell[:, None] + 1) * side / lines  # [B, L, 1]
     covered = (torch.minimum(end, pixel + 1) - torch.maximum(start, pixel)).clamp(min=0) * lines / side  # [B, L, side]
     place = ((pixel[:, None] + 0.5) * lines / side - 0.5).clamp(min=0).minimum(lines - 1)  # [B, side, 1]

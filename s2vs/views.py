@@ -2,10 +2,10 @@
 
     pictures, boxes ─► [geometry ─► host, border, bars ─► colour, blur, noise ─► stickers ─► compression] ─► Views
 
-`ViewSettings` says what is drawn how often and how strongly; ranges run from mild to strong. All draws come from one
-generator on the CPU, in whole batches: the same seed gives the same views on a device. Edits work on the samples that
-have them alone. Sources: the objective of SSCD (Pizzi et al., CVPR 2022) for pictures in pictures and mixed pictures;
-kinds and strengths are those of `visil.synth.edits`, and a little more.
+`ViewSettings` (draws.py) says what is drawn how often and how strongly. All draws come from one generator on the CPU,
+in whole batches: the same seed gives the same views on a device. Edits work on the samples that have them alone.
+Sources: SSCD (Pizzi et al., CVPR 2022) for pictures in pictures and mixed pictures; kinds and strengths are those of
+`visil.synth.edits`, and a little more.
 """
 
 from __future__ import annotations
@@ -19,97 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from visil.s2vs import colour, geometry, overlays
+from visil.s2vs.draws import UNEDITED, Draw, Range, ViewSettings
 from visil.s2vs.overlays import Stickers
 
-Range = tuple[float, float]
+__all__ = ["UNEDITED", "Stickers", "ViewSettings", "Views", "draw_views"]
+
 THUMBNAIL_PX = 16  # what a blurred border is enlarged from
 LINES_STEP = 16  # compressed sizes are multiples of two blocks
-
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """How often and how strongly pictures are edited.
-
-    Ranges are (mild, strong). `*_weight` is how often a kind of edit is chosen, relative to the others.
-    """
-
-    # how many
-    num_edits: tuple[float, ...] = (0.1, 0.32, 0.3, 0.18, 0.1)  # probabilities of 0, 1, 2 ... edits of a query
-    falloff: float = 0.5  # strengths are share ** (1 + falloff * (edits - 1)) of the range: many edits are milder
-    # window
-    plain_area: Range = (1.0, 0.8)  # of the target's window that a query shows where `crop` was not chosen
-    crop_weight: float = 1.6
-    crop_area: Range = (0.75, 0.18)  # share of the target's window
-    window_aspect: float = 1.2  # sides of a window change by up to this factor against each other
-    around: float = 0.2  # probability of a window of the whole picture that contains the target's
-    mirrored: float = 0.5  # probability
-    # geometry
-    rotation_weight: float = 1.0
-    rotation_degrees: Range = (2.0, 32.0)
-    aspect: Range = (0.56, 1.9)  # width over height that a squashed picture may have had
-    perspective_weight: float = 0.8
-    perspective: Range = (0.05, 0.36)  # corners move inwards by up to this share of the sides
-    reflected: float = 0.3  # probability that corners that come free show the picture reflected
-    black: float = 0.7  # probability of black, of bars and of corners that come free; else any colour
-    bars_weight: float = 1.0
-    bars: Range = (0.1, 0.45)  # share of the new picture, both bars together
-    border_weight: float = 1.0
-    border: Range = (0.04, 0.25)  # share of the sides at each edge
-    # other pictures
-    inset_weight: float = 1.6
-    inset: Range = (0.75, 0.3)  # of the sides, inside another picture
-    blend_weight: float = 0.6
-    blend: Range = (0.9, 0.6)  # share of this picture, the rest is another one
-    patch_weight: float = 0.4
-    patch: Range = (0.15, 0.55)  # of the sides that a part of another picture covers
-    host_share: float = 0.3  # of a blend, or of the sides of a patch: the other picture is seen as well from here on
-    host_area: Range = (1.0, 0.4)  # window of another picture, share of its area
-    # colour
-    grayscale_weight: float = 0.8
-    contrast_weight: float = 1.3
-    contrast: Range = (1.2, 2.7)  # factor, as it is or inverted
-    contrast_level: Range = (0.2, 0.8)  # the level that stays the same, of 1
-    gamma_weight: float = 0.4
-    gamma: Range = (1.2, 2.5)  # exponent, as it is or inverted
-    tint_weight: float = 0.6
-    tint: Range = (0.05, 0.4)  # gains of the channels change by up to this share
-    hue: Range = (5.0, 60.0)  # degrees
-    saturation: Range = (1.3, 3.0)  # factor, as it is or inverted
-    swap_weight: float = 0.15  # channels exchanged
-    negative_weight: float = 0.1
-    # sharpness
-    blur_weight: float = 1.0
-    blur_lines: Range = (64.0, 15.0)  # detail left, in lines
-    noise_weight: float = 1.0
-    noise: Range = (8.0, 72.0)  # standard deviation, grey levels
-    noise_grey: float = 0.3  # probability that all channels have the same noise
-    compression_weight: float = 1.3
-    compression_step: Range = (12.0, 110.0)  # of the quantisation, in grey levels of 255 times 8
-    compression_slope: Range = (0.0, 0.35)  # growth of steps with frequency
-    compression_lines: tuple[int, ...] = (48, 64, 96, 128)  # sizes of the encoded picture, not above the view's own
-    # stickers
-    text_weight: float = 1.0
-    text: Range = (0.12, 0.55)  # share of the height, lower and upper edge together
-    text_split: float = 0.3  # from this share on, half of it may lie at the upper edge
-    logo_weight: float = 0.8
-    logo: Range = (0.15, 0.65)  # share of the width
-    emoji_weight: float = 0.8
-    emoji: Range = (0.05, 0.55)  # share of the area, all together
-    emoji_side: Range = (0.18, 0.45)  # of one of them
-    stickers_first: float = 0.25  # probability that they are on the picture before colours change
-    # target
-    target_edited: float = 0.5  # probability of a mild change of colours; likewise of blur, noise, compression together
-    target_contrast: Range = (1.0, 1.25)
-    target_gamma: Range = (1.0, 1.2)
-    target_saturation: Range = (1.0, 1.4)
-    target_lines: Range = (128.0, 72.0)
-    target_noise: Range = (0.0, 8.0)
-    target_step: Range = (4.0, 20.0)
-
-
-UNEDITED = ViewSettings(
-    num_edits=(1.0,), plain_area=(1.0, 1.0), window_aspect=1.0, around=0.0, mirrored=0.0, target_edited=0.0
-)  # both views are the target's window
 
 
 @dataclass(frozen=True)
@@ -156,87 +72,28 @@ def draw_views(
     return Views(query, target, host.to(pictures.device))
 
 
-class Draw:
-    """Random values of a batch: which sample has which edit, how strong, and other choices."""
-
-    KINDS = (
-        "crop", "rotation", "perspective", "bars", "border", "inset", "blend", "patch", "grayscale", "contrast",
-        "gamma", "tint", "swap", "negative", "blur", "noise", "compression", "text", "logo", "emoji",
-    )  # fmt: skip
-    EXCLUDES = (("inset", ("bars", "border", "blend", "patch")), ("border", ("bars",)), ("blend", ("patch",)))
-
-    def __init__(self, num: int, generator: torch.Generator, settings: ViewSettings) -> None:
-        self.num = num
-        self._generator = generator
-        weights = torch.tensor([getattr(settings, f"{kind}_weight") for kind in self.KINDS])
-        keys = self.uniform((0, 1), len(self.KINDS)).clamp(min=1e-9).log() / weights.clamp(min=1e-9)
-        ranks = keys.argsort(dim=1, descending=True).argsort(dim=1)  # weighted order without replacement
-        counts = torch.multinomial(torch.tensor(settings.num_edits), num, replacement=True, generator=generator)
-        has = (ranks < counts[:, None]) & (weights > 0)  # [B, kinds]
-        self._has = {kind: has[:, i].clone() for i, kind in enumerate(self.KINDS)}
-        for kind, others in self.EXCLUDES:
-            for other in others:
-                self._has[other] &= ~self._has[kind]
-        self._power = 1 + settings.falloff * (counts - 1).clamp(min=0)  # [B]
-
-    def having(self, *kinds: str) -> Tensor:
-        """Indices of the samples that have any of the edits, int64 [n]."""
-        return torch.stack([self._has[kind] for kind in kinds]).any(dim=0).nonzero()[:, 0]
-
-    def has(self, kind: str) -> Tensor:
-        return self._has[kind]
-
-    def uniform(self, bounds: Range, *shape: int) -> Tensor:
-        """Uniform values [B, *shape]."""
-        return bounds[0] + (bounds[1] - bounds[0]) * torch.rand(self.num, *shape, generator=self._generator)
-
-    def log_uniform(self, bounds: Range, *shape: int) -> Tensor:
-        return self.uniform((math.log(bounds[0]), math.log(bounds[1])), *shape).exp()
-
-    def chance(self, probability: float) -> Tensor:
-        """bool [B]."""
-        return torch.rand(self.num, generator=self._generator) < probability
-
-    def sign(self) -> Tensor:
-        """-1 or 1, [B]."""
-        return 1 - 2 * self.chance(0.5).float()
-
-    def below(self, num: int, *shape: int) -> Tensor:
-        """int64 [B, *shape] below a number."""
-        return torch.randint(max(1, num), (self.num, *shape), generator=self._generator)
-
-    def strength(self, bounds: Range) -> Tensor:
-        """From mild to strong, [B]; evenly on a logarithmic scale where both are positive."""
-        share = torch.rand(self.num, generator=self._generator) ** self._power
-        mild, strong = bounds
-        if mild > 0 and strong > 0:
-            return mild * (strong / mild) ** share
-        return mild + (strong - mild) * share
-
-    def normal(self, num: int) -> Tensor:
-        """Standard normal values [num]."""
-        return torch.randn(num, generator=self._generator)
-
-
 def _target(pictures: Tensor, boxes: Tensor, side: int, draw: Draw, settings: ViewSettings) -> Tensor:
     reduction = (boxes[:, 2] * boxes[:, 3]).sqrt() * pictures.shape[-1] / side
     views = geometry.sampled(pictures, geometry.window_map(boxes), side, reduction=reduction).div_(255)
-    chosen = draw.chance(settings.target_edited).nonzero()[:, 0]
+    chosen = _where(draw.chance(settings.target_recoloured))
     matrices = _joined(
         colour.saturation_matrix(draw.log_uniform(settings.target_saturation) ** draw.sign()),
         colour.contrast_matrix(
             draw.log_uniform(settings.target_contrast) ** draw.sign(), draw.uniform(settings.contrast_level)
         ),
     )
+    _change(views, chosen, lambda part: colour.recoloured(part, matrices[chosen]))
+
+    kind = torch.where(draw.chance(settings.target_softened), draw.below(4), -1)
+    bent, soft, noisy, lossy = (_where(kind == i) for i in range(4))
     gamma = draw.log_uniform(settings.target_gamma) ** draw.sign()
-    _change(views, chosen, lambda part: colour.with_gamma(colour.recoloured(part, matrices[chosen]), gamma[chosen]))
-    kind = torch.where(draw.chance(settings.target_edited), draw.below(3), -1)
-    lines = draw.log_uniform(settings.target_lines).minimum(torch.tensor(float(side)))[:, None].expand(-1, 2)
-    _change(views, soft := _where(kind == 0), lambda part: colour.blurred(part, lines[soft]))
-    _add_noise(views, _where(kind == 1), draw.uniform(settings.target_noise), torch.zeros(draw.num) > 0, draw)
+    _change(views, bent, lambda part: colour.with_gamma(part, gamma[bent]))
+    lines = draw.log_uniform(settings.target_lines)[:, None].expand(-1, 2)
+    _change(views, soft, lambda part: colour.blurred(part, lines[soft]))
+    _add_noise(views, noisy, draw.uniform(settings.target_noise), draw.chance(settings.noise_grey), draw)
     step = draw.log_uniform(settings.target_step)
-    lossy = _where(kind == 2)
-    _change(views, lossy, lambda part: colour.compressed(part, step[lossy], torch.full((len(lossy),), 0.2), lines=side))
+    slope = draw.uniform(settings.compression_slope)
+    _change(views, lossy, lambda part: colour.compressed(part, step[lossy], slope[lossy], lines=side))
     return views
 
 
@@ -278,7 +135,7 @@ def _shown(
     reduction = (windows[:, 2:] / places[:, 2:]).prod(dim=1).sqrt() * pictures.shape[-1] / side
 
     is_warped = draw.has("rotation") | draw.has("perspective")
-    is_folded = is_warped & draw.chance(settings.reflected)
+    is_folded = is_warped & draw.chance(settings.reflected) & ~draw.has("perspective")  # beyond a horizon lies nothing
     folds = torch.where(is_folded[:, None], windows, torch.nan)
     views = geometry.sampled(pictures, maps, side, reduction=reduction, folds=folds).div_(255)
     fills = _ground_colours(draw, settings)
@@ -425,7 +282,7 @@ def _compress(views: Tensor, draw: Draw, settings: ViewSettings) -> None:
     which = torch.tensor(sizes)[draw.below(len(sizes))]
     for lines in sorted(set(sizes)):
         chosen = _where(draw.has("compression") & (which == lines))
-        _compress_to(views, chosen, step[chosen], slope[chosen], lines)
+        _compress_to(views, chosen, step[chosen] * lines / views.shape[-1], slope[chosen], lines)
 
 
 def _compress_to(views: Tensor, chosen: Tensor, step: Tensor, slope: Tensor, lines: int) -> None:

@@ -57,7 +57,7 @@ def _only(kind: str) -> ViewSettings:
     names = [field.name for field in fields(ViewSettings) if field.name.endswith("_weight")]
     if f"{kind}_weight" not in names:
         raise SystemExit(f"no edit {kind!r}; there are {', '.join(name.removesuffix('_weight') for name in names)}")
-    others = {name: 0.0 for name in names}
+    others = dict.fromkeys(names, 0.0)
     return replace(ViewSettings(), num_edits=(0.0, 1.0), around=0.0, **{**others, f"{kind}_weight": 1.0})
 
 
