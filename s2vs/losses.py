@@ -1,15 +1,22 @@
-"""Losses on scores of the similarity network.
+"""Losses on scores of pairs and on region vectors.
 
     pairs of videos ─ SimilarityNetwork ─► raw map, scores ─► [losses] ─► gradient
+    views of pictures ─ student ─► region vectors, scores ──► [losses] ─► gradient
                                                               this module
 
-Sources: ViSiL (ICCV 2019), "Loss function" (both); S2VS (2023) keeps the regularisation.
+Sources: ViSiL (ICCV 2019), "Loss function" (regularisation, triplets; S2VS keeps the former); S2VS (CVPRW 2023),
+InfoNCE with several positives; SSCD (CVPR 2022), sections 3.2 and 3.3, with KoLeo of Sablayrolles et al. (ICLR 2019).
 """
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+MIN_DISTANCE = 1e-4  # of two vectors in KoLeo: equal ones would have an infinite loss
 
 
 def similarity_regularisation(raw: Tensor, reduction: str = "sum") -> Tensor:
@@ -43,3 +50,73 @@ def triplet_loss(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
             f"got {[*positive.shape]} and {[*negative.shape]}"
         )
     return F.relu(negative - positive + margin).mean()
+
+
+def info_nce(
+    scores: Tensor, positive_weights: Tensor, is_negative: Tensor, *, temperature: float, pooled: bool = False
+) -> Tensor:
+    """Each positive of a query against all of its negatives; other positives do not compete with it.
+
+        L_q = Σ_p w_qp · -log( e^{s_qp/t} / (e^{s_qp/t} + Σ_{n in N_q} e^{s_qn/t}) ) / Σ_p w_qp
+
+    Args:
+        scores: [Q, T], higher is more alike.
+        positive_weights: [Q, T], 0 for what is no positive.
+        is_negative: bool [Q, T]; what is neither is left out. Every query needs one of both.
+        pooled: every positive competes with the mean over queries of Σ_n e^{s/t}, instead of its own query's: scores of
+            different queries are made comparable, which micro-AP asks for.
+
+    Returns:
+        [], mean over the queries; computed without overflow at any temperature.
+    """
+    if not ((positive_weights.sum(dim=1) > 0) & is_negative.any(dim=1)).all():
+        raise ValueError("every query needs a positive and a negative")
+    logits = scores / temperature
+    negatives = logits.masked_fill(~is_negative, -torch.inf).logsumexp(dim=1, keepdim=True)  # [Q, 1]
+    if pooled:
+        negatives = negatives.logsumexp(dim=0, keepdim=True) - math.log(len(scores))  # [1, 1]
+    losses = F.softplus(negatives - logits) * positive_weights  # [Q, T]
+    return (losses.sum(dim=1) / positive_weights.sum(dim=1)).mean()
+
+
+def matching_regions_nce(
+    matches: Tensor, positive: Tensor, is_negative: Tensor, *, count: int, temperature: float
+) -> Tensor:
+    """InfoNCE for the regions of a query that match its positive best, one by one.
+
+    The mean over all regions hides the few that show the picture when it lies inside another one.
+
+    Args:
+        matches: [Q, R, T], the best match of every region of a query in a target.
+        positive: int64 [Q], the target that shows the same.
+        is_negative: bool [Q, T].
+        count: regions of a query that are asked for.
+    """
+    rows = torch.arange(len(matches), device=matches.device)
+    own = matches[rows, :, positive]  # [Q, R]
+    chosen = own.detach().topk(count, dim=1).indices  # [Q, count]
+    own = own.gather(1, chosen)
+    others = matches.gather(1, chosen[:, :, None].expand(-1, -1, matches.shape[2]))  # [Q, count, T]
+    negatives = (others / temperature).masked_fill(~is_negative[:, None, :], -torch.inf).logsumexp(dim=2)
+    return F.softplus(negatives - own / temperature).mean()
+
+
+def koleo(vectors: Tensor, is_other: Tensor) -> Tensor:
+    """Kozachenko-Leonenko entropy: vectors are spread out by pushing each away from its nearest neighbour.
+
+        L = -1/N · Σ_i log min_{j other than i} |v_i - v_j|
+
+    Args:
+        vectors: [N, D], unit.
+        is_other: bool [N, N], True where j shows something else than i; a row without any is left out.
+    """
+    with torch.no_grad():
+        nearest = (vectors @ vectors.T).masked_fill(~is_other, -torch.inf).argmax(dim=1)  # [N]
+    distances = (vectors - vectors[nearest]).norm(dim=1).clamp(min=MIN_DISTANCE)
+    has_other = is_other.any(dim=1)
+    return -(distances.log() * has_other).sum() / has_other.sum().clamp(min=1)
+
+
+def cosine_distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean of 1 - cosine between vectors [..., D] of a student and of its teacher."""
+    return 1 - F.cosine_similarity(student, teacher, dim=-1).mean()

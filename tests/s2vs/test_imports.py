@@ -32,10 +32,23 @@ assert loaded.isdisjoint({"av", "faiss", "einops", "lance", "pyarrow", "click", 
 rooms = {".".join(name.split(".")[:2]) for name in sys.modules if name.count(".") >= 2 and name.startswith("visil.")}
 assert rooms <= {"visil.s2vs", "visil.model", "visil.media"}, rooms
 """
+TWO_STEPS = """
+from pathlib import Path
+import torch
+from visil.s2vs.overlays import Stickers
+from visil.s2vs.pictures import PackedPictures
+from visil.s2vs.training import Teachers, Training, TrainingSettings
+
+stickers = Stickers(*torch.zeros(3, 1, 8, 8, 4, dtype=torch.uint8))
+pictures = PackedPictures(torch.randint(256, (8, 32, 32, 3)).to(torch.uint8), torch.arange(8), stickers, (), "")
+teachers = Teachers(torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(8, 2, 4), torch.randn(8, 2, 14, 6).half())
+settings = TrainingSettings(backbone="test_resnet", dim=8, sides_px=((0.0, 32),), steps=2, batch_size=8)
+Training(settings, pictures, teachers, Path(sys.argv[1]), device="cpu").run()
+"""
 
 
-def run(program):
-    return subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, cwd="/")
+def run(program, *arguments):
+    return subprocess.run([sys.executable, "-P", "-c", program, *arguments], capture_output=True, text=True, cwd="/")
 
 
 def test_there_are_modules():
@@ -51,3 +64,9 @@ def test_every_module_is_imported_where_nothing_else_may_be():
 def test_the_guard_holds(module):
     ended = run(GUARD + f"import {module}\n")
     assert "ImportError: visil." in ended.stderr
+
+
+def test_a_run_needs_nothing_else(tmp_path):
+    ended = run(GUARD + TWO_STEPS + LOADED, str(tmp_path))
+    assert not ended.returncode, ended.stderr
+    assert (tmp_path / "step-0000002" / "index.json").exists()

@@ -1,4 +1,4 @@
-"""A bundle from a backbone and pictures: its whitening is fitted on them.
+"""A bundle from a backbone and a whitening; from a backbone and pictures that the whitening is fitted on.
 
 pictures ─► backbone ─► regions ─► [WhiteningFit ─► bundle]
                                    this module
@@ -17,7 +17,7 @@ from visil.model.backbone import Backbone
 from visil.model.bundle import Bundle, BundleSettings, check_picture
 from visil.model.model import load_strictly
 from visil.model.regions import region_vectors
-from visil.model.whitening import WhiteningFit
+from visil.model.whitening import Whitening, WhiteningFit
 
 
 def make_bundle(
@@ -33,6 +33,33 @@ def make_bundle(
         ModelError: the weights do not fit the backbone.
         DataError: too few pictures for `dim`.
     """
+    backbone, kept = _backbone(settings, weights)
+    fit = WhiteningFit()
+    with torch.inference_mode():
+        for batch in pictures:
+            fit.update(_regions(settings, backbone, batch))
+    try:
+        whitening = fit.finish(dim)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return _bundle(settings, backbone, kept, whitening)
+
+
+def bundle_of(settings: BundleSettings, weights: Mapping[str, Tensor], whitening: Whitening) -> Bundle:
+    """Put a backbone and a whitening that is there already into a bundle.
+
+    Args:
+        weights: as of `make_bundle`.
+        whitening: of what the regions of the backbone's maps are; stored as it is.
+
+    Raises:
+        ModelError: the weights do not fit the backbone.
+    """
+    return _bundle(settings, *_backbone(settings, weights), whitening)
+
+
+def _backbone(settings: BundleSettings, weights: Mapping[str, Tensor]) -> tuple[Backbone, dict[str, Tensor]]:
+    """The network with its weights, and those of them that it has a place for."""
     preprocessing = settings.preprocessing
     backbone = Backbone(settings.backbone, mean=preprocessing.mean, std=preprocessing.std)
     names = {name for name in backbone.network.state_dict() if not name.endswith("num_batches_tracked")}
@@ -43,14 +70,10 @@ def make_bundle(
         )
     kept = {name: weights[name].contiguous() for name in sorted(names)}  # without heads that no stage needs
     load_strictly(backbone.network, {n: t.float() for n, t in kept.items()}, settings.backbone.name)
-    fit = WhiteningFit()
-    with torch.inference_mode():
-        for batch in pictures:
-            fit.update(_regions(settings, backbone, batch))
-    try:
-        whitening = fit.finish(dim)
-    except ValueError as error:
-        raise DataError(str(error)) from error
+    return backbone, kept
+
+
+def _bundle(settings: BundleSettings, backbone: Backbone, kept: Mapping[str, Tensor], whitening: Whitening) -> Bundle:
     with torch.inference_mode():
         check = whitening(_regions(settings, backbone, check_picture(settings.preprocessing)))
     tensors = {

@@ -1,0 +1,84 @@
+"""Where a training run stands, on disk: small files that are complete or not there.
+
+    RUN/settings.json                   of the run; another run has another folder
+    RUN/log.jsonl                       a line every few steps
+    RUN/step-0001200/00.safetensors ... all tensors, in files of at most 16 MiB
+    RUN/step-0001200/index.json         written last: number and hashes of the files
+
+A checkpoint is written into a folder of another name, which then gets its own; only then the one before is deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from visil.errors import DataError
+
+MAX_FILE_BYTES = 16 * 2**20 - 2**16  # the header of a file counts too
+INDEX = "index.json"
+
+
+def save_checkpoint(run: Path, step: int, tensors: Mapping[str, Tensor]) -> None:
+    """Write the checkpoint of a step and delete older ones."""
+    place = run / f"step-{step:07d}"
+    partial = run / f".step-{step:07d}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    hashes = {}
+    for number, shard in enumerate(_shards(tensors)):
+        file = partial / f"{number:02d}.safetensors"
+        save_file(shard, file)
+        hashes[file.name] = _hash(file)
+    (partial / INDEX).write_text(json.dumps({"step": step, "sha256": hashes}, indent=1), encoding="utf-8")
+    shutil.rmtree(place, ignore_errors=True)
+    partial.rename(place)
+    for older in run.glob("step-*"):
+        if older != place:
+            shutil.rmtree(older)
+
+
+def load_checkpoint(run: Path) -> tuple[int, dict[str, Tensor]] | None:
+    """Step and tensors of the newest checkpoint; None if there is none.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    places = sorted(run.glob("step-*"))
+    if not places:
+        return None
+    place = places[-1]
+    try:
+        index = json.loads((place / INDEX).read_text(encoding="utf-8"))
+        tensors: dict[str, Tensor] = {}
+        for name, expected in index["sha256"].items():
+            if _hash(place / name) != expected:
+                raise DataError(f"{place / name}: the checkpoint is damaged; delete the folder {place} and begin anew")
+            tensors |= load_file(place / name)
+        return int(index["step"]), tensors
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{place}: no complete checkpoint ({error}); delete the folder and begin anew") from error
+
+
+def _shards(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    shards: list[dict[str, Tensor]] = [{}]
+    num_bytes = 0
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        if shards[-1] and num_bytes + tensor.nbytes > MAX_FILE_BYTES:
+            shards.append({})
+            num_bytes = 0
+        shards[-1][name] = tensor.clone(memory_format=torch.contiguous_format)
+        num_bytes += tensor.nbytes
+    return shards
+
+
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,220 @@
+"""A training run: the same weights in however many pieces, clear words about what does not fit, and what it learns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from visil.errors import DataError
+from visil.s2vs.checkpoints import load_checkpoint
+from visil.s2vs.overlays import Stickers
+from visil.s2vs.pictures import PackedPictures
+from visil.s2vs.training import LOG, SETTINGS, Teachers, Training, TrainingSettings
+
+# A tiny network of timm's own tests; the side changes in the middle, between two checkpoints.
+SETTINGS_OF_RUN = TrainingSettings(
+    backbone="test_resnet",
+    stages=(2, 3),
+    dim=8,
+    sides_px=((0.0, 32), (0.5, 48)),
+    steps=6,
+    batch_size=8,
+    learning_rate=2e-3,
+    warmup_steps=2,
+    log_steps=2,
+    checkpoint_steps=2,
+    precision="fp32",
+)
+NUM_PICTURES, SIDE, NUM_REGIONS = 20, 48, 14
+
+
+def made_pictures():
+    """Coarse coloured patterns; the last two show the same thing."""
+    generator = torch.Generator().manual_seed(5)
+    coarse = torch.rand(NUM_PICTURES, 3, 5, 5, generator=generator)
+    pictures = F.interpolate(coarse, size=SIDE, mode="bilinear").movedim(1, -1).mul(255).to(torch.uint8).contiguous()
+    groups = torch.arange(NUM_PICTURES).clamp(max=NUM_PICTURES - 2)
+    stickers = torch.randint(256, (3, 2, 8, 24, 4), generator=generator).to(torch.uint8)
+    return PackedPictures(pictures, groups, Stickers(*stickers), (), "made up")
+
+
+def made_teachers(num_pictures=NUM_PICTURES, num_regions=NUM_REGIONS):
+    generator = torch.Generator().manual_seed(6)
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.8, 0.7]]).expand(num_pictures, 2, 4).contiguous()
+    vectors = F.normalize(torch.randn(num_pictures, 2, num_regions, 6, generator=generator), dim=-1)
+    return Teachers(boxes, vectors.half())
+
+
+def training(folder, settings=SETTINGS_OF_RUN, teachers=None):
+    return Training(settings, made_pictures(), teachers or made_teachers(), folder, device="cpu")
+
+
+def all_tensors(folder):
+    """Everything that the last checkpoint holds: weights, their average, the state of the optimizer."""
+    step, tensors = load_checkpoint(folder)
+    return {"step": torch.tensor(step), **tensors}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    assert [name for name in found if not found[name].equal(expected[name])] == []
+
+
+@pytest.fixture(scope="module")
+def in_one_piece(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    training(folder).run()
+    return folder
+
+
+class TestResuming:
+    @pytest.mark.parametrize("ends", [(1, 2, 3, 4, 5), (2,), (3,), (5,)], ids=str)
+    def test_pieces_give_the_weights_of_one_piece(self, tmp_path, in_one_piece, ends):
+        """Weights, statistics of batch normalisation, running average and optimizer, bit by bit."""
+        for end in ends:
+            piece = training(tmp_path)
+            piece.run(until_step=end)
+            assert piece.step == end
+            assert not piece.is_done
+        last = training(tmp_path)
+        last.run()
+        assert last.is_done
+        assert_same(all_tensors(tmp_path), all_tensors(in_one_piece))
+
+    def test_a_run_that_broke_off_goes_on_from_its_last_checkpoint(self, tmp_path, in_one_piece, monkeypatch):
+        broken = training(tmp_path)
+        take_step = broken._take_step
+        monkeypatch.setattr(broken, "_take_step", lambda: 1 / 0 if broken.step == 5 else take_step())
+        with pytest.raises(ZeroDivisionError):
+            broken.run()
+        resumed = training(tmp_path)
+        assert resumed.step == 4
+        resumed.run()
+        assert_same(all_tensors(tmp_path), all_tensors(in_one_piece))
+
+    def test_random_numbers_drawn_elsewhere_do_not_matter(self, tmp_path, in_one_piece):
+        torch.manual_seed(77)
+        first = training(tmp_path)
+        torch.rand(9)
+        first.run(until_step=3)
+        torch.manual_seed(78)
+        training(tmp_path).run()
+        assert_same(all_tensors(tmp_path), all_tensors(in_one_piece))
+
+    def test_pieces_in_half_precision(self, tmp_path):
+        settings = replace(SETTINGS_OF_RUN, precision="bf16", steps=4)
+        training(tmp_path / "whole", settings).run()
+        training(tmp_path / "pieces", settings).run(until_step=2)
+        training(tmp_path / "pieces", settings).run()
+        assert_same(all_tensors(tmp_path / "pieces"), all_tensors(tmp_path / "whole"))
+
+    def test_pieces_by_the_clock(self, tmp_path, in_one_piece):
+        training(tmp_path).run(max_minutes=0)
+        assert load_checkpoint(tmp_path)[0] == 0
+        training(tmp_path).run(max_minutes=10)
+        assert_same(all_tensors(tmp_path), all_tensors(in_one_piece))
+
+    def test_a_run_that_is_done_stays_as_it_is(self, tmp_path):
+        settings = replace(SETTINGS_OF_RUN, steps=2)
+        training(tmp_path, settings).run()
+        before = all_tensors(tmp_path)
+        training(tmp_path, settings).run()
+        assert_same(all_tensors(tmp_path), before)
+
+    def test_another_seed_gives_other_weights(self, tmp_path, in_one_piece):
+        training(tmp_path, replace(SETTINGS_OF_RUN, seed=1)).run()
+        found, other = all_tensors(tmp_path), all_tensors(in_one_piece)
+        assert not found["student.projection"].equal(other["student.projection"])
+
+    def test_one_checkpoint_is_kept_and_the_log_goes_on(self, tmp_path):
+        training(tmp_path).run(until_step=3)
+        training(tmp_path).run()
+        assert [place.name for place in tmp_path.glob("step-*")] == ["step-0000006"]
+        lines = [json.loads(line) for line in (tmp_path / LOG).read_text(encoding="utf-8").splitlines()]
+        assert [line["step"] for line in lines] == [2, 3, 4, 6]
+        assert [line["side_px"] for line in lines] == [32, 32, 48, 48]
+        assert {"loss", "info_nce", "koleo", "distillation", "learning_rate"} <= lines[0].keys()
+
+
+class TestRefusing:
+    def test_a_folder_of_a_run_with_other_settings(self, tmp_path):
+        training(tmp_path)
+        with pytest.raises(DataError, match=r"another learning_rate \(0.002, not 0.1\); take another folder"):
+            training(tmp_path, replace(SETTINGS_OF_RUN, learning_rate=0.1))
+
+    def test_damaged_settings(self, tmp_path):
+        (tmp_path / SETTINGS).write_text("{", encoding="utf-8")
+        with pytest.raises(DataError, match="cannot be read"):
+            training(tmp_path)
+
+    @pytest.mark.parametrize(
+        "teachers",
+        [made_teachers(num_pictures=NUM_PICTURES - 1), made_teachers(num_regions=9)],
+        ids=["of fewer pictures", "of other regions"],
+    )
+    def test_teachers_of_something_else(self, tmp_path, teachers):
+        with pytest.raises(DataError, match="make them again"):
+            training(tmp_path, teachers=teachers)
+
+    def test_a_damaged_checkpoint(self, tmp_path):
+        training(tmp_path).run(until_step=1)
+        (file,) = tmp_path.glob("step-*/00.safetensors")
+        content = bytearray(file.read_bytes())
+        content[-5] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(DataError, match="the checkpoint is damaged; delete the folder"):
+            training(tmp_path)
+
+    @pytest.mark.parametrize("name", ["00.safetensors", "index.json"])
+    def test_a_checkpoint_without_one_of_its_files(self, tmp_path, name):
+        training(tmp_path).run(until_step=1)
+        (tmp_path / "step-0000001" / name).unlink()
+        with pytest.raises(DataError, match="no complete checkpoint"):
+            training(tmp_path)
+
+    def test_a_checkpoint_that_was_being_written_is_not_there(self, tmp_path):
+        training(tmp_path).run(until_step=2)
+        (tmp_path / ".step-0000004.partial").mkdir()
+        assert training(tmp_path).step == 2
+
+
+class TestTraining:
+    def test_the_losses_fall(self, tmp_path):
+        settings = replace(
+            SETTINGS_OF_RUN, steps=40, log_steps=10, checkpoint_steps=40, sides_px=((0.0, 32),), learning_rate=5e-3
+        )
+        training(tmp_path, settings).run()
+        lines = [json.loads(line) for line in (tmp_path / LOG).read_text(encoding="utf-8").splitlines()]
+        assert lines[-1]["distillation"] < 0.9 * lines[0]["distillation"]
+        assert lines[-1]["loss"] < lines[0]["loss"]
+
+    def test_what_ships_is_the_running_average(self, in_one_piece):
+        ended = training(in_one_piece)
+        student = ended.averaged()
+        average = {
+            name.removeprefix("average."): tensor
+            for name, tensor in all_tensors(in_one_piece).items()
+            if name.startswith("average.")
+        }
+        assert not student.training
+        assert average.keys() == {name for name, value in student.state_dict().items() if value.is_floating_point()}
+        assert [name for name, value in average.items() if not student.state_dict()[name].equal(value)] == []
+        assert not student.projection.equal(ended.student.projection)
+
+    def test_averaging_leaves_the_run_as_it_is(self, tmp_path, in_one_piece):
+        first = training(tmp_path)
+        first.run(until_step=3)
+        first.averaged()
+        first.run()
+        assert_same(all_tensors(tmp_path), all_tensors(in_one_piece))
+
+    def test_learning_rate_and_side_follow_the_share_of_the_run(self):
+        settings = TrainingSettings(
+            steps=100, learning_rate=1.0, warmup_steps=10, decay_share=0.4, sides_px=((0.0, 32), (0.3, 64))
+        )
+        assert [settings.rate_of(step) for step in (0, 9, 50, 60, 80, 99)] == pytest.approx([0.1, 1, 1, 1, 0.5, 0.025])
+        assert [settings.side_of(step) for step in (0, 29, 30, 99)] == [32, 32, 64, 64]
