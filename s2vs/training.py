@@ -4,8 +4,8 @@
                       └─ teachers' vectors of the targets' windows ─────┘
 
 What happens in a step depends on the seed, the number of the step and the weights alone: pictures and random choices
-are drawn from generators seeded by (seed, step). So a run that is stopped and resumed gives the weights of one that was not
-(same machine, threads and versions; CPU).
+are drawn from generators seeded by (seed, step). So a run that is stopped and resumed gives the weights of one that was
+not (same machine, threads and versions; CPU).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,16 +23,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from visil.errors import VisilError
+from visil.media.preprocessing import PRESETS
 from visil.model.backbone import Backbone, BackboneSettings
+from visil.model.bundle import Bundle, BundleSettings, RegionSettings
+from visil.model.making import bundle_of
 from visil.model.model import load_strictly
+from visil.model.network import NetworkSettings
 from visil.model.pyramid import pyramid_vectors
-from visil.model.whitening import WhiteningFit
+from visil.model.whitening import Whitening, WhiteningFit
 from visil.s2vs.pictures import PackedPictures
+from visil.s2vs.student import MEAN, STD, Student
 from visil.s2vs.training import Teachers, Training, TrainingSettings
 
 PICTURES, TEACHERS, RUN = "pictures.safetensors", "teachers.safetensors", "run"
 WINDOW_AREA, WINDOW_ASPECT = (0.3, 0.9), 4 / 3  # of the second and third window: share of the area, aspect up to
 NUM_WINDOWS = 3  # of a picture; the first is the whole of it
+SIDE_PX = 192  # of the pictures that the bundle sees; chosen on val
 TEACHER_SIDE_PX, TEACHER_DIM, BATCH = 224, 512, 32
 WHITENED_ON = 4000  # pictures
 
@@ -74,6 +80,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="[default: cpu]")
     parser.add_argument("--threads", type=int, help="of torch; another number gives other rounding")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, help="write the bundle, of the weights as they are by then")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.threads:
@@ -86,6 +93,28 @@ def main() -> None:
     training = Training(settings, pictures, Teachers(**load_file(vectors)), options.work / RUN, device=options.device)
     training.run(max_minutes=options.max_minutes)
     print(f"step {training.step} of {settings.steps}" + (", done" if training.is_done else ": run this again to go on"))
+    if options.output:
+        bundle = finished(settings, training.averaged(), pictures)
+        bundle.save(options.output)
+        print(f"{options.output}: hash {bundle.hash[:12]}, {options.output.stat().st_size / 1e6:.1f} MB")
+
+
+def finished(settings: TrainingSettings, student: Student, pictures: PackedPictures) -> Bundle:
+    """The bundle of a student: matrices and kernels in half precision, biases and statistics in single."""
+    stored = {name: t.half() if t.ndim > 1 else t for name, t in student.backbone.state_dict().items()}
+    return bundle_of(
+        BundleSettings(
+            name="mini",
+            preprocessing=replace(PRESETS["whole-frame"], size_px=SIDE_PX, mean=MEAN, std=STD),
+            backbone=BackboneSettings(settings.backbone, settings.stages),
+            regions=RegionSettings("pyramid", levels=settings.levels),
+            network=NetworkSettings(),
+            licence="Apache-2.0",
+            training_data=f"{len(pictures)} pictures of {len(pictures.sources)} sources, see docs/models/mini.md",
+        ),
+        stored,
+        Whitening(student.mean.detach(), student.projection.detach().half()),
+    )
 
 
 # --- teachers ---

@@ -3,8 +3,8 @@
     Frames ─ backbone ─► last stage map ─► [pyramid of regions] ─► projection ─► RegionVectors
                                             this module
 
-Imports torch alone, so that training (`s2vs`) and search pool by the same code. Sources: the layout is that of
-R-MAC (Tolias et al., ICLR 2016); generalised mean (Radenović et al., TPAMI 2019), here over every window.
+Imports torch alone, so that training (`s2vs`) and search pool by the same code. Sources: the layout of levels is that
+of R-MAC (Tolias et al., ICLR 2016); generalised mean (Radenović et al., TPAMI 2019), here over every window.
 """
 
 from __future__ import annotations
