@@ -113,7 +113,7 @@ def finished(settings: TrainingSettings, student: Student, pictures: PackedPictu
             training_data=f"{len(pictures)} pictures of {len(pictures.sources)} sources, see docs/models/mini.md",
         ),
         stored,
-        Whitening(student.mean.detach(), student.projection.detach().half()),
+        Whitening(student.mean.detach(), student.projection.detach()),
     )
 
 
