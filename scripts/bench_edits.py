@@ -7,11 +7,11 @@ of the same subject as videos of the library, and neither. Library: the real vid
 pan over every picture of DATA/images of the split that has no other use. Relevant are the source and the files labelled
 ND or PART to it, as far as they must share what the query shows; whatever else is related is left out.
 
-Measured, for PDQ and pHash with best-match voting, a colour histogram, an untrained network and every --model:
-recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by bootstrap over related sources,
-where there are at least 10 of them; false matches among unrelated pairs at thresholds that let 1e-3, 1e-4 and 1e-5 of
-them through on val; bytes a video; milliseconds of comparing a pair, its features made. Every pair gets the fine score
-unless --rerank says otherwise. A baseline whose package is missing is a row that says so.
+Measured, for PDQ and pHash with best-match voting, a colour histogram, an untrained network and every --model
+[default: the built-in one]: recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by
+bootstrap over related sources, where there are at least 10 of them; false matches among unrelated pairs at thresholds
+that let 1e-3, 1e-4 and 1e-5 of them through on val; bytes a video; milliseconds of comparing a pair, its features made.
+Every pair gets the fine score unless --rerank says otherwise. A baseline whose package is missing is a row that says so.
 
 A threshold for 1e-5 rests on about 16 pairs of val, and edits of one source are often above for one reason: distinct
 pairs of a source and a video are counted beside them. Videos under one design of furniture, look-alikes and queries
@@ -43,17 +43,19 @@ from visil.benchmarks.yardstick import (
     false_matches,
     figures,
     found_matches,
-    gain,
+    gains,
     read_thresholds,
     thresholds,
 )
-from visil.defaults import PRECISIONS
+from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
 from visil.errors import VisilError
 from visil.evaluation.metrics import Interval
 from visil.synth.edits import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
 HASHES = ("PDQ", "pHash")
+GAIN_PARTS = ("strong", "all")  # of the queries, over which systems are compared
+LAGS_BY = 0.05  # of recall@1 below the best baseline: such families are listed
 MIN_UNITS = 10  # of an interval: fewer sources say nothing of others
 MAX_FOUND = 0.6  # of strong edits by the best perceptual hash, or the family says why
 
@@ -75,7 +77,9 @@ def main() -> None:
     settings = BenchmarkSettings(options.split, seed=options.seed, num_queries=options.queries)
     benchmark = prepare(options.data, options.work, settings, workers=options.workers)
     systems = list(_systems(benchmark, options))
-    baseline = next(system for system in systems if system.name not in KINDS)
+    networks = [system.name for system in systems if system.name not in KINDS]
+    scores = {system.name: system.scores for system in systems}
+    gained = {part: gains(benchmark, scores, networks, part=part) for part in GAIN_PARTS}
     found = {system.name: figures(benchmark, system.scores) for system in systems}
     results: dict[str, dict[str, Any]] = {}
     for system in systems:
@@ -87,7 +91,11 @@ def main() -> None:
         results[system.name] = {
             "bundle": system.bundle,
             "figures": [asdict(cell) for cell in found[system.name]],
-            "micro_ap_minus_untrained": asdict(gain(benchmark, system.scores, baseline.scores)),
+            "micro_ap_minus": {
+                other: {part: asdict(gained[part][system.name, other]) for part in GAIN_PARTS}
+                for other in scores
+                if (system.name, other) in gained[GAIN_PARTS[0]]
+            },
             "thresholds": above,
             "false_matches": [asdict(row) for row in false_matches(benchmark, system.scores, above)] if above else [],
             "found_matches": [asdict(row) for row in found_matches(benchmark, system.scores, above)] if above else [],
@@ -110,7 +118,7 @@ def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[Syst
     there = [kind for kind in KINDS if kind not in _missing()]
     yield from baseline_scores(benchmark, there, workers=options.workers)
     untrained = kept_untrained_bundle(options.work)
-    for model in load_models([str(untrained), *options.model], device=options.device):
+    for model in load_models([str(untrained), *(options.model or [DEFAULT_BUNDLE])], device=options.device):
         logging.info("searching with %s", model.settings.name)
         yield model_scores(
             benchmark,
@@ -147,8 +155,25 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
         if family == POOLED
     ]
     _print_table(("pooled", "queries", "number", "units", "recall@1", "mAP", "micro-AP"), [*table, *not_run])
-    table = [(name, *result["micro_ap_minus_untrained"].values()) for name, result in run.items()]
-    _print_table(("pooled micro-AP minus untrained", "value", "low", "high"), [*table, *not_run])
+    table = [
+        (name, other, *(_gain(parts[part]) for part in GAIN_PARTS))
+        for name, result in run.items()
+        for other, parts in result["micro_ap_minus"].items()
+    ]
+    _print_table(("pooled micro-AP of", "minus that of", *GAIN_PARTS), table)
+    table = [
+        (name, family, level, cell.recall_at_1.value, best.recall_at_1.value, other)
+        for name in run
+        if name not in KINDS
+        for (family, level), cell in cells[name].items()
+        if family != POOLED and any(kind in cells for kind in KINDS)
+        for best, other in [max(((cells[kind][family, level], kind) for kind in KINDS if kind in cells), key=_recall)]
+        if best.recall_at_1.value - cell.recall_at_1.value > LAGS_BY
+    ]
+    _print_table(
+        (f"more than {LAGS_BY:.0%} of recall@1 below a baseline", "family", "level", "recall@1", "its own", "baseline"),
+        table,
+    )
 
     of_rates = (f"at {rate:g}: pairs, of sources, queries" for rate in RATES)
     columns = ("pairs above thresholds", "which", "designs", "queries", "pairs", "of sources", *of_rates)
@@ -181,6 +206,14 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """With an empty line below; rows may be shorter than the columns."""
     print(format_table(columns, [[*row, *[""] * (len(columns) - len(row))] for row in rows]), end="\n\n")
+
+
+def _recall(cell_and_name: tuple[Figures, str]) -> float:
+    return cell_and_name[0].recall_at_1.value
+
+
+def _gain(interval: Mapping[str, float]) -> str:
+    return "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**interval)
 
 
 def _values(cell: Figures) -> tuple[Interval, Interval, Interval]:

@@ -1,23 +1,23 @@
-"""Samples a second of indexing, and of its two halves alone.
+"""Samples a second of indexing, and of its two halves alone; seconds of video a second of the whole.
 
 Files: all of DATA/videos (200 clips of 1 to 60 s), and --long copies of 720p H.264 of --minutes, made by repeating one
-of them. Timed, each on all cores, --rounds times in turn, the median counts: decoding alone (worker processes, frames
-thrown away), the backbone alone (the pictures of the first samples, in the same chunks, from memory), the whole path
-(Library.add into a new library). Not timed: imports, loading the bundle.
-    python scripts/bench_index.py --model BUNDLE.safetensors --json index.json
+of them. Timed, each on all cores, --rounds times in turn, bundle after bundle in every round, the median counts:
+decoding alone (worker processes, frames thrown away), the backbone alone (the pictures of the first samples, in the
+same chunks, from memory), the whole path (Library.add into a new library). Not timed: imports, loading the bundle.
+    python scripts/bench_index.py --model mini --model BUNDLE.safetensors --json index.json
 Printed beside them: the smaller half, the limit on a GPU; and 1 / (1/decoding + 1/backbone), the limit where both
 halves share the same cores. Aim: 0.85 of the smaller half; on shared cores the second limit is all there is.
 """
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from visil.values import Frames
 ROOT = Path(__file__).resolve().parents[1]
 LONG_SOURCE = "bbb_opening__two_seconds.mp4"  # 1280 x 720, 24 frames a second
 NUM_PICTURES = 512  # kept for the backbone alone, and encoded again until it has seen as many as the whole path
-COLUMNS = ("", "decoding", "backbone", "whole", "of the smaller", "shared limit", "of it")
+COLUMNS = ("", "decoding", "backbone", "whole", "video s a s", "of the smaller", "shared limit", "of it")
 
 
 def main() -> None:
@@ -52,60 +52,64 @@ def main() -> None:
         for number, path in enumerate(long):
             times = round(options.minutes * 60 / video_facts(source).duration_s)
             repeat_video(source, path, times=times, title=f"copy {number}")  # equal files would be encoded once
-        for bundle in options.model or [DEFAULT_BUNDLE]:
-            model = load_model(bundle, device=options.device)
-            for name, paths in (("clips", sorted(clips)), ("720p", long)):
-                speeds = measure(model, paths, Path(folder), workers=options.workers, rounds=options.rounds)
-                rows.append((f"{model.settings.name}, {name}", *speeds))
+        models = [load_model(bundle, device=options.device) for bundle in options.model or [DEFAULT_BUNDLE]]
+        for name, paths in (("clips", sorted(clips)), ("720p", long)):
+            runs = [Run(model, paths, Path(folder), options.workers) for model in models]
+            for run in runs * options.rounds:
+                run.measure()
+            rows += [(f"{run.model.settings.name}, {name}", *run.speeds()) for run in runs]
     print(format_table(COLUMNS, [(name, *(f"{value:.2f}" for value in values)) for name, *values in rows]))
     if options.json:
         write_json(options.json, run_facts(ROOT, vars(options)), {"columns": COLUMNS, "rows": rows})
 
 
-def measure(model: Model, paths: Sequence[Path], folder: Path, *, workers: int, rounds: int) -> tuple[float, ...]:
-    """Samples a second of decoding, of the backbone and of the whole path, and their ratios."""
-    chunks: list[np.ndarray] = []
-    num_samples = decode(model, paths, workers, keep=chunks)  # also reads the files into the system's cache
-    model.region_vectors(chunks[0])
+class Run:
+    """Files and a bundle; what the rounds took."""
 
-    def whole() -> None:
-        with tempfile.TemporaryDirectory(dir=folder) as library:
-            report = Library.create(library, model).add(paths, workers=workers)
-            assert report.num_samples == num_samples, "a file failed"
+    def __init__(self, model: Model, paths: Sequence[Path], folder: Path, workers: int) -> None:
+        self.model = model
+        self._paths, self._folder, self._workers = paths, folder, workers
+        self._chunks: list[np.ndarray] = []
+        self._num_samples, self._video_s = self._decode(keep=True)  # also reads the files into the system's cache
+        self._seconds: list[tuple[float, float, float]] = []
+        model.region_vectors(self._chunks[0])
 
-    seconds: list[tuple[float, ...]] = []
-    for _ in range(rounds):
-        seconds.append(
-            (
-                timed(lambda: decode(model, paths, workers)),
-                timed(lambda: encode(model, chunks, num_samples)),
-                timed(whole),
-            )
-        )
-    decoding, backbone, all_of_it = (num_samples / statistics.median(way) for way in zip(*seconds, strict=True))
-    smaller, shared = min(decoding, backbone), 1 / (1 / decoding + 1 / backbone)
-    return decoding, backbone, all_of_it, all_of_it / smaller, shared, all_of_it / shared
+    def measure(self) -> None:
+        """One round."""
+        self._seconds.append((timed(self._decode), timed(self._encode), timed(self._index)))
 
+    def speeds(self) -> tuple[float, ...]:
+        """Samples a second of decoding, of the backbone and of the whole path, and what they say of each other."""
+        decoding, backbone, whole = (self._num_samples / median(way) for way in zip(*self._seconds, strict=True))
+        video = whole * self._video_s / self._num_samples
+        smaller, shared = min(decoding, backbone), 1 / (1 / decoding + 1 / backbone)
+        return decoding, backbone, whole, video, whole / smaller, shared, whole / shared
 
-def decode(model: Model, paths: Sequence[Path], workers: int, *, keep: list[np.ndarray] | None = None) -> int:
-    """Decode all files; their number of samples. The pictures of the first go into `keep`."""
-    num_samples = 0
-    with closing(decode_files(paths, model.settings.preprocessing, workers=workers)) as events:
-        for _, event in events:
-            if isinstance(event, Frames):
-                if keep is not None and num_samples < NUM_PICTURES:
-                    keep.append(event.images)
-                num_samples += len(event)
-    return num_samples
+    def _decode(self, *, keep: bool = False) -> tuple[int, float]:
+        """Decode all files: samples, and seconds of video. The pictures of the first samples may be kept."""
+        num_samples, seconds = 0, [0.0] * len(self._paths)
+        with closing(decode_files(self._paths, self.model.settings.preprocessing, workers=self._workers)) as events:
+            for number, event in events:
+                if isinstance(event, Frames):
+                    if keep and num_samples < NUM_PICTURES:
+                        self._chunks.append(event.images)
+                    num_samples += len(event)
+                    seconds[number] = event.duration_s
+        return num_samples, sum(seconds)
 
+    def _encode(self) -> None:
+        """As many pictures as there are samples through the backbone."""
+        missing = self._num_samples
+        for images in cycle(self._chunks):
+            if missing <= 0:
+                break
+            self.model.region_vectors(images)
+            missing -= len(images)
 
-def encode(model: Model, chunks: Sequence[np.ndarray], num_samples: int) -> None:
-    """Put as many pictures as that through the backbone."""
-    for images in cycle(chunks):
-        if num_samples <= 0:
-            break
-        model.region_vectors(images)
-        num_samples -= len(images)
+    def _index(self) -> None:
+        with tempfile.TemporaryDirectory(dir=self._folder) as library:
+            report = Library.create(library, self.model).add(self._paths, workers=self._workers)
+            assert report.num_samples == self._num_samples, "a file failed"
 
 
 def timed(work: Callable[[], object]) -> float:

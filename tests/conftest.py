@@ -39,7 +39,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def model() -> Model:
     """The bundle that every installation has."""
-    return visil.load_model("untrained", device="cpu")
+    return visil.load_model(device="cpu")
 
 
 @pytest.fixture(scope="session")

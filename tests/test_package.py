@@ -40,13 +40,13 @@ class TestImports:
         assert packages(modules_after("import visil")).isdisjoint(HEAVY)
 
     def test_a_model_is_loaded_without_timm(self):
-        loaded = packages(modules_after("import visil\nvisil.load_model('untrained', device='cpu')"))
+        loaded = packages(modules_after("import visil\nvisil.load_model(device='cpu')"))
         assert "torch" in loaded
         assert loaded.isdisjoint({"timm", "torchvision", "lance", "av"})
 
     def test_encoding_and_comparing_load_little_beside_torch(self, made_clips):
         clip = str(made_clips / "clip_0.mp4")
-        loaded = modules_after(f"import visil\nvisil.load_model('untrained', device='cpu').compare({clip!r}, {clip!r})")
+        loaded = modules_after(f"import visil\nvisil.load_model(device='cpu').compare({clip!r}, {clip!r})")
         assert "torch" in loaded
         assert packages(loaded).isdisjoint({"timm", "torchvision", "huggingface_hub", "sympy", "lance", "av"})
         assert "torch._dynamo" not in loaded  # its compiler: a second

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-DEFAULT_BUNDLE = "untrained"
+DEFAULT_BUNDLE = "mini"
+BUILT_IN_BUNDLES = ("untrained", "mini")  # names that the default ever had: libraries made with those may be moved
 DEFAULT_RERANK = 200  # candidates that get the fine score
 DEFAULT_TOP = 20  # matches a query
 PRECISIONS = ("fp32", "bf16", "fp16")

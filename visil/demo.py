@@ -23,7 +23,8 @@ class Finding:
         query: file name of the query.
         first: the first match, its score and its true relation (`related`, `look-alike`, `unrelated`).
         times: where the first match shows what the query shows, by the truth.
-        worst_related, best_unrelated, look_alike: scores; look_alike is None where the scene has none.
+        worst_related, best_unrelated, look_alike: scores; look_alike is None where the scene has none. A look-alike
+            is another scene in the same style.
     """
 
     query: str
@@ -37,8 +38,9 @@ class Finding:
 
     @property
     def margin(self) -> float:
-        """Worst related minus best unrelated score; above 0 the ranking is right."""
-        return self.worst_related - self.best_unrelated
+        """Worst related score minus the best of all others, look-alikes too; above 0 the ranking is right."""
+        others = [self.best_unrelated, *([] if self.look_alike is None else [self.look_alike])]
+        return self.worst_related - max(others)
 
 
 def run_demo(folder: Path, model: Model, *, seed: int = 0) -> list[Finding]:

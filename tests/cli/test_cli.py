@@ -205,18 +205,36 @@ class TestIndex:
         )
 
     def test_another_model_than_that_of_the_library_is_refused(self, run, clips, library):
-        ended = run("index", clips, "--library", library, "--model", "untrained")
-        assert_one_line_error(ended, "made with bundle 'quick', not with untrained")
+        ended = run("index", clips, "--library", library, "--model", "mini")
+        assert_one_line_error(ended, "'quick', not with mini; .* move it with `visil index --reindex --model mini`")
 
     def test_an_unknown_model_is_an_error_that_names_the_known_ones(self, run, clips, tmp_path):
         ended = run("index", clips, "--library", tmp_path / "library", "--model", "nobody")
-        assert_one_line_error(ended, r"nobody: neither a bundle file nor a known name \(known: .*untrained")
+        assert_one_line_error(ended, r"nobody: neither a bundle file nor a known name \(known: .*mini")
 
-    def test_the_untrained_default_says_so_unless_quiet(self, run, clips, tmp_path):
-        clip = clips / "clip_0.mp4"
-        assert "untrained default bundle" in run("index", clip, "--library", tmp_path / "a").err
-        assert "untrained default bundle" in run("search", "id:clip_0.mp4", "--library", tmp_path / "a").err
-        assert run("search", "id:clip_0.mp4", "--library", tmp_path / "a", "--quiet").err == ""
+    @pytest.mark.parametrize("name", ["untrained", "mini"])
+    def test_a_library_of_an_earlier_built_in_bundle_goes_on_with_it_until_it_is_moved(
+        self, run, clips, tmp_path, quick_model, model, name
+    ):
+        earlier = Bundle(replace(quick_model.settings, name=name), quick_model.bundle.tensors)
+        earlier.save(tmp_path / "earlier.safetensors")
+        of_library = ("--library", tmp_path / "a")
+        ended = run("index", clips / "clip_0.mp4", *of_library, "--model", tmp_path / "earlier.safetensors")
+        assert "earlier visil" not in ended.err, "it was asked for"
+        ended = run("index", clips, *of_library)
+        assert ended.status == 0
+        (line,) = [line for line in ended.err.splitlines() if "earlier visil" in line]
+        assert f"bundle '{name}' ({earlier.hash[:12]}) of an earlier visil; `visil index --reindex --library" in line
+        assert run("index", clips, *of_library, "--quiet").err == ""
+        found = run("search", clips / "clip_3.mp4", *of_library)
+        assert (found.status, found.rows()[1]["video"]) == (0, "clip_3.mp4")
+        assert run("index", "--reindex", *of_library).status == 0
+        assert Library.open(tmp_path / "a", device="cpu").model.bundle.hash == model.bundle.hash
+        assert "earlier visil" not in run("index", clips, *of_library).err
+        assert run("search", clips / "clip_3.mp4", *of_library).rows()[1]["video"] == "clip_3.mp4"
+
+    def test_a_library_of_a_bundle_that_was_chosen_is_left_in_peace(self, run, clips, library):
+        assert "earlier visil" not in run("index", clips, "--library", library).err
 
     def test_an_interrupt_ends_with_130_and_keeps_what_was_finished(self, run, clips, library, monkeypatch):
         def interrupted(*args: object, **options: object) -> None:
@@ -439,7 +457,7 @@ class TestTheOtherCommands:
         assert_one_line_error(missing, r"none\.mp4: no such file")
 
     def test_models_show_checks_the_default_bundle(self, run):
-        ended = run("models", "show", "untrained", "--check", "--format", "json")
+        ended = run("models", "show", "mini", "--check", "--format", "json")
         assert ended.status == 0
         assert "fixed picture: the same vectors" in ended.err
 
@@ -492,7 +510,7 @@ class TestLibraryLife:
         assert (mended.status, mended.out) == (0, "")
         assert re.search(r"^visil: bundle 'quick' \(.*\) restored from .*\.safetensors$", mended.err, re.MULTILINE)
 
-    @pytest.mark.parametrize("option", [["--model", "untrained"], ["--to-version", "3"], ["--drop-rows", "3"]])
+    @pytest.mark.parametrize("option", [["--model", "mini"], ["--to-version", "3"], ["--drop-rows", "3"]])
     def test_what_belongs_to_a_repair_needs_one(self, run, library, option):
         ended = run("verify", "--library", library, *option)
         assert (ended.status, ended.out) == (2, "")

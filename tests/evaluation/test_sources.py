@@ -122,6 +122,6 @@ def test_the_cached_library_is_another_one_for_other_videos(tmp_path: Path, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     place = cached_library("sets/My videos.csv", Path("videos"), pattern=PATTERN)
-    assert place.name.startswith("my_videos-untrained-")
+    assert place.name.startswith("my_videos-mini-")
     assert place == cached_library("sets/My videos.csv", tmp_path / "videos", pattern=PATTERN)
     assert len({place, cached_library("sets/My videos.csv", Path("videos")), cached_library("x", Path("videos"))}) == 3

@@ -16,7 +16,7 @@ from visil.library.settings import SETTINGS
 from visil.model.model import Model
 
 FULL = "No space left on device"
-DISK_MB = 6  # the bundle takes 1.5, a move to another one as much again
+DISK_MB = 32  # room for two bundles
 
 
 def mounted(arguments: list[str], place: Path) -> None:
@@ -30,7 +30,7 @@ def mounted(arguments: list[str], place: Path) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of a few MB."""
+    """A small disk."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted(["-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs"], place)
@@ -94,16 +94,16 @@ class TestAFullDisk:
         library.add([made_clips], workers=1)
         fill(disk, but_for=100_000)
         with pytest.raises(ModelError, match=rf"model-2\.safetensors: cannot be written .*{FULL}"):
-            library.reindex("untrained", workers=1)
+            library.reindex("mini", workers=1)
         assert library.search("id:clip_0.mp4")
         (disk / "filler").unlink()
-        assert len(library.reindex("untrained", workers=1).added) == 6
+        assert len(library.reindex("mini", workers=1).added) == 6
 
     def test_is_relieved_by_compacting_which_first_takes_away_what_nobody_needs(self, disk, made_clips, quick_model):
         library = Library.create(disk / "library", quick_model)
         for clip in sorted(made_clips.iterdir()):
             library.add([clip], workers=1)
-        library.reindex("untrained", workers=1)
+        library.reindex("mini", workers=1)
         fill(disk, but_for=0)
         assert library.compact() > 1_000_000  # the bundle that was left behind
         assert library.verify() == []
@@ -122,7 +122,7 @@ class TestAReadOnlyFolder:
             lambda library, clips: library.add([clips / "clip_0.mp4"], workers=1),
             lambda library, clips: library.remove("clip_0.mp4"),
             lambda library, clips: library.compact(),
-            lambda library, clips: library.reindex("untrained", workers=1),
+            lambda library, clips: library.reindex("mini", workers=1),
             lambda library, clips: repair_library(library.path),
         ],
         ids=["add", "remove", "compact", "reindex", "repair"],

@@ -204,9 +204,9 @@ class TestSampling:
         of_keyframes.add([clips / "clip_0.mp4"], workers=1)
         model.bundle.save(tmp_path / "model.safetensors")
         of_keyframes.reindex(tmp_path / "model.safetensors", workers=1)
-        assert (of_keyframes.model.settings.name, of_keyframes.record("clip_0.mp4").num_samples) == ("untrained", 1)
+        assert (of_keyframes.model.settings.name, of_keyframes.record("clip_0.mp4").num_samples) == ("mini", 1)
         of_keyframes.reindex(sampling="time", workers=1)
-        assert of_keyframes.model.settings.name == "untrained"
+        assert of_keyframes.model.settings.name == "mini"
         assert of_keyframes.record("clip_0.mp4").num_samples == model.settings.preprocessing.min_samples
 
     def test_of_another_kind_than_asked_for_is_refused(self, library):

@@ -162,7 +162,7 @@ class TestAMove:
         with pytest.raises(
             LibraryError, match=r"made with bundle 'other', not with .*; go on with its own, move it with"
         ):
-            Library.open_or_create(library.path, "untrained", device="cpu")
+            Library.open_or_create(library.path, "mini", device="cpu")
 
     def test_to_a_sampling_that_does_not_exist_is_an_error_before_anything_is_done(self, library):
         with pytest.raises(DataError, match="sampling must be one of"):

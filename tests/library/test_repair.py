@@ -346,13 +346,11 @@ class TestBundle:
         assert Library.open(without_bundle, device="cpu").search("id:clip_0.mp4")
 
     def test_is_not_replaced_by_another(self, without_bundle):
-        with pytest.raises(
-            LibraryError, match=r"encoded with bundle 'quick' \(.{12}\); untrained is 'untrained' \(.{12}\)"
-        ):
-            repair_library(without_bundle, "untrained")
+        with pytest.raises(LibraryError, match=r"encoded with bundle 'quick' \(.{12}\); mini is 'mini' \(.{12}\)"):
+            repair_library(without_bundle, "mini")
 
     def test_that_is_there_stays(self, path):
-        assert repair_library(path, "untrained") == []
+        assert repair_library(path, "mini") == []
 
 
 FORMAT_1 = """format_version = 1

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
+from visil.defaults import DEFAULT_BUNDLE
 from visil.errors import DataError, MediaError, ModelError
 from visil.media.decoding import read_frames
 from visil.media.preprocessing import PRESETS
@@ -24,6 +25,7 @@ from visil.model.catalogue import find_bundle
 from visil.model.making import make_bundle
 from visil.model.model import CHECK_TOLERANCE, Model, VideoEncoder, load_model
 from visil.model.network import NetworkSettings, SimilarityNetwork
+from visil.model.pyramid import num_regions
 from visil.values import EncodedVideo, Frames, VideoInfo
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +45,7 @@ def _two_threads() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return load_bundle(find_bundle("untrained"))
+    return load_bundle(find_bundle(DEFAULT_BUNDLE))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,10 @@ class TestEncode:
     def test_gives_unit_region_vectors_times_and_descriptors(self, model: Model) -> None:
         video = encode(model, self.IMAGES)
         vectors = video.region_vectors.vectors
-        assert (vectors.shape, vectors.dtype) == ((12, 9, model.stored_dim), np.float16)
+        assert (vectors.shape, vectors.dtype) == (
+            (12, num_regions(model.settings.regions.levels), model.stored_dim),
+            np.float16,
+        )
         norms = np.linalg.norm(vectors.astype(np.float32), axis=-1)
         np.testing.assert_allclose(norms, 1, atol=2**-11)  # half precision
         assert video.region_vectors.times_s.tolist() == list(range(12))
@@ -171,7 +176,7 @@ class TestEncode:
     def test_stores_packed_signs_where_the_bundle_binarizes(self, bundle: Bundle) -> None:
         model = Model(with_network(bundle, NetworkSettings(bits=64)), device="cpu")
         vectors = encode(model, self.IMAGES[:2]).region_vectors.vectors
-        assert (vectors.shape, vectors.dtype) == ((2, 9, 8), np.uint8)
+        assert (vectors.shape, vectors.dtype) == ((2, num_regions(model.settings.regions.levels), 8), np.uint8)
         assert (model.stored_dim, model.stored_dtype) == (8, np.uint8)
 
     def test_stores_vectors_after_attention(self, bundle: Bundle, model: Model) -> None:
@@ -300,14 +305,12 @@ class TestDevicesAndPrecision:
         assert half.region_vectors(images).dtype == torch.float32
 
     def test_says_what_it_is(self, model: Model) -> None:
-        assert repr(model) == f"Model('untrained', {model.bundle.hash[:12]}, device=cpu, fp32)"
+        assert repr(model) == f"Model('mini', {model.bundle.hash[:12]}, device=cpu, fp32)"
 
 
 class TestUnfitBundles:
     def test_unknown_names_are_refused(self) -> None:
-        with pytest.raises(
-            ModelError, match=r"no-such-model: neither a bundle file nor a known name \(known: .*untrained"
-        ):
+        with pytest.raises(ModelError, match=r"no-such-model: neither a bundle file nor a known name \(known: .*mini"):
             load_model("no-such-model")
 
     @pytest.mark.parametrize("name", ["whitening.mean", "whitening.projection"])
@@ -318,7 +321,7 @@ class TestUnfitBundles:
 
     def test_without_a_part_of_the_network(self, bundle: Bundle) -> None:
         changed = replace(bundle.settings, network=NetworkSettings(attention="linear"))
-        with pytest.raises(ModelError, match=r"'untrained': tensors do not fit its settings: .*attention") as caught:
+        with pytest.raises(ModelError, match=r"'mini': tensors do not fit its settings: .*attention") as caught:
             Model(Bundle(changed, bundle.tensors), device="cpu")
         assert "\n" not in str(caught.value)
 

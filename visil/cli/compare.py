@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from visil.cli.options import compute_options, format_option, quiet_option
-from visil.cli.output import chosen_format, print_rows, warn_if_untrained
+from visil.cli.output import chosen_format, print_rows
 from visil.defaults import DEFAULT_BUNDLE
 from visil.errors import DataError
 
@@ -36,7 +36,6 @@ def command(
     from visil.model.model import load_model
 
     loaded = load_model(model or DEFAULT_BUNDLE, device=device, precision=precision)
-    warn_if_untrained(loaded.settings.name, quiet=quiet)
     sides = []
     for name in (a, b):
         source = video_query(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from visil.cli.options import compute_options, quiet_option
-from visil.cli.output import notice, print_table, warn_if_untrained
+from visil.cli.output import notice, print_table
 
 
 @click.command("demo")
@@ -24,14 +24,14 @@ def command(seed: int, keep: Path | None, device: str, precision: str, quiet: bo
     """Make sample videos, edit some, index, search, and show what was found beside the truth.
 
     A dozen made-up scenes become a library, with look-alikes (other scenes in the same style) among them. Every query
-    is an edited copy of a scene. `margin` is the score of the worst related video minus that of the best unrelated
-    one: above 0 the edit is found before everything else.
+    is an edited copy of a scene. `margin` is the score of the worst related video minus that of the best other one,
+    look-alikes included: above 0 the edit is found before everything else.
 
     \b
     Example:
       visil demo --keep demo && visil search demo/queries --library demo/index
 
-    Exit status: 0 every edit ranks above every unrelated scene; 1 one does not.
+    Exit status: 0 every edit ranks above every other scene; 1 one does not.
     """
     import tempfile
 
@@ -39,7 +39,6 @@ def command(seed: int, keep: Path | None, device: str, precision: str, quiet: bo
     from visil.model.model import load_model
 
     model = load_model(device=device, precision=precision)
-    warn_if_untrained(model.settings.name, quiet=quiet)
     if keep is not None:
         if keep.exists():
             raise click.UsageError(f"{keep} exists; choose a new folder for --keep")
@@ -75,5 +74,5 @@ def command(seed: int, keep: Path | None, device: str, precision: str, quiet: bo
         )
     print_table(rows)
     right = sum(found.margin > 0 for found in findings)
-    click.echo(f"{right} of {len(findings)} edits rank above every unrelated scene (seed {seed})")
+    click.echo(f"{right} of {len(findings)} edits rank above every other scene (seed {seed})")
     return 0 if right == len(findings) else 1

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from visil.cli.options import Folder, compute_options, format_option, quiet_option
-from visil.cli.output import chosen_format, notice, progress, warn_if_untrained
+from visil.cli.output import chosen_format, notice, progress
 from visil.defaults import TIES
 from visil.errors import DataError
 
@@ -167,7 +167,6 @@ def command(
         if source is not None:
             held, encoding = _bring_up_to_date(library, model, source, device, precision, quiet=quiet)
         opened = Library.open(library, device=device, precision=precision)
-        warn_if_untrained(opened.model.settings.name, quiet=quiet)
         with progress("evaluate", "queries", quiet=quiet) as report:
             scores = LibraryScores(opened, truth, rerank=rerank, only=held.ids if held else None, progress=report)
             evaluation = evaluate(truth, scores, ties=ties, seed=seed)

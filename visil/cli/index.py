@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from visil.cli.options import compute_options, decoding_options, library_option, quiet_option
-from visil.cli.output import Report, human_bytes, notice, progress, warn_if_untrained
+from visil.cli.output import Report, human_bytes, notice, progress
+from visil.defaults import BUILT_IN_BUNDLES, DEFAULT_BUNDLE
 from visil.errors import DataError
 from visil.media.limits import DecodeLimits
 
@@ -88,7 +89,8 @@ def command(
     else:
         _check_there_is_a_video(paths, library, pattern=pattern, include=include, exclude=exclude)
         opened = Library.open_or_create(library, model, sampling=sampling, device=device, precision=precision)
-        warn_if_untrained(opened.model.settings.name, quiet=quiet)
+        if model is None:
+            _tell_of_a_newer_bundle(opened, quiet=quiet)
 
     def moved(tell: Callable[[Progress], None]) -> IngestReport:
         return opened.reindex(model, sampling=sampling, workers=workers, reader=reader, limits=limits, progress=tell)
@@ -118,6 +120,22 @@ def command(
     if paths:
         statuses.append(run_ingest("index", added, opened, quiet=quiet))
     return max(statuses)
+
+
+def _tell_of_a_newer_bundle(opened: Library, *, quiet: bool) -> None:
+    """A library of an earlier built-in bundle goes on with its own copy of it; moving it is the user's choice."""
+    from visil.model.bundle import load_bundle
+    from visil.model.catalogue import find_bundle
+
+    own = opened.model
+    name, hash = own.settings.name, own.bundle.hash
+    if name in BUILT_IN_BUNDLES and hash != load_bundle(find_bundle(DEFAULT_BUNDLE)).hash:
+        move = f"visil index --reindex --library {shlex.quote(str(opened.path))}"
+        notice(
+            f"{opened.path} goes on with bundle {name!r} ({hash[:12]}) of an earlier visil; `{move}` moves it to the "
+            "built-in one of this visil",
+            quiet=quiet,
+        )
 
 
 def _check_there_is_a_video(

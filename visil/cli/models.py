@@ -50,7 +50,7 @@ def show(name: str, check: bool, output_format: str | None) -> int:
 
     \b
     Example:
-      visil models show untrained --check
+      visil models show mini --check
 
     Exit status: 0; 2 no such bundle, a damaged one, or --check found other vectors than the bundle's.
     """

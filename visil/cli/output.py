@@ -13,13 +13,7 @@ from typing import Any, Protocol, TextIO
 
 import click
 
-from visil.defaults import DEFAULT_BUNDLE
-
 PLAIN_PROGRESS_SECONDS = 5.0
-UNTRAINED_NOTICE = (
-    "the untrained default bundle is in use: fine for a demo, weak on strong edits; for real work make a library with "
-    "`visil index --model BUNDLE` (the README says how to get one)"
-)
 
 
 def notice(text: str, *, quiet: bool = False) -> None:
@@ -41,12 +35,6 @@ def silence(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-
-
-def warn_if_untrained(bundle_name: str, *, quiet: bool) -> None:
-    """The untrained default bundle says so wherever it is used."""
-    if bundle_name == DEFAULT_BUNDLE:
-        notice(UNTRAINED_NOTICE, quiet=quiet)
 
 
 def printable(text: str) -> str:

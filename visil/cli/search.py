@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from visil.cli.options import compute_options, format_option, library_option, quiet_option
-from visil.cli.output import Rows, chosen_format, notice, progress, warn_if_untrained
+from visil.cli.output import Rows, chosen_format, notice, progress
 from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
 
 TEXT_COLUMNS = ("rank", "query", "video", "score", "identical", "coarse", "fine")
@@ -76,7 +76,6 @@ def command(
     from visil.library.search import rerank_count
 
     opened = Library.open(library, device=device, precision=precision)
-    warn_if_untrained(opened.model.settings.name, quiet=quiet)
     asked = rerank_count(rerank, opened.num_searchable)
     if 0 < asked < min(top, opened.num_searchable):
         notice(f"--rerank {rerank} ({asked} videos) raised to {top}, the number of matches asked for", quiet=quiet)

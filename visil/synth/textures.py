@@ -2,8 +2,8 @@
 
     [texture ─► palette ─► still] ─► scenes
 
-Kinds differ in structure and in the size of their detail, palettes in hue and lightness, so that even an
-untrained network sees that two of them are different.
+Kinds differ in structure and in the size of their detail, palettes in hue and lightness, so that even a network of
+random weights sees that two of them are different.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def draw_still(rng: np.random.Generator, texture: str, palette: np.ndarray, size
 
 
 def procedural_pictures(rng: np.random.Generator, *, count: int, size_px: tuple[int, int]) -> list[np.ndarray]:
-    """Patchworks of one to three stills of all kinds and colours: what an untrained model is whitened on."""
+    """Patchworks of one to three stills of all kinds and colours: what a network of random weights is whitened on."""
 
     def any_still() -> np.ndarray:
         return draw_still(rng, str(rng.choice(list(TEXTURES))), draw_palette(rng, rng.random()), size_px)
