@@ -10,6 +10,7 @@ import pytest
 
 from visil.benchmarks.benchmark_data import EDIT, REAL, Benchmark, BenchmarkSettings, LibraryVideo, Query
 from visil.benchmarks.benchmark_search import SystemScores
+from visil.benchmarks.yardstick import Figures
 from visil.evaluation.metrics import Interval
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_edits.py"
@@ -57,7 +58,7 @@ def test_a_baseline_without_its_package_is_a_row_and_an_entry_that_say_so(measur
     printed, results = measured("first")
     assert results["PDQ"] == {"not_run": "pdqhash is not installed (extra bench)"}
     rows = [line.split(maxsplit=1) for line in printed.splitlines() if line.startswith("PDQ")]
-    assert rows == [["PDQ", "pdqhash is not installed (extra bench)"]] * 4  # figures, gains, pairs, cost
+    assert rows == [["PDQ", "pdqhash is not installed (extra bench)"]] * 3  # figures, pairs, cost
 
 
 def test_thresholds_count_for_the_bundle_that_they_were_chosen_for(measured, tmp_path):
@@ -76,3 +77,22 @@ def test_thresholds_count_for_the_bundle_that_they_were_chosen_for(measured, tmp
 @pytest.mark.parametrize(("num_units", "text"), [(9, "0.500"), (10, "0.500 [0.400, 0.600]")])
 def test_an_interval_of_fewer_than_ten_sources_is_not_printed(script, num_units, text):
     assert script._text(Interval(0.5, 0.4, 0.6), num_units) == text
+
+
+def test_networks_are_compared_with_every_other_system(measured):
+    printed, results = measured("first")
+    assert results["pHash"]["micro_ap_minus"] == {}
+    same = {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert results["untrained"]["micro_ap_minus"] == {"pHash": {"strong": same, "all": same}}
+    assert "+0.000 [+0.000, +0.000]" in printed
+
+
+def test_where_a_network_finds_fewer_first_than_a_baseline_is_listed(script):
+    def cells(recall):
+        values = Interval(recall, recall, recall)
+        return {
+            (family, "mild"): Figures(family, "mild", 9, 9, values, values, values) for family in ("crop", "pooled")
+        }
+
+    listed = script._lagging({"pHash": cells(0.9), "PDQ": cells(0.8), "good": cells(0.86), "bad": cells(0.84)})
+    assert listed == [("bad", "crop", "mild", 0.84, 0.9, "pHash")]

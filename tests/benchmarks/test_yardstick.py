@@ -25,7 +25,7 @@ from visil.benchmarks.yardstick import (
     false_matches,
     figures,
     found_matches,
-    gain,
+    gains,
     read_thresholds,
     thresholds,
 )
@@ -120,7 +120,8 @@ def test_queries_of_one_unit_are_drawn_together():
         assert (cell.mean_average_precision.low, cell.mean_average_precision.high) == (0.5, 1.0)
         assert cell.micro_average_precision.high == 1.0
     everything = np.array([[0.9, 0.1]] * 5 + [[0.1, 0.9]] * 5, dtype=np.float32)
-    assert gain(benchmark, everything, half).low == 0.0  # without `b` there is nothing to gain
+    found = gains(benchmark, {"everything": everything, "half": half}, ["everything"])
+    assert found["everything", "half"].low == 0.0  # without `b` there is nothing to gain
 
 
 def test_a_relevant_video_that_could_not_be_read_counts_as_not_found(scores):
@@ -200,8 +201,19 @@ def test_pairs_without_a_score_are_no_false_matches_but_matches_that_are_missed(
 
 
 def test_the_gain_over_the_same_scores_is_nothing_in_every_sample(scores):
-    same = gain(bench(), scores, scores)
-    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
     better = scores.copy()
     better[1, 3] = 0.1
-    assert gain(bench(), better, scores).value == pytest.approx((1 + 2 / 3) / 2 - 0.75)
+    found = gains(bench(), {"first": scores, "same": scores, "better": better}, ["first", "better"])
+    same = found["first", "same"]
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert found["better", "first"].value == pytest.approx((1 + 2 / 3) / 2 - 0.75)
+    assert found["first", "better"].value == -found["better", "first"].value
+    assert set(found) == {(a, b) for a in ("first", "better") for b in ("first", "same", "better") if a != b}
+
+
+def test_gains_of_a_part_are_over_its_queries_alone(scores):
+    better = scores.copy()
+    better[1, 3] = 0.1  # of the strong edit
+    both = {"first": scores, "better": better}
+    assert gains(bench(), both, ["better"], part="mild")["better", "first"].value == 0.0
+    assert gains(bench(), both, ["better"], part="strong")["better", "first"].value > 0.0

@@ -8,13 +8,13 @@ Only unrelated pairs are negatives, everywhere. A video that could not be read i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from visil.benchmarks.benchmark_data import DISTRACTOR, EDIT, LOOK_ALIKE, MONTAGE, NO_MATCH, REAL, Benchmark
+from visil.benchmarks.benchmark_data import DISTRACTOR, EDIT, LOOK_ALIKE, MONTAGE, NO_MATCH, REAL, Benchmark, Query
 from visil.benchmarks.benchmark_files import rng_of
 from visil.benchmarks.benchmark_search import NO_SCORE
 from visil.errors import DataError
@@ -92,12 +92,7 @@ def figures(benchmark: Benchmark, scores: np.ndarray) -> list[Figures]:
     precision = np.array([average_precision(ranking) for ranking in rankings])
     found = []
     for family, part in _cells(benchmark):
-        chosen = [
-            i
-            for i, query in enumerate(queries)
-            if family in (POOLED, query.family)
-            and part in ("all", query.level, "montages" if query.of_montage else "real")
-        ]
+        chosen = [i for i, query in enumerate(queries) if family in (POOLED, query.family) and part in _parts(query)]
         units = [queries[i].unit for i in chosen]
         if not chosen:
             continue
@@ -119,13 +114,33 @@ def figures(benchmark: Benchmark, scores: np.ndarray) -> list[Figures]:
     return found
 
 
-def gain(benchmark: Benchmark, scores: np.ndarray, baseline: np.ndarray) -> Interval:
-    """Pooled micro-AP minus that of other scores, over the same bootstrap samples."""
-    numbers, rankings = _rankings(benchmark, scores)
-    ours, theirs = MicroAveragePrecision(rankings), MicroAveragePrecision(_rankings(benchmark, baseline)[1])
-    units = [benchmark.queries[number].unit for number in numbers]
-    weights = bootstrap_weights(units, rng_of(benchmark.settings.seed, "bootstrap", POOLED, "all"))
-    return Interval.of(ours() - theirs(), ours.resampled(weights) - theirs.resampled(weights))
+def gains(
+    benchmark: Benchmark, scores: Mapping[str, np.ndarray], names: Sequence[str], *, part: str = "all"
+) -> dict[tuple[str, str], Interval]:
+    """Pooled micro-AP of systems minus that of others, over the same bootstrap samples.
+
+    Args:
+        scores: [Q, V] by system.
+        names: of the systems that are compared with every other one.
+        part: of the edited queries, as in `Figures`.
+
+    Returns:
+        (system, other) -> difference.
+    """
+    values, samples = {}, {}
+    for name, of_system in scores.items():
+        numbers, rankings = _rankings(benchmark, of_system)
+        chosen = [i for i, number in enumerate(numbers) if part in _parts(benchmark.queries[number])]
+        micro = MicroAveragePrecision([rankings[i] for i in chosen])
+        units = [benchmark.queries[numbers[i]].unit for i in chosen]
+        weights = bootstrap_weights(units, rng_of(benchmark.settings.seed, "bootstrap", POOLED, part))
+        values[name], samples[name] = micro(), micro.resampled(weights)
+    return {
+        (name, other): Interval.of(values[name] - values[other], samples[name] - samples[other])
+        for name in names
+        for other in scores
+        if other != name
+    }
 
 
 def thresholds(benchmark: Benchmark, scores: np.ndarray, rates: Sequence[float] = RATES) -> list[float]:
@@ -170,6 +185,11 @@ def found_matches(benchmark: Benchmark, scores: np.ndarray, above: Sequence[floa
     level_of = np.array([query.level for query in benchmark.queries])
     matches = {level: benchmark.is_relevant & (level_of == level)[:, None] for level in LEVELS}
     return [_above(benchmark, level, pairs, pairs, scores, above) for level, pairs in matches.items()]
+
+
+def _parts(query: Query) -> tuple[str, str, str]:
+    """What an edited query is pooled under, see `Figures`."""
+    return ("all", query.level, "montages" if query.of_montage else "real")
 
 
 def _cells(benchmark: Benchmark) -> list[tuple[str, str]]:
