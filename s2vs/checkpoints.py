@@ -1,22 +1,25 @@
 """Where a training run stands, on disk: small files that are complete or not there.
 
-    RUN/settings.json                   of the run; another run has another folder
-    RUN/log.jsonl                       a line every few steps
+    RUN/settings.json, pieces.jsonl     whose the folder is, see claims.py
+    RUN/log.jsonl                       a line every few steps; steps that were lost and taken again are in it twice
     RUN/step-0001200/00.safetensors ... all tensors, in files of at most 16 MiB
     RUN/step-0001200/index.json         written last: number and hashes of the files
 
 A checkpoint is written into a folder of another name, which then gets its own; only then the one before is deleted.
+Where a run broke off between the two, the newest counts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -27,22 +30,26 @@ INDEX = "index.json"
 
 
 def save_checkpoint(run: Path, step: int, tensors: Mapping[str, Tensor]) -> None:
-    """Write the checkpoint of a step and delete older ones."""
+    """Write the checkpoint of a step, unless it is there (a run has one state at a step), and delete all others.
+
+    Raises:
+        DataError: it cannot be written; the one before stays.
+    """
     place = run / f"step-{step:07d}"
-    partial = run / f".step-{step:07d}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    hashes = {}
-    for number, shard in enumerate(_shards(tensors)):
-        file = partial / f"{number:02d}.safetensors"
-        save_file(shard, file)
-        hashes[file.name] = _hash(file)
-    (partial / INDEX).write_text(json.dumps({"step": step, "sha256": hashes}, indent=1), encoding="utf-8")
-    shutil.rmtree(place, ignore_errors=True)
-    partial.rename(place)
-    for older in run.glob("step-*"):
-        if older != place:
-            shutil.rmtree(older)
+    try:
+        for left_over in run.glob(".step-*.partial"):
+            shutil.rmtree(left_over)
+        if not place.exists():
+            partial = run / f".{place.name}.partial"
+            partial.mkdir(parents=True)
+            _write(partial, step, tensors)
+            partial.rename(place)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(run / f".{place.name}.partial", ignore_errors=True)
+        raise DataError(f"{place}: the checkpoint cannot be written ({error}); the one before stays") from error
+    for other in run.glob("step-*"):
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def load_checkpoint(run: Path) -> tuple[int, dict[str, Tensor]] | None:
@@ -65,6 +72,18 @@ def load_checkpoint(run: Path) -> tuple[int, dict[str, Tensor]] | None:
         return int(index["step"]), tensors
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{place}: no complete checkpoint ({error}); delete the folder and begin anew") from error
+
+
+def _write(folder: Path, step: int, tensors: Mapping[str, Tensor]) -> None:
+    hashes = {}
+    for number, shard in enumerate(_shards(tensors)):
+        file = folder / f"{number:02d}.safetensors"
+        save_file(shard, file)
+        hashes[file.name] = _hash(file)
+    (folder / INDEX).write_text(json.dumps({"step": step, "sha256": hashes}, indent=1), encoding="utf-8")
+    for file in folder.iterdir():  # a rename may reach the disk before the content does
+        with file.open("rb+") as written:
+            os.fsync(written.fileno())
 
 
 def _shards(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from visil.errors import DataError
 from visil.model.backbone import BackboneSettings
 from visil.s2vs.checkpoints import load_checkpoint, save_checkpoint
+from visil.s2vs.claims import claim, digest, note_piece
 from visil.s2vs.losses import cosine_distillation, info_nce, koleo, matching_regions_nce
 from visil.s2vs.pictures import PackedPictures, batch_indices
 from visil.s2vs.student import Student, region_matches
@@ -31,9 +35,10 @@ from visil.s2vs.views import Views, ViewSettings, draw_views
 
 logger = logging.getLogger(__name__)
 
-SETTINGS, LOG = "settings.json", "log.jsonl"
+LOG = "log.jsonl"
 SEEDS_APART = 1_000_003  # between the seeds of the steps of two runs
 WHITENED_BATCHES = 8  # that the projection starts from
+STATISTICS_BATCHES = 16  # that batch-norm statistics are measured over
 MEAN_RATE = 0.1  # of the learning rate: entries of the projection's mean are small
 VIEWS = ViewSettings(inset_weight=3.0, inset=(0.72, 0.32), mirrored=0.4, crop_area=(0.75, 0.22))  # of a plain run
 
@@ -46,8 +51,7 @@ class TrainingSettings:
         stages: of the backbone, see `BackboneSettings`.
         levels: of the pyramid of regions.
         dim: of a region vector.
-        sides_px: (share of the run, side of a view): views are of this side from this share on.
-        views: (share of the run, how views are drawn from there on).
+        sides_px: schedule of (share, side): from this share of the run on, views have this side.
         steps: of the whole run.
         batch_size: pictures a step; each has two views.
         warmup_steps: the learning rate rises linearly.
@@ -60,6 +64,8 @@ class TrainingSettings:
         max_gradient: norm to which gradients are clipped.
         average_decay: a step, of the running average of the weights, which is what ships.
         precision: of the backbone: `fp32` or `bf16`.
+        log_steps, checkpoint_steps: between two lines of the log, two checkpoints.
+        views: schedule of (share, settings): from this share of the run on, views are drawn so.
     """
 
     backbone: str = "fasternet_t0"
@@ -111,12 +117,34 @@ class Teachers:
     """What the teachers see in some windows of every picture.
 
     Attributes:
-        boxes: float32 [N, V, 4]: (top, left, height, width) as shares of the sides.
+        boxes: float32 [N, V, 4]: (top, left, height, width) as shares of the sides; the first is the whole picture.
         vectors: float16 [N, V, R, D], unit, regions as the student's.
     """
 
     boxes: Tensor
     vectors: Tensor
+
+    def __post_init__(self) -> None:
+        if self.boxes.ndim != 3 or self.boxes.shape[1] < 2 or self.boxes.shape[2] != 4:
+            raise ValueError(f"boxes: expected [N, V, 4] with V of 2 or more, got {[*self.boxes.shape]}")
+        if self.vectors.ndim != 4 or self.vectors.shape[:2] != self.boxes.shape[:2]:
+            raise ValueError(f"vectors: expected [{len(self.boxes)}, V, R, D], got {[*self.vectors.shape]}")
+
+    @classmethod
+    def read(cls, path: Path) -> Teachers:
+        """A file that `scripts/train_mini.py` makes.
+
+        Raises:
+            DataError: it is missing, truncated, or something else.
+        """
+        try:
+            tensors = load_file(path)
+            return cls(tensors["boxes"], tensors["vectors"])
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{path}: no readable file of teachers' vectors ({reason}); delete it and let it be made again"
+            ) from error
 
 
 class Training:
@@ -126,7 +154,8 @@ class Training:
         folder: of the run; made if it is not there.
 
     Raises:
-        DataError: the folder is of a run with other settings, or damaged; or the teachers are of other pictures.
+        DataError: the folder is of a run with other settings or data, or damaged; or the teachers are of other
+            pictures.
     """
 
     def __init__(
@@ -142,7 +171,7 @@ class Training:
         self.device = torch.device(device)
         self._pictures = pictures
         self._teachers = teachers
-        _claim(folder, settings)
+        claim(folder, asdict(settings), {"pictures": _digest_of(pictures), "teachers": digest(vars(teachers).values())})
         torch.manual_seed(settings.seed)
         self.student = _student(settings, teachers.vectors.shape[3]).to(self.device).train()
         self._average = {name: value.clone() for name, value in _floats(self.student).items()}
@@ -167,14 +196,26 @@ class Training:
     def is_done(self) -> bool:
         return self.step >= self.settings.steps
 
-    def run(self, *, max_minutes: float | None = None, until_step: int | None = None) -> None:
-        """Go on to the end, or for so many minutes or to a step; a checkpoint is left behind."""
+    def run(
+        self,
+        *,
+        max_minutes: float | None = None,
+        until_step: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Go on to the end, or for so many minutes, to a step, or until `stop` says so; a checkpoint is left behind.
+
+        Raises:
+            DataError: a loss is no number, or a checkpoint cannot be written; the last checkpoint stays.
+        """
         settings = self.settings
         end_s = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         last = min(settings.steps, until_step if until_step is not None else settings.steps)
         sums: dict[str, float] = {}
         started_s, started_step = time.monotonic(), self.step
-        while self.step < last and (end_s is None or time.monotonic() < end_s):
+        if self.step < last:
+            note_piece(self.folder, self.step, self.device)
+        while self.step < last and (end_s is None or time.monotonic() < end_s) and not stop():
             for name, value in self._take_step().items():
                 sums[name] = sums.get(name, 0.0) + value
             self.step += 1
@@ -187,11 +228,25 @@ class Training:
                 self.save()
         self.save()
 
-    def averaged(self) -> Student:
-        """A copy of the student with the running average of its weights, for use."""
+    @torch.no_grad()
+    def finished(self, side_px: int) -> Student:
+        """The student for use: the running average of the weights, with batch-norm statistics of its own.
+
+        Averaged statistics are of other weights and of views of several sizes. So they are measured anew, over views
+        at the size that the bundle will see. On val this was worth more than any other choice after training.
+        """
         student = _student(self.settings, self._teachers.vectors.shape[3])
         student.load_state_dict({**student.state_dict(), **self._average})
-        return student.eval()
+        student.to(self.device)
+        norms = [module for module in student.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over all batches
+        student.train()
+        for step in range(STATISTICS_BATCHES):
+            views, _, _ = self._draw(step, side_px=side_px)
+            student.maps(torch.cat([views.query, views.target]))
+        return student.eval().cpu()
 
     def save(self) -> None:
         """Leave a checkpoint."""
@@ -213,8 +268,12 @@ class Training:
         self.student.whiten(torch.cat(seen))
         self._average = {name: value.clone() for name, value in _floats(self.student).items()}
 
-    def _draw(self, step: int) -> tuple[Views, Tensor, Tensor]:
-        """Views of a step, groups [B] of their pictures, and the teachers' vectors [B, R, D] of their targets."""
+    def _draw(self, step: int, *, side_px: int | None = None) -> tuple[Views, Tensor, Tensor]:
+        """Views of a step, groups [B] of their pictures, and the teachers' vectors [B, R, D] of their targets.
+
+        Args:
+            side_px: of the views; None: that of the step.
+        """
         settings = self.settings
         chosen = batch_indices(self._pictures.groups, seed=settings.seed, step=step, batch_size=settings.batch_size)
         generator = torch.Generator().manual_seed(SEEDS_APART * settings.seed + step)
@@ -225,7 +284,7 @@ class Training:
             self._pictures.batch(chosen).to(self.device),
             self._teachers.boxes[chosen, window],
             self._pictures.stickers,
-            side=settings.side_of(step),
+            side=side_px or settings.side_of(step),
             generator=generator,
             settings=settings.views_of(step),
         )
@@ -249,6 +308,10 @@ class Training:
             + settings.koleo_weight * losses["koleo"]
             + settings.distillation_weight * losses["distillation"]
         )
+        if not math.isfinite(total.item()):
+            raise DataError(
+                f"{self.folder}: the loss of step {self.step} is {total.item()}; a lower learning_rate may help"
+            )
         self._optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), settings.max_gradient)
@@ -338,21 +401,5 @@ def _floats(student: Student) -> dict[str, Tensor]:
     return {name: value for name, value in student.state_dict().items() if value.is_floating_point()}
 
 
-def _claim(folder: Path, settings: TrainingSettings) -> None:
-    """Note the settings in the folder of a run, or see that they are the same."""
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = json.loads(json.dumps(asdict(settings)))
-    place = folder / SETTINGS
-    if not place.exists():
-        place.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
-        return
-    try:
-        noted = json.loads(place.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{place}: cannot be read ({error}); delete the folder and begin anew") from error
-    other = sorted(name for name in wanted.keys() | noted.keys() if wanted.get(name) != noted.get(name))
-    if other:
-        raise DataError(
-            f"{folder}: is of a run with another {other[0]} ({noted.get(other[0])}, not {wanted.get(other[0])}); "
-            "take another folder"
-        )
+def _digest_of(pictures: PackedPictures) -> str:
+    return digest([pictures.pictures, pictures.groups, *vars(pictures.stickers).values()])

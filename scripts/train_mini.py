@@ -4,25 +4,31 @@
     python scripts/train_mini.py --work WORK --weights ../shared/weights --max-minutes 60     # as often as needed
     python scripts/train_mini.py --work WORK --output mini.safetensors                        # when it says it is done
 
-Teachers (licences: docs/models/mini.md) see three windows of every picture once; the student then learns from random
-weights, see `visil.s2vs.training`. The bundle can be made at any time: it takes the running average of the weights.
-Needed in training itself: torch, timm, numpy and safetensors.
+Teachers (licences: docs/models/mini.md) see three windows of every picture once (about 25 minutes of one core, in one
+go); the student then learns from random weights, see `visil.s2vs.training`. WORK/run holds its settings, log and newest
+checkpoint. Ctrl-C ends a run after its step, with a checkpoint (exit status 130); the same command goes on from there.
+The bundle can be made at any time (`--max-minutes 0`): it takes the running average of the weights. Needed in training
+itself: torch, timm, numpy and safetensors.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import signal
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from visil.errors import VisilError
+from visil.errors import DataError, VisilError
 from visil.media.preprocessing import PRESETS
 from visil.model.backbone import Backbone, BackboneSettings
 from visil.model.bundle import Bundle, BundleSettings, RegionSettings
@@ -38,7 +44,7 @@ from visil.s2vs.training import Teachers, Training, TrainingSettings
 PICTURES, TEACHERS, RUN = "pictures.safetensors", "teachers.safetensors", "run"
 WINDOW_AREA, WINDOW_ASPECT = (0.3, 0.9), 4 / 3  # of the second and third window: share of the area, aspect up to
 NUM_WINDOWS = 3  # of a picture; the first is the whole of it
-SIDE_PX = 192  # of the pictures that the bundle sees; chosen on val
+SIDE_PX = 160  # of the pictures that the bundle sees; chosen on val
 TEACHER_SIDE_PX, TEACHER_DIM, BATCH = 224, 512, 32
 WHITENED_ON = 4000  # pictures
 
@@ -69,34 +75,61 @@ CHOSEN_TEACHERS = (
 )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the run; holds the packed pictures")
     parser.add_argument("--weights", type=Path, help="folder of the teachers' weights, for the first time")
-    parser.add_argument("--max-minutes", type=float, help="stop after so long, to go on another time")
+    parser.add_argument("--max-minutes", type=float, help="of training; stop after so long, to go on another time")
     parser.add_argument(
-        "--steps", type=int, default=TrainingSettings.steps, help="of the whole run  [default: %(default)s]"
+        "--steps", type=_positive, default=TrainingSettings.steps, help="of the whole run  [default: %(default)s]"
     )
     parser.add_argument("--device", default="cpu", help="[default: cpu]")
-    parser.add_argument("--threads", type=int, help="of torch; another number gives other rounding")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=_positive, help="of torch; another number gives other rounding")
+    parser.add_argument("--seed", type=int, default=0, help="[default: 0]")
     parser.add_argument("--output", type=Path, help="write the bundle, of the weights as they are by then")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.threads:
         torch.set_num_threads(options.threads)
     settings = TrainingSettings(steps=options.steps, seed=options.seed)
+    _check_device(options.device)
     pictures = PackedPictures.read(options.work / PICTURES)
     vectors = options.work / TEACHERS
     if not vectors.exists():
-        save_file(teach(pictures, options.weights, settings.levels, seed=options.seed), vectors)
-    training = Training(settings, pictures, Teachers(**load_file(vectors)), options.work / RUN, device=options.device)
-    training.run(max_minutes=options.max_minutes)
+        if options.weights is None:
+            raise DataError(f"{vectors}: not made yet; to make it, say where the weights are: --weights DIR")
+        _save(teach(pictures, options.weights, settings.levels, seed=options.seed), vectors)
+    training = Training(settings, pictures, Teachers.read(vectors), options.work / RUN, device=options.device)
+    with ending_softly() as asked:
+        training.run(max_minutes=options.max_minutes, stop=lambda: bool(asked))
     print(f"step {training.step} of {settings.steps}" + (", done" if training.is_done else ": run this again to go on"))
+    if asked:
+        return 128 + asked[0]
     if options.output:
-        bundle = finished(settings, training.averaged(), pictures)
+        bundle = finished(settings, training.finished(SIDE_PX), pictures)
         bundle.save(options.output)
         print(f"{options.output}: hash {bundle.hash[:12]}, {options.output.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+@contextmanager
+def ending_softly() -> Iterator[list[int]]:
+    """Signals that asked for the end: the first of a kind is only noted here, the next does what it always does."""
+    asked: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        asked.append(number)
+        signal.signal(number, usual[signal.Signals(number)])
+        logging.info("stopping after this step; once more: at once, and back to the last checkpoint")
+
+    for number in usual:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 def finished(settings: TrainingSettings, student: Student, pictures: PackedPictures) -> Bundle:
@@ -121,15 +154,15 @@ def finished(settings: TrainingSettings, student: Student, pictures: PackedPictu
 
 
 def teach(pictures: PackedPictures, weights: Path, levels: tuple[int, ...], *, seed: int) -> dict[str, Tensor]:
-    """The vectors of all teachers, side by side, in some windows of every picture; see `Teachers`."""
+    """The vectors of all teachers, side by side, in some windows of every picture; see `Teachers`.
+
+    Raises:
+        DataError: the weights of a teacher cannot be read.
+    """
     boxes = windows(len(pictures), torch.Generator().manual_seed(seed))  # [N, V, 4]
+    backbones = [_backbone(teacher, weights / teacher.file) for teacher in CHOSEN_TEACHERS]
     vectors = []
-    for teacher in CHOSEN_TEACHERS:
-        backbone = Backbone(teacher.settings, mean=teacher.mean, std=teacher.std)
-        tensors = {name: t.float() for name, t in load_file(weights / teacher.file).items()}
-        load_strictly(
-            backbone.network, {n: tensors[n] for n in backbone.network.state_dict() if n in tensors}, teacher.file
-        )
+    for backbone in backbones:
         pooled = torch.cat(list(_pooled(pictures, boxes, backbone, levels))).unflatten(0, boxes.shape[:2])
         fit = WhiteningFit()
         chosen = torch.randperm(len(pooled), generator=torch.Generator().manual_seed(seed))[:WHITENED_ON]
@@ -137,7 +170,18 @@ def teach(pictures: PackedPictures, weights: Path, levels: tuple[int, ...], *, s
             fit.update(part.float())
         whitening = fit.finish(TEACHER_DIM)
         vectors.append(torch.cat([whitening(part.float()).half() for part in pooled.split(256)]))
-    return {"boxes": boxes, "vectors": F.normalize(torch.cat(vectors, dim=-1).float(), dim=-1).half()}
+    return {"boxes": boxes, "vectors": torch.cat(vectors, dim=-1).div_(len(vectors) ** 0.5)}  # unit again
+
+
+def _backbone(teacher: Teacher, file: Path) -> Backbone:
+    try:
+        tensors = {name: t.float() for name, t in load_file(file).items()}
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{file}: a teacher's weights cannot be read ({error})") from error
+    backbone = Backbone(teacher.settings, mean=teacher.mean, std=teacher.std)
+    names = backbone.network.state_dict().keys()
+    load_strictly(backbone.network, {name: tensors[name] for name in names if name in tensors}, teacher.file)
+    return backbone
 
 
 def windows(count: int, generator: torch.Generator) -> Tensor:
@@ -176,8 +220,40 @@ def cut(picture: Tensor, box: Tensor) -> Tensor:
     return resized.round().clamp(0, 255).byte()
 
 
+# --- small things ---
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """A whole file or none."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        save_file(tensors, partial)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: cannot be written ({error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch says of a lacking driver that an assertion failed
+        raise DataError(f"--device {name}: {str(error).splitlines()[0]}") from error
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
+    return number
+
+
 if __name__ == "__main__":
     try:
-        main()
-    except VisilError as error:
+        sys.exit(main())
+    except (VisilError, OSError) as error:
         raise SystemExit(f"train_mini: {error}") from error
+    except KeyboardInterrupt:
+        print("train_mini: interrupted; the last checkpoint stays", file=sys.stderr)
+        sys.exit(130)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
 
 from visil.errors import DataError
+from visil.s2vs import checkpoints
 from visil.s2vs.checkpoints import load_checkpoint
+from visil.s2vs.claims import PIECES, SETTINGS
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.training import LOG, SETTINGS, Teachers, Training, TrainingSettings
+from visil.s2vs.training import LOG, STATISTICS_BATCHES, Teachers, Training, TrainingSettings
 
 # A tiny network of timm's own tests; the side changes in the middle, between two checkpoints.
 SETTINGS_OF_RUN = TrainingSettings(
@@ -42,15 +48,22 @@ def made_pictures():
     return PackedPictures(pictures, groups, Stickers(*stickers), (), "made up")
 
 
-def made_teachers(num_pictures=NUM_PICTURES, num_regions=NUM_REGIONS):
-    generator = torch.Generator().manual_seed(6)
+def made_teachers(num_pictures=NUM_PICTURES, num_regions=NUM_REGIONS, seed=6):
+    generator = torch.Generator().manual_seed(seed)
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.8, 0.7]]).expand(num_pictures, 2, 4).contiguous()
     vectors = F.normalize(torch.randn(num_pictures, 2, num_regions, 6, generator=generator), dim=-1)
     return Teachers(boxes, vectors.half())
 
 
-def training(folder, settings=SETTINGS_OF_RUN, teachers=None):
-    return Training(settings, made_pictures(), teachers or made_teachers(), folder, device="cpu")
+def training(folder, settings=SETTINGS_OF_RUN, teachers=None, pictures=None):
+    return Training(settings, pictures or made_pictures(), teachers or made_teachers(), folder, device="cpu")
+
+
+def with_settings(folder, change):
+    """Edit the settings noted in the folder of a run."""
+    entries = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    change(entries)
+    (folder / SETTINGS).write_text(json.dumps(entries), encoding="utf-8")
 
 
 def all_tensors(folder):
@@ -72,7 +85,7 @@ def in_one_piece(tmp_path_factory):
 
 
 class TestResuming:
-    @pytest.mark.parametrize("ends", [(1, 2, 3, 4, 5), (2,), (3,), (5,)], ids=str)
+    @pytest.mark.parametrize("ends", [(1, 3, 4), (2,)], ids=str)
     def test_pieces_give_the_weights_of_one_piece(self, tmp_path, in_one_piece, ends):
         """Weights, statistics of batch normalisation, running average and optimizer, bit by bit."""
         for end in ends:
@@ -94,6 +107,42 @@ class TestResuming:
         resumed = training(tmp_path)
         assert resumed.step == 4
         resumed.run()
+        assert_same(all_tensors(tmp_path), all_tensors(in_one_piece))
+
+    def test_a_run_can_be_asked_to_stop(self, tmp_path, in_one_piece):
+        first = training(tmp_path)
+        first.run(stop=lambda: first.step == 3)
+        assert load_checkpoint(tmp_path)[0] == 3
+        training(tmp_path).run()
+        assert_same(all_tensors(tmp_path), all_tensors(in_one_piece))
+
+    def test_of_two_checkpoints_the_newest_counts(self, tmp_path, in_one_piece):
+        """A run broke off after it had written one and before it deleted the one before."""
+        training(tmp_path).run(until_step=2)
+        kept = tmp_path / "step-0000002"
+        kept.rename(tmp_path / "kept")
+        training(tmp_path).run(until_step=4)
+        (tmp_path / "kept").rename(kept)
+        resumed = training(tmp_path)
+        assert resumed.step == 4
+        resumed.run()
+        assert [place.name for place in tmp_path.glob("step-*")] == ["step-0000006"]
+        assert_same(all_tensors(tmp_path), all_tensors(in_one_piece))
+
+    def test_a_full_disk_leaves_the_checkpoint_before(self, tmp_path, monkeypatch, in_one_piece):
+        training(tmp_path).run(until_step=2)
+        write = checkpoints.save_file
+
+        def full(tensors, path):
+            write(tensors, path)
+            raise SafetensorError("no space left")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoints, "save_file", full)
+            with pytest.raises(DataError, match=r"cannot be written \(no space left\); the one before stays"):
+                training(tmp_path).run()
+        assert sorted(place.name for place in tmp_path.iterdir() if place.is_dir()) == ["step-0000002"]
+        training(tmp_path).run()
         assert_same(all_tensors(tmp_path), all_tensors(in_one_piece))
 
     def test_random_numbers_drawn_elsewhere_do_not_matter(self, tmp_path, in_one_piece):
@@ -139,6 +188,20 @@ class TestResuming:
         assert [line["side_px"] for line in lines] == [32, 32, 48, 48]
         assert {"loss", "info_nce", "koleo", "distillation", "learning_rate"} <= lines[0].keys()
 
+    def test_a_piece_on_another_machine_goes_on_with_a_warning(self, tmp_path, caplog):
+        with caplog.at_level(logging.WARNING):
+            training(tmp_path).run(until_step=1)
+            training(tmp_path).run(until_step=2)
+            assert not caplog.messages
+            place = tmp_path / PIECES
+            place.write_text(
+                place.read_text(encoding="utf-8").replace('"threads": ', '"threads": 10'), encoding="utf-8"
+            )
+            training(tmp_path).run(until_step=3)
+        assert [message for message in caplog.messages if "the piece before had threads 10" in message]
+        pieces = [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
+        assert [piece["from_step"] for piece in pieces] == [0, 1, 2]
+
 
 class TestRefusing:
     def test_a_folder_of_a_run_with_other_settings(self, tmp_path):
@@ -146,10 +209,62 @@ class TestRefusing:
         with pytest.raises(DataError, match=r"another learning_rate \(0.002, not 0.1\); take another folder"):
             training(tmp_path, replace(SETTINGS_OF_RUN, learning_rate=0.1))
 
-    def test_damaged_settings(self, tmp_path):
-        (tmp_path / SETTINGS).write_text("{", encoding="utf-8")
+    def test_a_nested_setting_is_named_alone(self, tmp_path):
+        training(tmp_path)
+        (start, views), (share, later) = SETTINGS_OF_RUN.views
+        for changed, said in (
+            (((start, views), (share, replace(later, inset_weight=3.5))), r"views\[1\].inset_weight \(6.0, not 3.5\)"),
+            (
+                ((start, replace(views, crop_area=(0.9, 0.22))), (share, later)),
+                r"views\[0\].crop_area\[0\] \(0.75, not 0.9\)",
+            ),
+            (((start, views), (0.5, later)), r"views\[1\]\[0\] \(0.4, not 0.5\)"),
+            (((start, views),), r"views \(2 entries, not 1 entries\)"),
+        ):
+            with pytest.raises(DataError, match=rf"is of a run with another {said}; take another folder$"):
+                training(tmp_path, replace(SETTINGS_OF_RUN, views=changed))
+
+    def test_a_setting_that_an_earlier_version_did_not_have(self, tmp_path):
+        training(tmp_path)
+        with_settings(tmp_path, lambda entries: entries.pop("host_weight"))
+        with pytest.raises(DataError, match=r"another host_weight \(none, not 0.25\)"):
+            training(tmp_path)
+
+    def test_other_pictures_or_teachers_of_the_same_size(self, tmp_path):
+        training(tmp_path)
+        other = made_pictures()
+        other.pictures[7, 3, 3] += 1
+        with pytest.raises(DataError, match="is of a run with other pictures; take another folder"):
+            training(tmp_path, pictures=other)
+        with pytest.raises(DataError, match="is of a run with other teachers; take another folder"):
+            training(tmp_path, teachers=made_teachers(seed=8))
+
+    def test_a_run_of_an_earlier_version_goes_on_and_its_data_is_noted(self, tmp_path):
+        training(tmp_path).run(until_step=2)
+        with_settings(tmp_path, lambda entries: entries.pop("data"))
+        assert training(tmp_path).step == 2
+        with pytest.raises(DataError, match="other teachers"):
+            training(tmp_path, teachers=made_teachers(seed=8))
+
+    @pytest.mark.parametrize("text", ["{", "[]", '{"data": 3}', ""])
+    def test_damaged_settings(self, tmp_path, text):
+        (tmp_path / SETTINGS).write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match="cannot be read"):
             training(tmp_path)
+
+    def test_a_file_where_the_folder_should_be(self, tmp_path):
+        (tmp_path / "run").write_text("", encoding="utf-8")
+        with pytest.raises(DataError, match="cannot be the folder of a run"):
+            training(tmp_path / "run")
+
+    def test_a_loss_that_is_no_number(self, tmp_path):
+        run = training(tmp_path, replace(SETTINGS_OF_RUN, checkpoint_steps=1))
+        run.run(until_step=1)
+        with torch.no_grad():
+            run.student.projection.fill_(torch.nan)
+        with pytest.raises(DataError, match="the loss of step 1 is nan"):
+            run.run()
+        assert load_checkpoint(tmp_path)[0] == 1
 
     @pytest.mark.parametrize(
         "teachers",
@@ -178,8 +293,41 @@ class TestRefusing:
 
     def test_a_checkpoint_that_was_being_written_is_not_there(self, tmp_path):
         training(tmp_path).run(until_step=2)
-        (tmp_path / ".step-0000004.partial").mkdir()
-        assert training(tmp_path).step == 2
+        left_over = tmp_path / ".step-0000004.partial"
+        left_over.mkdir()
+        resumed = training(tmp_path)
+        assert resumed.step == 2
+        resumed.run(until_step=3)
+        assert not left_over.exists()
+
+
+class TestReadingTeachers:
+    def written(self, folder, **changed):
+        tensors = {name: tensor for name, tensor in (vars(made_teachers()) | changed).items() if tensor is not None}
+        save_file(tensors, folder / "teachers.safetensors")
+        return folder / "teachers.safetensors"
+
+    def test_what_was_written(self, tmp_path):
+        read = Teachers.read(self.written(tmp_path))
+        assert read.boxes.equal(made_teachers().boxes)
+        assert read.vectors.equal(made_teachers().vectors)
+
+    @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+    def test_a_truncated_file(self, tmp_path, share):
+        path = self.written(tmp_path)
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+        with pytest.raises(DataError, match="delete it and let it be made again") as caught:
+            Teachers.read(path)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{"vectors": None}, {"boxes": torch.zeros(NUM_PICTURES, 4)}, {"vectors": torch.zeros(NUM_PICTURES, 2, 14)}],
+        ids=["without vectors", "one box a picture", "one vector a box"],
+    )
+    def test_another_file(self, tmp_path, changed):
+        with pytest.raises(DataError, match=r"no readable file of teachers. vectors .*(vectors|boxes)"):
+            Teachers.read(self.written(tmp_path, **changed))
 
 
 class TestTraining:
@@ -192,9 +340,9 @@ class TestTraining:
         assert lines[-1]["distillation"] < 0.9 * lines[0]["distillation"]
         assert lines[-1]["loss"] < lines[0]["loss"]
 
-    def test_what_ships_is_the_running_average(self, in_one_piece):
+    def test_what_ships_is_the_running_average_of_the_weights(self, in_one_piece):
         ended = training(in_one_piece)
-        student = ended.averaged()
+        student = ended.finished(48)
         average = {
             name.removeprefix("average."): tensor
             for name, tensor in all_tensors(in_one_piece).items()
@@ -202,13 +350,29 @@ class TestTraining:
         }
         assert not student.training
         assert average.keys() == {name for name, value in student.state_dict().items() if value.is_floating_point()}
-        assert [name for name, value in average.items() if not student.state_dict()[name].equal(value)] == []
+        other = [name for name, value in average.items() if not student.state_dict()[name].equal(value)]
+        assert other
+        assert [name for name in other if "running_" not in name] == []
         assert not student.projection.equal(ended.student.projection)
 
-    def test_averaging_leaves_the_run_as_it_is(self, tmp_path, in_one_piece):
+    def test_statistics_are_those_of_views_at_the_size_that_is_searched(self, in_one_piece):
+        """Of the first layer: the mean of what it sees, over the views of the first steps at that size."""
+        ended = training(in_one_piece)
+        student = ended.finished(32)
+        first = next(name for name, module in student.backbone.named_modules() if isinstance(module, nn.BatchNorm2d))
+        seen = []
+        student.backbone.get_submodule(first).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        with torch.no_grad():
+            for step in range(STATISTICS_BATCHES):
+                views, _, _ = ended._draw(step, side_px=32)
+                student.maps(torch.cat([views.query, views.target]))
+        found = student.backbone.get_submodule(first)
+        torch.testing.assert_close(found.running_mean, torch.cat(seen).mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-4)
+
+    def test_making_the_bundle_leaves_the_run_as_it_is(self, tmp_path, in_one_piece):
         first = training(tmp_path)
         first.run(until_step=3)
-        first.averaged()
+        first.finished(32)
         first.run()
         assert_same(all_tensors(tmp_path), all_tensors(in_one_piece))
 
