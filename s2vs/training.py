@@ -213,9 +213,10 @@ class Training:
         last = min(settings.steps, until_step if until_step is not None else settings.steps)
         sums: dict[str, float] = {}
         started_s, started_step = time.monotonic(), self.step
-        if self.step < last:
-            note_piece(self.folder, self.step, self.device)
+        first = self.step
         while self.step < last and (end_s is None or time.monotonic() < end_s) and not stop():
+            if self.step == first:
+                note_piece(self.folder, first, self.device)
             for name, value in self._take_step().items():
                 sums[name] = sums.get(name, 0.0) + value
             self.step += 1

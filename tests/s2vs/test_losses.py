@@ -1,9 +1,20 @@
-"""Losses on scores of the similarity network."""
+"""Losses on scores and on region vectors, against values worked out by hand."""
+
+import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from visil.s2vs.losses import similarity_regularisation, triplet_loss
+from visil.s2vs.losses import (
+    MIN_DISTANCE,
+    cosine_distillation,
+    info_nce,
+    koleo,
+    matching_regions_nce,
+    similarity_regularisation,
+    triplet_loss,
+)
 
 
 class TestSimilarityRegularisation:
@@ -36,3 +47,119 @@ class TestTripletLoss:
     def test_scores_that_do_not_pair_up_are_refused(self):
         with pytest.raises(ValueError, match=r"got \[4\] and \[4, 1\]"):
             triplet_loss(torch.ones(4), torch.ones(4, 1), 1.0)
+
+
+def against(positive, *negatives, temperature):
+    """-log of the share of a positive among itself and negatives."""
+    shares = [math.exp(score / temperature) for score in (positive, *negatives)]
+    return -math.log(shares[0] / sum(shares))
+
+
+class TestInfoNCE:
+    SCORES = torch.tensor(
+        [
+            [0.9, 0.4, 0.1],  # query 0: target 0 is its own, target 1 its host
+            [0.2, 0.6, 0.5],  # query 1: target 1 is its own
+        ]
+    )
+    WEIGHTS = torch.tensor([[1.0, 0.25, 0.0], [0.0, 1.0, 0.0]])
+    IS_NEGATIVE = torch.tensor([[False, False, True], [True, False, True]])
+
+    def loss(self, scores=SCORES, weights=WEIGHTS, is_negative=IS_NEGATIVE, temperature=0.5, pooled=False):
+        return info_nce(scores, weights, is_negative, temperature=temperature, pooled=pooled)
+
+    def test_positives_compete_with_negatives_and_not_with_each_other(self):
+        first = (against(0.9, 0.1, temperature=0.5) + 0.25 * against(0.4, 0.1, temperature=0.5)) / 1.25
+        second = against(0.6, 0.2, 0.5, temperature=0.5)
+        assert self.loss().item() == pytest.approx((first + second) / 2)
+
+    def test_pooled_positives_compete_with_the_mean_query(self):
+        negatives = (math.exp(0.1 / 0.5) + math.exp(0.2 / 0.5) + math.exp(0.5 / 0.5)) / 2
+
+        def cost(positive):
+            return -math.log(math.exp(positive / 0.5) / (math.exp(positive / 0.5) + negatives))
+
+        expected = ((cost(0.9) + 0.25 * cost(0.4)) / 1.25 + cost(0.6)) / 2
+        assert self.loss(pooled=True).item() == pytest.approx(expected)
+
+    def test_what_is_neither_has_no_part(self):
+        is_negative = torch.tensor([[False, False, True], [True, False, False]])
+        scores = self.SCORES.clone().requires_grad_()
+        self.loss(scores, is_negative=is_negative).backward()
+        assert scores.grad[1, 2] == 0
+        assert (scores.grad < 0).nonzero().tolist() == [[0, 0], [0, 1], [1, 1]]
+
+    @pytest.mark.parametrize("pooled", [False, True])
+    def test_a_tiny_temperature_does_not_overflow(self, pooled):
+        own = torch.eye(2, 3)
+        assert self.loss(weights=own, temperature=1e-6, pooled=pooled).item() == pytest.approx(0)
+        worst = self.loss(-self.SCORES, own, temperature=1e-4, pooled=pooled)
+        assert 1e3 < worst.item() < math.inf
+
+    def test_a_query_without_negatives_or_positives_is_refused(self):
+        with pytest.raises(ValueError, match="a positive and a negative"):
+            self.loss(weights=torch.zeros(2, 3))
+        with pytest.raises(ValueError, match="a positive and a negative"):
+            self.loss(is_negative=torch.zeros(2, 3, dtype=torch.bool))
+
+
+class TestMatchingRegionsNCE:
+    MATCHES = torch.tensor(
+        [
+            [[0.9, 0.3, 0.8], [0.1, 0.7, 0.2], [0.6, 0.5, 0.4]],  # [R, T] of query 0
+            [[0.2, 0.1, 0.0], [0.3, 0.8, 0.1], [0.0, 0.4, 0.9]],  # of query 1
+        ]
+    )
+    POSITIVE = torch.tensor([0, 1])
+    IS_NEGATIVE = torch.tensor([[False, True, False], [True, False, True]])
+
+    def loss(self, matches, count):
+        return matching_regions_nce(matches, self.POSITIVE, self.IS_NEGATIVE, count=count, temperature=0.5)
+
+    def test_the_best_regions_of_a_query_count_one_by_one(self):
+        """Of query 0 the regions 0 and 2, against target 1; of query 1 the regions 1 and 2, against targets 0 and 2."""
+        expected = [
+            against(0.9, 0.3, temperature=0.5),
+            against(0.6, 0.5, temperature=0.5),
+            against(0.8, 0.3, 0.1, temperature=0.5),
+            against(0.4, 0.0, 0.9, temperature=0.5),
+        ]
+        assert self.loss(self.MATCHES, 2).item() == pytest.approx(sum(expected) / 4)
+
+    def test_regions_that_are_not_asked_for_have_no_gradient(self):
+        matches = self.MATCHES.clone().requires_grad_()
+        self.loss(matches, 1).backward()
+        assert sorted({(query, region) for query, region, _ in matches.grad.nonzero().tolist()}) == [(0, 0), (1, 1)]
+
+
+class TestKoLeo:
+    VECTORS = torch.tensor([[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0]])  # distances 0-1: √0.4, 1-2: √3.6, 0-2: 2
+    EVERY_OTHER = ~torch.eye(3, dtype=torch.bool)
+
+    def test_the_mean_logarithm_of_distances_to_the_nearest(self):
+        expected = -(math.log(math.sqrt(0.4)) * 2 + math.log(math.sqrt(3.6))) / 3
+        assert koleo(self.VECTORS, self.EVERY_OTHER).item() == pytest.approx(expected, rel=1e-5)
+
+    def test_what_shows_the_same_is_no_neighbour(self):
+        is_other = torch.tensor([[False, False, True], [False, False, True], [True, True, False]])
+        expected = -(math.log(2) + 2 * math.log(math.sqrt(3.6))) / 3
+        assert koleo(self.VECTORS, is_other).item() == pytest.approx(expected, rel=1e-5)
+
+    def test_a_row_without_any_other_is_left_out(self):
+        is_other = torch.tensor([[False, True, False], [True, False, False], [False, False, False]])
+        assert koleo(self.VECTORS, is_other).item() == pytest.approx(-math.log(math.sqrt(0.4)), rel=1e-5)
+        assert koleo(self.VECTORS, torch.zeros(3, 3, dtype=torch.bool)).item() == 0
+
+    def test_equal_vectors_cost_much_and_not_infinitely(self):
+        vectors = torch.ones(2, 4).div(2).requires_grad_()
+        loss = koleo(vectors, ~torch.eye(2, dtype=torch.bool))
+        assert loss.item() == pytest.approx(-math.log(MIN_DISTANCE))
+        loss.backward()
+        assert vectors.grad.isfinite().all()
+
+
+def test_cosine_distillation_is_the_mean_distance_from_cosine_1():
+    student = torch.tensor([[[3.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [-5.0, 0.0]]])
+    teacher = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]])
+    assert cosine_distillation(student, teacher).item() == pytest.approx((0 + 1 + 1 - math.sqrt(0.5) + 2) / 4)
+    assert cosine_distillation(student, F.normalize(student, dim=-1)).item() == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,216 @@
+"""The recipe of `mini`: windows and vectors of teachers, the bundle, and what it says when something is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from visil.errors import DataError
+from visil.model.backbone import Backbone, BackboneSettings
+from visil.model.bundle import load_bundle
+from visil.model.model import Model
+from visil.s2vs.overlays import Stickers
+from visil.s2vs.pictures import FORMAT, PackedPictures
+from visil.s2vs.training import Teachers, Training, TrainingSettings
+from visil.values import Frames, VideoInfo
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train_mini.py"
+NUM_PICTURES, SIDE = 12, 48
+SETTINGS = TrainingSettings(
+    backbone="test_resnet", dim=8, sides_px=((0.0, 32),), steps=2, batch_size=8, precision="fp32", learning_rate=5e-3
+)
+
+
+@pytest.fixture(scope="module")
+def train_mini():
+    spec = importlib.util.spec_from_file_location("train_mini", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["train_mini"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["train_mini"]
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    coarse = torch.rand(NUM_PICTURES, 3, 5, 5, generator=torch.Generator().manual_seed(5))
+    shown = F.interpolate(coarse, size=SIDE, mode="bilinear").movedim(1, -1).mul(255).to(torch.uint8).contiguous()
+    stickers = Stickers(*torch.zeros(3, 1, 8, 8, 4, dtype=torch.uint8))
+    return PackedPictures(shown, torch.arange(NUM_PICTURES), stickers, (), "made up")
+
+
+@pytest.fixture(scope="module")
+def student(pictures, tmp_path_factory):
+    boxes = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(NUM_PICTURES, 2, 4).contiguous()
+    vectors = F.normalize(torch.randn(NUM_PICTURES, 2, 14, 6, generator=torch.Generator().manual_seed(1)), dim=-1)
+    training = Training(SETTINGS, pictures, Teachers(boxes, vectors), tmp_path_factory.mktemp("run"), device="cpu")
+    training.run()
+    return training.finished(SIDE)
+
+
+@pytest.fixture
+def tiny_teachers(train_mini, monkeypatch, tmp_path):
+    """Two teachers of random weights in place of the published ones."""
+    teachers = []
+    for seed, (name, stages) in enumerate([("test_resnet", (2,)), ("test_resnet", (3,))]):
+        torch.manual_seed(seed)
+        settings = BackboneSettings(name, stages)
+        network = Backbone(settings, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).network
+        file = f"{seed}.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, tmp_path / file)
+        teachers.append(train_mini.Teacher(settings, file, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
+    monkeypatch.setattr(train_mini, "CHOSEN_TEACHERS", tuple(teachers))
+    monkeypatch.setattr(train_mini, "TEACHER_DIM", 6)
+    monkeypatch.setattr(train_mini, "TEACHER_SIDE_PX", 64)
+    return tmp_path
+
+
+def frames(images):
+    side = images.shape[1]
+    info = VideoInfo((side, side), (side, side), (side, side), 0, "raw", 0.0)
+    return Frames(images, np.arange(len(images), dtype=np.float64), info, float(len(images)))
+
+
+class TestWindows:
+    def test_the_first_is_the_whole_picture_and_all_lie_inside(self, train_mini):
+        boxes = train_mini.windows(500, torch.Generator().manual_seed(0))
+        assert boxes.shape == (500, train_mini.NUM_WINDOWS, 4)
+        assert (boxes[:, 0] == torch.tensor([0.0, 0.0, 1.0, 1.0])).all()
+        assert boxes.min() >= 0
+        assert (boxes[..., :2] + boxes[..., 2:]).max() <= 1 + 1e-6
+
+    def test_the_others_have_the_stated_areas_and_aspects(self, train_mini):
+        boxes = train_mini.windows(2000, torch.Generator().manual_seed(0))[:, 1:]
+        height, width = boxes[..., 2], boxes[..., 3]
+        whole = (height < 1) & (width < 1)  # of the others a side was cut off
+        low, high = train_mini.WINDOW_AREA
+        area, aspect = (height * width)[whole], (height / width)[whole]
+        assert low - 1e-5 <= area.min() < low + 0.02
+        assert high - 0.1 < area.max() <= high + 1e-5
+        assert aspect.log().abs().max().exp() <= train_mini.WINDOW_ASPECT + 1e-4
+        assert aspect.log().abs().max().exp() > 1.3
+
+    def test_they_are_those_of_the_seed(self, train_mini):
+        def drawn(seed):
+            return train_mini.windows(9, torch.Generator().manual_seed(seed))
+
+        assert drawn(1).equal(drawn(1))
+        assert not drawn(1).equal(drawn(2))
+
+
+class TestTeaching:
+    def test_vectors_of_all_teachers_stand_side_by_side(self, train_mini, pictures, tiny_teachers):
+        taught = Teachers(**train_mini.teach(pictures, tiny_teachers, (1, 2), seed=0))
+        assert taught.vectors.shape == (NUM_PICTURES, train_mini.NUM_WINDOWS, 5, 12)
+        assert taught.vectors.dtype == torch.float16
+        lengths = taught.vectors.float().norm(dim=-1)
+        torch.testing.assert_close(lengths, torch.ones_like(lengths), atol=2e-3, rtol=0)
+
+    def test_a_teacher_sees_the_window_and_nothing_else(self, train_mini, pictures, tiny_teachers):
+        """A picture that is nothing but the window has, as a whole, the vectors of the window."""
+        boxes = train_mini.windows(NUM_PICTURES, torch.Generator().manual_seed(0))
+        top, left, height, width = (boxes[4, 1] * SIDE).round().int().tolist()
+        window = pictures.pictures[4, top : top + height, left : left + width].movedim(-1, 0)
+        enlarged = F.interpolate(window[None].float(), SIDE, mode="bicubic", antialias=True).round().clamp(0, 255)
+        alone = replace(pictures, pictures=enlarged.byte().movedim(1, -1), groups=torch.zeros(1, dtype=torch.int64))
+        backbone = train_mini._backbone(train_mini.CHOSEN_TEACHERS[0], tiny_teachers / "0.safetensors")
+        (seen,) = train_mini._pooled(pictures, boxes, backbone, (1, 2))
+        (cut,) = train_mini._pooled(alone, torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]), backbone, (1, 2))
+        similarity = (seen[4 * train_mini.NUM_WINDOWS + 1].float() * cut[0].float()).sum(dim=-1)
+        assert similarity.min() > 0.99
+
+    def test_weights_that_are_not_there(self, train_mini, pictures, tmp_path):
+        with pytest.raises(DataError, match=r"mobilenetv1_100_in1k.safetensors: a teacher.s weights cannot be read"):
+            train_mini.teach(pictures, tmp_path, (1, 2), seed=0)
+
+
+class TestBundle:
+    def test_it_gives_the_vectors_of_the_student(self, train_mini, monkeypatch, pictures, student, tmp_path):
+        """Pictures through the trained network, and through the file that is made of it: equal up to half precision."""
+        monkeypatch.setattr(train_mini, "SIDE_PX", SIDE)
+        train_mini.finished(SETTINGS, student, pictures).save(tmp_path / "mini.safetensors")
+        model = Model(load_bundle(tmp_path / "mini.safetensors"), device="cpu")
+        encoded = model.encode_frames([frames(pictures.pictures.numpy())])
+        found = torch.from_numpy(encoded.region_vectors.vectors).float()
+        with torch.no_grad():
+            maps = student.maps(pictures.batch(torch.arange(NUM_PICTURES)).float() / 255)
+            expected = student.project(student.pooled(maps))
+        assert found.shape == expected.shape == (NUM_PICTURES, 14, SETTINGS.dim)
+        assert expected.std() > 0.1  # the vectors differ
+        torch.testing.assert_close(found, expected, atol=1e-2, rtol=0)
+        assert (found * expected).sum(dim=-1).min() > 1 - 1e-3
+
+    def test_it_says_what_it_is(self, train_mini, pictures, student):
+        bundle = train_mini.finished(SETTINGS, student, pictures)
+        assert bundle.settings.name == "mini"
+        assert bundle.settings.regions.scheme == "pyramid"
+        assert bundle.settings.preprocessing.size_px == train_mini.SIDE_PX
+        assert bundle.settings.training_data.startswith(f"{NUM_PICTURES} pictures")
+        kernels = [t for n, t in bundle.tensors.items() if n.startswith("backbone.") and t.ndim > 1]
+        assert {kernel.dtype for kernel in kernels} == {torch.float16}
+
+
+class TestCommand:
+    def run(self, train_mini, monkeypatch, *arguments):
+        monkeypatch.setattr(sys, "argv", ["train_mini", *map(str, arguments)])
+        return train_mini.main()
+
+    def written(self, folder, pictures):
+        facts = {"format": FORMAT, "rule": "all", "sources": []}
+        tensors = {"pictures": pictures.pictures, "groups": pictures.groups, **vars(pictures.stickers)}
+        save_file(tensors, folder / "pictures.safetensors", metadata={"visil": json.dumps(facts)})
+
+    def test_without_packed_pictures(self, train_mini, monkeypatch, tmp_path):
+        with pytest.raises(DataError, match=r"pictures.safetensors: no such file; .scripts/pack_pictures.py. makes it"):
+            self.run(train_mini, monkeypatch, "--work", tmp_path)
+
+    def test_without_teachers_and_their_weights(self, train_mini, monkeypatch, pictures, tmp_path):
+        self.written(tmp_path, pictures)
+        with pytest.raises(DataError, match=r"teachers.safetensors: not made yet; .* --weights DIR"):
+            self.run(train_mini, monkeypatch, "--work", tmp_path)
+
+    def test_a_device_that_is_not_there(self, train_mini, monkeypatch, tmp_path):
+        with pytest.raises(DataError, match=r"^--device nonsense: "):
+            self.run(train_mini, monkeypatch, "--work", tmp_path, "--device", "nonsense")
+
+    def test_the_whole_recipe(self, train_mini, monkeypatch, capsys, pictures, tiny_teachers, tmp_path):
+        """Teachers are made once, training goes on in pieces, and the bundle is written in the end."""
+        self.written(tmp_path, pictures)
+        monkeypatch.setattr(train_mini, "TrainingSettings", lambda **changed: replace(SETTINGS, **changed))
+        train_mini.TrainingSettings.steps = SETTINGS.steps
+        monkeypatch.setattr(train_mini, "SIDE_PX", SIDE)
+        assert (
+            self.run(train_mini, monkeypatch, "--work", tmp_path, "--weights", tiny_teachers, "--max-minutes", 0) == 0
+        )
+        assert "step 0 of 2: run this again to go on" in capsys.readouterr().out
+        assert not list(tmp_path.glob(".*.partial"))
+        assert self.run(train_mini, monkeypatch, "--work", tmp_path, "--output", tmp_path / "mini.safetensors") == 0
+        assert "step 2 of 2, done" in capsys.readouterr().out
+        assert load_bundle(tmp_path / "mini.safetensors").settings.name == "mini"
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_the_first_signal_asks_the_second_ends(self, train_mini, number):
+        def end(*_):
+            raise KeyboardInterrupt
+
+        before = signal.signal(number, end)
+        try:
+            with train_mini.ending_softly() as asked:
+                os.kill(os.getpid(), number)
+                assert asked == [number]
+                with pytest.raises(KeyboardInterrupt):
+                    os.kill(os.getpid(), number)
+            assert signal.getsignal(number) is end
+        finally:
+            signal.signal(number, before)
