@@ -28,12 +28,14 @@ def entries(folder: Path) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, model: Model, folder: Path, entries: dict[str, dict]) -> Library:
+def library(
+    tmp_path_factory: pytest.TempPathFactory, quick_model: Model, folder: Path, entries: dict[str, dict]
+) -> Library:
     """All files, given by name, at one sample a second: the manifest knows no fewest samples."""
-    preprocessing = replace(model.settings.preprocessing, size_px=64, min_samples=1)
-    settings = replace(model.settings, name="one a second", preprocessing=preprocessing)
+    preprocessing = replace(quick_model.settings.preprocessing, min_samples=1)
+    settings = replace(quick_model.settings, name="one a second", preprocessing=preprocessing)
     library = Library.create(
-        tmp_path_factory.mktemp("hard") / "library", Model(Bundle(settings, model.bundle.tensors), device="cpu")
+        tmp_path_factory.mktemp("hard") / "library", Model(Bundle(settings, quick_model.bundle.tensors), device="cpu")
     )
     library.add([folder / name for name in entries], workers=2)
     return library
