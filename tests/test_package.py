@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 import visil
+from visil.defaults import DEFAULT_BUNDLE
+from visil.model.bundle import load_bundle
+from visil.model.catalogue import find_bundle
 
 
 def modules_after(statement: str) -> set[str]:
@@ -112,6 +115,14 @@ class TestSurface:
 
     def test_the_version_is_that_of_the_distribution(self):
         assert metadata.version("visil") == visil.__version__
+
+    def test_one_small_bundle_is_shipped_in_half_precision(self):
+        (path,) = (Path(visil.__file__).parent / "model" / "bundles").iterdir()
+        assert path.stem == DEFAULT_BUNDLE
+        assert path.stat().st_size < 10e6
+        assert path == find_bundle(DEFAULT_BUNDLE)
+        maps = {n: t for n, t in load_bundle(path).tensors.items() if n.startswith("backbone.") and t.ndim > 1}
+        assert {str(tensor.dtype) for tensor in maps.values()} == {"torch.float16"}
 
     def test_types_are_shipped(self):
         assert (Path(visil.__file__).parent / "py.typed").is_file()
