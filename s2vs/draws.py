@@ -73,11 +73,8 @@ class ViewSettings:
     noise: Range = (5.0, 65.0)  # standard deviation, grey levels
     noise_grey: float = 0.3  # probability that all channels have the same noise
     compression_weight: float = 1.3
-    compression_step: Range = (
-        8.0,
-        90.0,
-    )  # of the quantisation, in grey levels of 255 times 8; for the view's own size,
-    # in proportion less where the picture is encoded smaller
+    # of the quantisation, in grey levels of 255 times 8, at the view's own size; less where the encoded one is smaller
+    compression_step: Range = (8.0, 90.0)
     compression_slope: Range = (0.0, 0.35)  # growth of steps with frequency
     compression_lines: tuple[int, ...] = (48, 64, 96, 128)  # sizes of the encoded picture, not above the view's own
     # stickers

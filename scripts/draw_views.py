@@ -3,8 +3,8 @@
     python scripts/draw_views.py pictures.safetensors --seed 0 --out views.png
     python scripts/draw_views.py pictures.safetensors --only rotation
 
-A row is a picture of the packed file: its target view, then queries. `--only` leaves one kind of edit, from mild to
-strong.
+A row is a picture of the packed file: its target view, then queries, drawn as at the end of a plain training run.
+`--only` leaves one kind of edit, from mild to strong.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from pathlib import Path
 
 import matplotlib.image
 import torch
-from safetensors import safe_open
 
-from visil.s2vs.views import Stickers, ViewSettings, draw_views
+from visil.errors import VisilError
+from visil.s2vs.pictures import PackedPictures
+from visil.s2vs.training import TrainingSettings
+from visil.s2vs.views import ViewSettings, draw_views
 
 GAP_PX = 2
 
@@ -34,17 +36,14 @@ def main() -> None:
     args = parser.parse_args()
 
     generator = torch.Generator().manual_seed(args.seed)
-    with safe_open(args.pictures, "pt") as packed:
-        stickers = Stickers(*(packed.get_tensor(kind) for kind in ("captions", "logos", "emoji")))
-        pictures = packed.get_slice("pictures")
-        chosen = torch.randint(pictures.get_shape()[0], (args.rows,), generator=generator).tolist()
-        batch = torch.cat([pictures[i : i + 1] for i in chosen]).movedim(-1, 1).contiguous()
+    packed = PackedPictures.read(args.pictures)
+    batch = packed.batch(torch.randint(len(packed), (args.rows,), generator=generator))
     boxes = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(args.rows, 1)
     boxes[1::2] = torch.tensor([0.1, 0.2, 0.7, 0.7])
-    settings = _only(args.only) if args.only else ViewSettings()
+    settings = _only(args.only) if args.only else TrainingSettings().views[-1][1]
     columns = []
     for _ in range(args.queries):
-        views = draw_views(batch, boxes, stickers, args.side, generator, settings)
+        views = draw_views(batch, boxes, packed.stickers, args.side, generator, settings)
         columns += [views.query] if columns else [views.target, views.query]
     sheet = torch.nn.functional.pad(torch.stack(columns, dim=1), (GAP_PX,) * 4, value=0.5)  # [rows, columns, 3, h, w]
     rows, num, _, height, width = sheet.shape
@@ -62,4 +61,7 @@ def _only(kind: str) -> ViewSettings:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except VisilError as error:
+        raise SystemExit(f"draw_views: {error}") from error

@@ -28,9 +28,11 @@ from pathlib import Path
 import imagehash
 import numpy as np
 from PIL import Image, ImageOps
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from visil.benchmarks.stills import SEEN_REPEATS, join_repeats
+from visil.errors import VisilError
 from visil.media.decoding import read_frames
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.pyav_reader import read_still
@@ -86,6 +88,7 @@ def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
 
     Raises:
         VisilError: a picture or a video cannot be read.
+        OSError, SafetensorError: a table is missing, or the file cannot be written.
     """
     preprocessing = replace(PRESETS["whole-frame"], size_px=side_px, min_samples=MIN_FRAMES_PER_VIDEO)
     origins, pictures = [], []
@@ -112,9 +115,12 @@ def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
         ],
     }
     tensors = {"pictures": np.stack([pictures[i] for i in kept]), "groups": groups, **_stickers()}
-    part = output.with_name(f"{output.name}.part")
-    save_file(tensors, part, metadata={"visil": json.dumps(facts)})
-    part.replace(output)
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        save_file(tensors, partial, metadata={"visil": json.dumps(facts)})
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
     return facts
 
 
@@ -206,4 +212,7 @@ def _sha256(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (VisilError, OSError, SafetensorError) as error:
+        raise SystemExit(f"pack_pictures: {error}") from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,6 +84,12 @@ def in_one_piece(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     training(folder).run()
     return folder
+
+
+@pytest.fixture
+def ended(tmp_path, in_one_piece):
+    """A folder of that run, to be damaged."""
+    return Path(shutil.copytree(in_one_piece, tmp_path / "run"))
 
 
 class TestResuming:
@@ -204,13 +212,11 @@ class TestResuming:
 
 
 class TestRefusing:
-    def test_a_folder_of_a_run_with_other_settings(self, tmp_path):
-        training(tmp_path)
+    def test_a_folder_of_a_run_with_other_settings(self, ended):
         with pytest.raises(DataError, match=r"another learning_rate \(0.002, not 0.1\); take another folder"):
-            training(tmp_path, replace(SETTINGS_OF_RUN, learning_rate=0.1))
+            training(ended, replace(SETTINGS_OF_RUN, learning_rate=0.1))
 
-    def test_a_nested_setting_is_named_alone(self, tmp_path):
-        training(tmp_path)
+    def test_a_nested_setting_is_named_alone(self, ended):
         (start, views), (share, later) = SETTINGS_OF_RUN.views
         for changed, said in (
             (((start, views), (share, replace(later, inset_weight=3.5))), r"views\[1\].inset_weight \(6.0, not 3.5\)"),
@@ -222,29 +228,26 @@ class TestRefusing:
             (((start, views),), r"views \(2 entries, not 1 entries\)"),
         ):
             with pytest.raises(DataError, match=rf"is of a run with another {said}; take another folder$"):
-                training(tmp_path, replace(SETTINGS_OF_RUN, views=changed))
+                training(ended, replace(SETTINGS_OF_RUN, views=changed))
 
-    def test_a_setting_that_an_earlier_version_did_not_have(self, tmp_path):
-        training(tmp_path)
-        with_settings(tmp_path, lambda entries: entries.pop("host_weight"))
+    def test_a_setting_that_an_earlier_version_did_not_have(self, ended):
+        with_settings(ended, lambda entries: entries.pop("host_weight"))
         with pytest.raises(DataError, match=r"another host_weight \(none, not 0.25\)"):
-            training(tmp_path)
+            training(ended)
 
-    def test_other_pictures_or_teachers_of_the_same_size(self, tmp_path):
-        training(tmp_path)
+    def test_other_pictures_or_teachers_of_the_same_size(self, ended):
         other = made_pictures()
         other.pictures[7, 3, 3] += 1
         with pytest.raises(DataError, match="is of a run with other pictures; take another folder"):
-            training(tmp_path, pictures=other)
+            training(ended, pictures=other)
         with pytest.raises(DataError, match="is of a run with other teachers; take another folder"):
-            training(tmp_path, teachers=made_teachers(seed=8))
+            training(ended, teachers=made_teachers(seed=8))
 
-    def test_a_run_of_an_earlier_version_goes_on_and_its_data_is_noted(self, tmp_path):
-        training(tmp_path).run(until_step=2)
-        with_settings(tmp_path, lambda entries: entries.pop("data"))
-        assert training(tmp_path).step == 2
+    def test_a_run_of_an_earlier_version_goes_on_and_its_data_is_noted(self, ended):
+        with_settings(ended, lambda entries: entries.pop("data"))
+        assert training(ended).step == SETTINGS_OF_RUN.steps
         with pytest.raises(DataError, match="other teachers"):
-            training(tmp_path, teachers=made_teachers(seed=8))
+            training(ended, teachers=made_teachers(seed=8))
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"data": 3}', ""])
     def test_damaged_settings(self, tmp_path, text):
@@ -275,21 +278,19 @@ class TestRefusing:
         with pytest.raises(DataError, match="make them again"):
             training(tmp_path, teachers=teachers)
 
-    def test_a_damaged_checkpoint(self, tmp_path):
-        training(tmp_path).run(until_step=1)
-        (file,) = tmp_path.glob("step-*/00.safetensors")
+    def test_a_damaged_checkpoint(self, ended):
+        (file,) = ended.glob("step-*/00.safetensors")
         content = bytearray(file.read_bytes())
         content[-5] ^= 1
         file.write_bytes(content)
         with pytest.raises(DataError, match="the checkpoint is damaged; delete the folder"):
-            training(tmp_path)
+            training(ended)
 
     @pytest.mark.parametrize("name", ["00.safetensors", "index.json"])
-    def test_a_checkpoint_without_one_of_its_files(self, tmp_path, name):
-        training(tmp_path).run(until_step=1)
-        (tmp_path / "step-0000001" / name).unlink()
+    def test_a_checkpoint_without_one_of_its_files(self, ended, name):
+        (ended / "step-0000006" / name).unlink()
         with pytest.raises(DataError, match="no complete checkpoint"):
-            training(tmp_path)
+            training(ended)
 
     def test_a_checkpoint_that_was_being_written_is_not_there(self, tmp_path):
         training(tmp_path).run(until_step=2)
