@@ -220,21 +220,21 @@ class TestIndex:
         earlier.save(tmp_path / "earlier.safetensors")
         of_library = ("--library", tmp_path / "a")
         ended = run("index", clips / "clip_0.mp4", *of_library, "--model", tmp_path / "earlier.safetensors")
-        assert "earlier visil" not in ended.err, "it was asked for"
+        assert "goes on with its own bundle" not in ended.err, "it was asked for"
         ended = run("index", clips, *of_library)
         assert ended.status == 0
-        (line,) = [line for line in ended.err.splitlines() if "earlier visil" in line]
-        assert f"bundle '{name}' ({earlier.hash[:12]}) of an earlier visil; `visil index --reindex --library" in line
+        (line,) = [line for line in ended.err.splitlines() if "goes on with its own bundle" in line]
+        assert f"its own bundle '{name}' ({earlier.hash[:12]}); `visil index --reindex --library" in line
         assert run("index", clips, *of_library, "--quiet").err == ""
         found = run("search", clips / "clip_3.mp4", *of_library)
         assert (found.status, found.rows()[1]["video"]) == (0, "clip_3.mp4")
         assert run("index", "--reindex", *of_library).status == 0
         assert Library.open(tmp_path / "a", device="cpu").model.bundle.hash == model.bundle.hash
-        assert "earlier visil" not in run("index", clips, *of_library).err
+        assert "goes on with its own bundle" not in run("index", clips, *of_library).err
         assert run("search", clips / "clip_3.mp4", *of_library).rows()[1]["video"] == "clip_3.mp4"
 
     def test_a_library_of_a_bundle_that_was_chosen_is_left_in_peace(self, run, clips, library):
-        assert "earlier visil" not in run("index", clips, "--library", library).err
+        assert "goes on with its own bundle" not in run("index", clips, "--library", library).err
 
     def test_an_interrupt_ends_with_130_and_keeps_what_was_finished(self, run, clips, library, monkeypatch):
         def interrupted(*args: object, **options: object) -> None:

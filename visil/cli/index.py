@@ -90,7 +90,7 @@ def command(
         _check_there_is_a_video(paths, library, pattern=pattern, include=include, exclude=exclude)
         opened = Library.open_or_create(library, model, sampling=sampling, device=device, precision=precision)
         if model is None:
-            _tell_of_a_newer_bundle(opened, quiet=quiet)
+            _tell_of_the_built_in_bundle(opened, quiet=quiet)
 
     def moved(tell: Callable[[Progress], None]) -> IngestReport:
         return opened.reindex(model, sampling=sampling, workers=workers, reader=reader, limits=limits, progress=tell)
@@ -122,8 +122,8 @@ def command(
     return max(statuses)
 
 
-def _tell_of_a_newer_bundle(opened: Library, *, quiet: bool) -> None:
-    """A library of an earlier built-in bundle goes on with its own copy of it; moving it is the user's choice."""
+def _tell_of_the_built_in_bundle(opened: Library, *, quiet: bool) -> None:
+    """A library of another visil's built-in bundle goes on with its own copy of it; moving it is the user's choice."""
     from visil.model.bundle import load_bundle
     from visil.model.catalogue import find_bundle
 
@@ -132,7 +132,7 @@ def _tell_of_a_newer_bundle(opened: Library, *, quiet: bool) -> None:
     if name in BUILT_IN_BUNDLES and hash != load_bundle(find_bundle(DEFAULT_BUNDLE)).hash:
         move = f"visil index --reindex --library {shlex.quote(str(opened.path))}"
         notice(
-            f"{opened.path} goes on with bundle {name!r} ({hash[:12]}) of an earlier visil; `{move}` moves it to the "
+            f"{opened.path} goes on with its own bundle {name!r} ({hash[:12]}); `{move}` moves it to the "
             "built-in one of this visil",
             quiet=quiet,
         )
