@@ -36,6 +36,7 @@ from visil.errors import VisilError
 from visil.media.decoding import read_frames
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.pyav_reader import read_still
+from visil.s2vs.pictures import FORMAT
 from visil.synth.stickers import OPAQUE, Sticker, caption, emoji, logo
 
 MIN_FRAMES_PER_VIDEO = 3
@@ -100,7 +101,7 @@ def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
     kept = [i for i, origin in enumerate(origins) if components[origin.name] not in held_out]
     groups = _numbered([components[origins[i].name] for i in kept])
     facts: dict[str, object] = {
-        "format": "visil training pictures 1",
+        "format": FORMAT,
         "pictures": len(kept),
         "groups": int(groups.max()) + 1,
         "repeats_left_out": sum(origin.split == "train" for origin in origins) - len(kept),

@@ -1,7 +1,7 @@
 """Overlapping square regions of several sizes, as exact shares of the picture.
 
-    Frames ─ backbone ─► last stage map ─► [pyramid of regions] ─► projection ─► RegionVectors
-                                            this module
+    Frames ─ backbone ─► stage map ─► [pyramid of regions] ─► whitening ─► RegionVectors
+                                       this module
 
 Imports torch alone, so that training (`s2vs`) and search pool by the same code. Sources: the layout of levels is that
 of R-MAC (Tolias et al., ICLR 2016); generalised mean (Radenović et al., TPAMI 2019), here over every window.
