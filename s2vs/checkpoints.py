@@ -35,7 +35,7 @@ def save_checkpoint(run: Path, step: int, tensors: Mapping[str, Tensor]) -> None
     Raises:
         DataError: it cannot be written; the one before stays.
     """
-    place = run / f"step-{step:07d}"
+    place = run / _name(step)
     try:
         for left_over in run.glob(".step-*.partial"):
             shutil.rmtree(left_over)
@@ -65,13 +65,21 @@ def load_checkpoint(run: Path) -> tuple[int, dict[str, Tensor]] | None:
     try:
         index = json.loads((place / INDEX).read_text(encoding="utf-8"))
         tensors: dict[str, Tensor] = {}
+        if type(index["step"]) is not int or place.name != _name(index["step"]):
+            raise ValueError(f"its index is of step {index['step']!r}")
         for name, expected in index["sha256"].items():
+            if name != Path(name).name:
+                raise ValueError(f"its index names {name!r}, which is no file in it")
             if _hash(place / name) != expected:
                 raise DataError(f"{place / name}: the checkpoint is damaged; delete the folder {place} and begin anew")
             tensors |= load_file(place / name)
-        return int(index["step"]), tensors
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return index["step"], tensors
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{place}: no complete checkpoint ({error}); delete the folder and begin anew") from error
+
+
+def _name(step: int) -> str:
+    return f"step-{step:07d}"
 
 
 def _write(folder: Path, step: int, tensors: Mapping[str, Tensor]) -> None:

@@ -53,7 +53,7 @@ def claim(folder: Path, settings: Mapping[str, Any], data: Mapping[str, str]) ->
         noted = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {**wanted, "data": dict(data)}
         if not isinstance(noted, dict) or not isinstance(noted.get("data", {}), dict):
             raise ValueError("no settings of a run")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: cannot be read ({error}); delete the folder and begin anew") from error
     except OSError as error:
         raise DataError(f"{folder}: cannot be the folder of a run ({error})") from error
@@ -76,13 +76,27 @@ def note_piece(folder: Path, step: int, device: torch.device) -> None:
         "device": str(device),
     }
     place = folder / PIECES
-    pieces = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
-    before = json.loads(pieces[-1]) if pieces else here
+    before, gap = _last_piece(place)
+    before = here if before is None else before
     other = [f"{name} {before.get(name)}, now {value}" for name, value in here.items() if before.get(name) != value]
     if other:
         logger.warning("the piece before had %s: weights can differ in rounding from one whole run", "; ".join(other))
     with place.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"from_step": step, **here}) + "\n")
+        file.write(gap + json.dumps({"from_step": step, **here}) + "\n")
+
+
+def _last_piece(place: Path) -> tuple[dict[str, Any] | None, str]:
+    """The last line that can be read, if any, and what must come before the next: a kill can cut a line off."""
+    text = place.read_text(encoding="utf-8", errors="replace") if place.exists() else ""
+    gap = "\n" if text and not text.endswith("\n") else ""
+    for line in reversed(text.splitlines()):
+        try:
+            piece = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(piece, dict):
+            return piece, gap
+    return None, gap
 
 
 def _difference(noted: Any, wanted: Any, name: str = "") -> str | None:

@@ -26,7 +26,8 @@ class Stickers:
 
     def __post_init__(self) -> None:
         for kind, stickers in vars(self).items():
-            if stickers.dim() != 4 or stickers.shape[-1] != 4 or stickers.dtype != torch.uint8:
+            is_of_kind = stickers.dim() == 4 and stickers.shape[-1] == 4 and stickers.dtype == torch.uint8
+            if not is_of_kind or 0 in stickers.shape[1:]:
                 raise ValueError(f"{kind}: expected uint8 [K, h, w, 4], got {stickers.dtype} {[*stickers.shape]}")
 
 

@@ -62,6 +62,8 @@ class PackedPictures:
             raise ValueError(f"pictures: expected uint8 [N, side, side, 3], got {_kind(self.pictures)}")
         if self.groups.dtype != torch.int64 or self.groups.shape != (len(self),):
             raise ValueError(f"groups: expected int64 [{len(self)}], got {_kind(self.groups)}")
+        if not self.side:
+            raise ValueError(f"pictures: expected sides of 1 px or more, got {_kind(self.pictures)}")
         if not len(self) or self.groups.min() < 0 or self.groups.max() >= len(self):
             raise ValueError(f"groups: expected numbers from 0 to below {len(self)}")
 
@@ -87,7 +89,7 @@ class PackedPictures:
             )
         except FileNotFoundError as error:
             raise DataError(f"{path}: no such file; `scripts/pack_pictures.py` makes it") from error
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             reason = " ".join(str(error).split())
             raise DataError(
                 f"{path}: no readable file of training pictures ({reason}); make it with `scripts/pack_pictures.py`"

@@ -129,6 +129,12 @@ class Teachers:
             raise ValueError(f"boxes: expected [N, V, 4] with V of 2 or more, got {[*self.boxes.shape]}")
         if self.vectors.ndim != 4 or self.vectors.shape[:2] != self.boxes.shape[:2]:
             raise ValueError(f"vectors: expected [{len(self.boxes)}, V, R, D], got {[*self.vectors.shape]}")
+        for name, tensor in vars(self).items():
+            if tensor.dtype not in (torch.float16, torch.float32) or not tensor.numel():
+                raise ValueError(f"{name}: expected numbers in half or single precision, got {tensor.dtype}")
+        is_share = ((self.boxes >= 0) & (self.boxes <= 1)).all()  # no NaN is
+        if not (is_share and (self.boxes[..., 2:] > 0).all()):
+            raise ValueError("boxes: expected shares of the sides, from 0 to 1, with an area")
 
     @classmethod
     def read(cls, path: Path) -> Teachers:
@@ -366,17 +372,29 @@ class Training:
 
         try:
             self.student.load_state_dict(part("student."))
-            for name, value in part("average.").items():
+            average = part("average.")
+            if {n: t.shape for n, t in average.items()} != {n: t.shape for n, t in self._average.items()}:
+                raise ValueError("the running average is of other weights")
+            for name, value in average.items():
                 self._average[name].copy_(value)
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in part("optimizer.").items():
                 number, _, entry = name.partition(".")
                 state.setdefault(int(number), {})[entry] = value
+            self._check_optimizer_state(state)
             self._optimizer.load_state_dict(
                 {"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]}
             )
         except (RuntimeError, KeyError, ValueError) as error:
-            raise DataError(f"{self.folder}: the checkpoint is of another network ({error})") from error
+            reason = " ".join(str(error).split())
+            raise DataError(f"{self.folder}: the checkpoint is of another network ({reason})") from error
+
+    def _check_optimizer_state(self, state: Mapping[int, Mapping[str, Tensor]]) -> None:
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        shapes = {i: {"step": (), "exp_avg": p.shape, "exp_avg_sq": p.shape} for i, p in enumerate(parameters)}
+        fits = all({n: t.shape for n, t in of_one.items()} == shapes.get(i) for i, of_one in state.items())
+        if not fits or (self.step and not state):
+            raise ValueError("the state of the optimizer is of other weights")
 
     def _log(self, means: Mapping[str, float], seconds_a_step: float) -> None:
         settings = self.settings

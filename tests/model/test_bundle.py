@@ -268,6 +268,8 @@ class TestRefusedFiles:
             {"preprocessing": {"sampling": "keyframes"}},  # of a library only
             {"preprocessing": {"fps": "fast"}},
             {"preprocessing": {"size_px": 10**9}},
+            {"name": "\ud800"},  # half of a surrogate pair
+            {"preprocessing": {"fps": 10**400}},  # no float is as large
             {"regions": {"scheme": "spiral"}},
             {"regions": {"grid": 0}},
             {"regions": {"grid": 5000}},
@@ -302,6 +304,13 @@ class TestRefusedFiles:
         model = Model(Bundle(changed, {"check.region_vectors": torch.zeros(1, 9, 6)}), device="cpu")
         with pytest.raises(ModelError, match=f"timm has no architecture '{name}'"):
             model.check()
+
+    @pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2])
+    def test_with_numbers_of_a_quarter_precision(self, kind: torch.dtype, tmp_path: Path) -> None:
+        path = tmp_path / "b.safetensors"
+        Bundle(SETTINGS, {**BUNDLE.tensors, "whitening.mean": torch.ones(6).to(kind)}).save(path)
+        with pytest.raises(ModelError, match=r"b.safetensors: tensor 'whitening.mean' is of float8_\w+, which visil"):
+            load_bundle(path)
 
     def test_cut_short(self, tmp_path: Path) -> None:
         path = tmp_path / "b.safetensors"

@@ -269,6 +269,15 @@ class TestCheck:
         changed = replace(bundle.settings, preprocessing=replace(bundle.settings.preprocessing, mean=(0.5, 0.5, 0.5)))
         assert Model(Bundle(changed, bundle.tensors), device="cpu").check() > CHECK_TOLERANCE
 
+    @pytest.mark.parametrize("shape", [(1, 5, 384), (1, 0, 384), (1, 14, 5)])
+    def test_of_other_regions_or_dimensions_is_refused(
+        self, shape: tuple[int, ...], bundle: Bundle, model: Model
+    ) -> None:
+        changed = {**bundle.tensors, "check.region_vectors": torch.ones(shape)}
+        expected = rf"14 regions of 384 dimensions here, {shape[1]} of {shape[2]} in the bundle; get it again"
+        with pytest.raises(ModelError, match=expected):
+            Model(Bundle(bundle.settings, changed), device="cpu").check()
+
 
 class TestDevicesAndPrecision:
     @pytest.mark.parametrize("device", ["gpu", "tpu:0", "mps", "cpu:x", "", "cuda:-1", "meta"])
@@ -329,6 +338,12 @@ class TestUnfitBundles:
         full = with_network(bundle, NetworkSettings(comparator_padding="zeros"))
         with pytest.raises(ModelError, match="do not fit its settings"):
             Model(Bundle(bundle.settings, full.tensors), device="cpu")
+
+    @pytest.mark.parametrize("side", [1, 8, 31])
+    def test_with_pictures_too_small_for_the_backbone(self, side: int, bundle: Bundle) -> None:
+        changed = replace(bundle.settings, preprocessing=replace(bundle.settings.preprocessing, size_px=side))
+        with pytest.raises(ModelError, match=rf"'mini': cannot encode pictures of {side} x {side} px \("):
+            Model(Bundle(changed, bundle.tensors), device="cpu").check()
 
     def test_with_weights_of_another_backbone(self, bundle: Bundle) -> None:
         changed = replace(bundle.settings, backbone=replace(bundle.settings.backbone, name="resnet34"))

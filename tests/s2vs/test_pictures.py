@@ -102,6 +102,7 @@ class TestReading:
             {**FACTS, "sources": 3},
             {**FACTS, "sources": [{"source": "hills"}]},
             {**FACTS, "sources": ["hills"]},
+            {**FACTS, "sources": [{"source": "hills", "licence": "", "pictures": float("inf")}]},
         ],
         ids=lambda facts: str(facts)[:40],
     )
@@ -131,6 +132,9 @@ class TestReading:
             ("groups", torch.tensor([0, 1, 2, 3, -1])),
             ("captions", torch.zeros(2, 4, 4, 3, dtype=torch.uint8)),
             ("emoji", torch.zeros(2, 4, 4, 4)),
+            ("pictures", torch.zeros(5, 0, 0, 3, dtype=torch.uint8)),
+            ("captions", torch.zeros(2, 0, 16, 4, dtype=torch.uint8)),
+            ("logos", torch.zeros(2, 4, 0, 4, dtype=torch.uint8)),
         ],
         ids=lambda value: value if isinstance(value, str) else f"{value.dtype} {[*value.shape]}",
     )

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from visil.errors import DataError
@@ -210,6 +210,35 @@ class TestResuming:
         pieces = [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
         assert [piece["from_step"] for piece in pieces] == [0, 1, 2]
 
+    @pytest.mark.parametrize("content", [b'{"from_step": 0, "tor', b"\n", b"[]\n", b"\xff\xfe", b"[" * 100_000])
+    def test_a_line_that_a_kill_cut_off_is_passed_over(self, tmp_path, content, caplog):
+        training(tmp_path).run(until_step=1)
+        place = tmp_path / PIECES
+        whole = place.read_bytes()
+        place.write_bytes(whole + content)
+        with caplog.at_level(logging.WARNING):
+            training(tmp_path).run(until_step=2)
+        assert not caplog.messages  # the line before it is of this machine
+        assert place.read_bytes().startswith(whole + content)
+        assert json.loads(place.read_text(encoding="utf-8", errors="replace").splitlines()[-1])["from_step"] == 1
+
+
+def with_checkpoint(folder, change):
+    """Edit the tensors of a run's checkpoint, under hashes that are right."""
+    (file,) = folder.glob("step-*/00.safetensors")
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+    with_index(folder, lambda index: index["sha256"].update({file.name: checkpoints._hash(file)}))
+
+
+def with_index(folder, change):
+    """Edit the index of a run's checkpoint."""
+    (place,) = folder.glob("step-*/index.json")
+    index = json.loads(place.read_text(encoding="utf-8"))
+    change(index)
+    place.write_text(json.dumps(index), encoding="utf-8")
+
 
 class TestRefusing:
     def test_a_folder_of_a_run_with_other_settings(self, ended):
@@ -249,7 +278,7 @@ class TestRefusing:
         with pytest.raises(DataError, match="other teachers"):
             training(ended, teachers=made_teachers(seed=8))
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"data": 3}', ""])
+    @pytest.mark.parametrize("text", ["{", "[]", '{"data": 3}', "", "[" * 100_000], ids=lambda text: text[:12])
     def test_damaged_settings(self, tmp_path, text):
         (tmp_path / SETTINGS).write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match="cannot be read"):
@@ -292,6 +321,65 @@ class TestRefusing:
         with pytest.raises(DataError, match="no complete checkpoint"):
             training(ended)
 
+    @pytest.mark.parametrize("step", [-6, 5, 10**30, float("inf"), 6.0, "6", True, None])
+    def test_an_index_of_another_step(self, ended, step):
+        with_index(ended, lambda index: index.update(step=step))
+        with pytest.raises(DataError, match="no complete checkpoint"):
+            training(ended)
+        assert (ended / "step-0000006").is_dir()
+
+    @pytest.mark.parametrize("name", ["../../elsewhere.safetensors", "/etc/passwd", "..", ".", ""])
+    def test_an_index_that_names_files_elsewhere(self, ended, name):
+        shutil.copy(ended / "step-0000006" / "00.safetensors", ended.parent / "elsewhere.safetensors")
+        right = checkpoints._hash(ended.parent / "elsewhere.safetensors")
+        with_index(ended, lambda index: index["sha256"].update({name: right}))
+        with pytest.raises(DataError, match="no complete checkpoint"):
+            training(ended)
+
+    @pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"[]"], ids=["deep", "no text", "a list"])
+    def test_an_index_that_is_something_else(self, ended, content):
+        (ended / "step-0000006" / "index.json").write_bytes(content)
+        with pytest.raises(DataError, match="no complete checkpoint"):
+            training(ended)
+
+    def test_a_file_that_is_something_else_under_its_right_hash(self, ended):
+        (ended / "step-0000006" / "00.safetensors").write_bytes(b"GIF89a" * 100)
+        right = checkpoints._hash(ended / "step-0000006" / "00.safetensors")
+        with_index(ended, lambda index: index["sha256"].update({"00.safetensors": right}))
+        with pytest.raises(DataError, match="no complete checkpoint"):
+            training(ended)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda tensors: tensors.pop("student.projection"),
+            lambda tensors: tensors.pop("average.projection"),
+            lambda tensors: tensors.update({"average.projection": torch.ones(1)}),
+            lambda tensors: tensors.update({"average.unknown": torch.ones(1)}),
+            lambda tensors: tensors.pop("optimizer.0.exp_avg"),
+            lambda tensors: tensors.update({"optimizer.0.exp_avg": torch.ones(7)}),
+            lambda tensors: tensors.update({"optimizer.9999.exp_avg": torch.ones(7)}),
+            lambda tensors: tensors.update({"optimizer.one.exp_avg": torch.ones(7)}),
+            lambda tensors: [tensors.pop(name) for name in list(tensors) if name.startswith("optimizer.")],
+        ],
+        ids=[
+            "no projection",
+            "no average",
+            "a smaller average",
+            "another average",
+            "half of a state",
+            "a smaller state",
+            "another state",
+            "a state without a number",
+            "no states",
+        ],
+    )
+    def test_a_checkpoint_of_another_network(self, ended, change):
+        with_checkpoint(ended, change)
+        with pytest.raises(DataError, match="the checkpoint is of another network") as caught:
+            training(ended)
+        assert "\n" not in str(caught.value)
+
     def test_a_checkpoint_that_was_being_written_is_not_there(self, tmp_path):
         training(tmp_path).run(until_step=2)
         left_over = tmp_path / ".step-0000004.partial"
@@ -323,8 +411,28 @@ class TestReadingTeachers:
 
     @pytest.mark.parametrize(
         "changed",
-        [{"vectors": None}, {"boxes": torch.zeros(NUM_PICTURES, 4)}, {"vectors": torch.zeros(NUM_PICTURES, 2, 14)}],
-        ids=["without vectors", "one box a picture", "one vector a box"],
+        [
+            {"vectors": None},
+            {"boxes": torch.zeros(NUM_PICTURES, 4)},
+            {"vectors": torch.zeros(NUM_PICTURES, 2, 14)},
+            {"vectors": torch.zeros(NUM_PICTURES, 2, NUM_REGIONS, 0)},
+            {"vectors": torch.zeros(NUM_PICTURES, 2, NUM_REGIONS, 6, dtype=torch.int64)},
+            {"boxes": torch.full((NUM_PICTURES, 2, 4), torch.nan)},
+            {"boxes": torch.full((NUM_PICTURES, 2, 4), -1.0)},
+            {"boxes": torch.full((NUM_PICTURES, 2, 4), 5.0)},
+            {"boxes": torch.zeros(NUM_PICTURES, 2, 4)},
+        ],
+        ids=[
+            "without vectors",
+            "one box a picture",
+            "one vector a box",
+            "vectors without dimensions",
+            "whole numbers",
+            "boxes that are no numbers",
+            "boxes before the picture",
+            "boxes larger than the picture",
+            "boxes without an area",
+        ],
     )
     def test_another_file(self, tmp_path, changed):
         with pytest.raises(DataError, match=r"no readable file of teachers. vectors .*(vectors|boxes)"):

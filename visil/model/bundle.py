@@ -36,6 +36,7 @@ from visil.model.threads import one_thread
 
 FORMAT_VERSIONS = (1, 2)  # 2: with `levels`, of the regions `pyramid`
 PARTS = ("backbone", "whitening", "attention", "binarization", "comparator", "check")
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PART_SAMPLES = 30  # samples a descriptor stands for
 MAX_PART_SAMPLES = 100_000
 MAX_GRID = 16  # regions a side of the `adaptive` scheme
@@ -160,6 +161,11 @@ def load_bundle(path: Path) -> Bundle:
         for name, tensor in tensors.items():
             if name.split(".")[0] not in PARTS:
                 raise ModelError(f"{path}: unknown tensor {name!r}; known parts: {', '.join(PARTS)}")
+            if tensor.is_floating_point() and tensor.dtype not in FLOATS:
+                kind = str(tensor.dtype).removeprefix("torch.")
+                raise ModelError(
+                    f"{path}: tensor {name!r} is of {kind}, which visil does not read; convert it to float16"
+                )
             if not (tensor.is_floating_point() and tensor.isfinite().all()):
                 raise ModelError(f"{path}: tensor {name!r} holds NaN, infinite or whole numbers; get the bundle again")
     return bundle
@@ -202,7 +208,7 @@ def _settings(path: Path, header: Any) -> BundleSettings:
         settings: BundleSettings = _typed(BundleSettings, given)
         if version != settings.format_version:
             raise ValueError(f"they are of format {settings.format_version}, not {version}")
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
         raise ModelError(f"{path}: the settings of the bundle are not valid ({error})") from error
     return settings
 
@@ -227,6 +233,8 @@ def _typed(kind: Any, value: Any) -> Any:
         return float(value)
     if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
         raise TypeError(f"{value!r} is no {plain.__name__}")
+    if isinstance(value, str):
+        value.encode()  # half of a surrogate pair fits into no file
     if isinstance(value, float) and not isfinite(value):
         raise TypeError(f"{value!r} is not finite")
     return value

@@ -128,8 +128,16 @@ class Model:
     @torch.inference_mode()
     def _vectors_of_batch(self, images: np.ndarray) -> Tensor:
         """`region_vectors` of pictures that go through the backbone together."""
-        with self.autocast():
-            maps = self.backbone(torch.tensor(images, device=self.device))
+        backbone = self.backbone
+        try:
+            with self.autocast():
+                maps = backbone(torch.tensor(images, device=self.device))
+        except RuntimeError as error:
+            height, width = images.shape[1:3]
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"bundle {self.settings.name!r}: cannot encode pictures of {width} x {height} px ({reason})"
+            ) from error
         regions = self.settings.regions
         vectors = region_vectors(
             [m.float() for m in maps],
@@ -220,9 +228,19 @@ class Model:
         return tensor.to(AUTOCAST_TYPES.get(self.precision, torch.float32))
 
     def check(self) -> float:
-        """Largest difference between the fixed picture's region vectors here and those in the bundle."""
+        """Largest difference between the fixed picture's region vectors here and those in the bundle.
+
+        Raises:
+            ModelError: they are of other regions or dimensions, so the bundle was not made with its settings.
+        """
         here = self.region_vectors(check_picture(self.settings.preprocessing)).cpu()
-        return float((here - self.bundle.tensors["check.region_vectors"].float()).abs().max())
+        noted = self.bundle.tensors["check.region_vectors"].float()
+        if here.shape != noted.shape:
+            raise ModelError(
+                f"bundle {self.settings.name!r}: {here.shape[1]} regions of {here.shape[2]} dimensions here, "
+                f"{noted.shape[1]} of {noted.shape[2]} in the bundle; get it again"
+            )
+        return float((here - noted).abs().max())
 
     def _vector_dim(self) -> int:
         if self.whitening is not None:
