@@ -47,7 +47,7 @@ EMOJI_SIZE_PX = 64
 NUM_CAPTIONS, NUM_LOGOS, NUM_EMOJI = 256, 128, 256
 RULE = (
     "rows of index.csv and split.csv with split = train and ship_ok = yes; of videos one frame a second, at least "
-    f"{MIN_FRAMES_PER_VIDEO}, without blank ones; no picture whose perceptual hash is that of a val or test picture"
+    f"{MIN_FRAMES_PER_VIDEO}, blank ones too; no picture whose perceptual hash is that of a val or test picture"
 )
 
 
