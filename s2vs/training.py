@@ -26,6 +26,7 @@ from torch import Tensor
 
 from visil.errors import DataError
 from visil.model.backbone import BackboneSettings
+from visil.model.pyramid import num_regions
 from visil.s2vs.checkpoints import load_checkpoint, save_checkpoint
 from visil.s2vs.claims import claim, digest, note_piece
 from visil.s2vs.losses import cosine_distillation, info_nce, koleo, matching_regions_nce
@@ -167,7 +168,7 @@ class Training:
     def __init__(
         self, settings: TrainingSettings, pictures: PackedPictures, teachers: Teachers, folder: Path, *, device: str
     ) -> None:
-        if len(teachers.boxes) != len(pictures) or teachers.vectors.shape[2] != sum(n * n for n in settings.levels):
+        if len(teachers.boxes) != len(pictures) or teachers.vectors.shape[2] != num_regions(settings.levels):
             raise DataError(
                 f"teachers' vectors are of {len(teachers.boxes)} pictures with {teachers.vectors.shape[2]} regions, "
                 f"expected {len(pictures)} with levels {settings.levels}; make them again"

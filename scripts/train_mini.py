@@ -85,7 +85,12 @@ def main() -> int:
     )
     parser.add_argument("--device", default="cpu", help="[default: cpu]")
     parser.add_argument("--threads", type=_positive, help="of torch; another number gives other rounding")
-    parser.add_argument("--seed", type=int, default=0, help="[default: 0]")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of training; and of the windows that teachers see, when those are made  [default: 0]",
+    )
     parser.add_argument("--output", type=Path, help="write the bundle, of the weights as they are by then")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
