@@ -14,7 +14,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,10 @@ class Training:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bf16")
 
     def _take_step(self) -> dict[str, float]:
+        with _deterministic():
+            return self._learn()
+
+    def _learn(self) -> dict[str, float]:
         settings = self.settings
         rate = settings.rate_of(self.step)
         for group, factor in zip(self._optimizer.param_groups, (1.0, 1.0, MEAN_RATE), strict=True):
@@ -414,6 +419,21 @@ class Training:
 def _student(settings: TrainingSettings, teacher_dim: int) -> Student:
     backbone = BackboneSettings(settings.backbone, settings.stages)
     return Student(backbone, levels=settings.levels, dim=settings.dim, teacher_dim=teacher_dim)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Sums in an order of their own: with several threads the gradient of an indexing adds in any order otherwise."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    fills = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)  # a GPU may know no such way: then it is said, and goes on
+    memory.fill_uninitialized_memory = False  # nothing here reads memory that it has not written
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = fills
 
 
 def _floats(student: Student) -> dict[str, Tensor]:
