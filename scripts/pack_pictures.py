@@ -32,7 +32,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from visil.benchmarks.stills import SEEN_REPEATS, join_repeats
-from visil.errors import VisilError
+from visil.errors import DataError, VisilError
 from visil.media.decoding import read_frames
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.pyav_reader import read_still
@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160, help="of the square pictures, px [default: 160]")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
+    if args.side < 1:
+        parser.error(f"--side must be a number of pixels above 0, got {args.side}")
     facts = pack(args.data, args.output, side_px=args.side)
     counted = ", ".join(f"{facts[name]} {name}" for name in ("pictures", "groups", "repeats_left_out"))
     print(f"{args.output}: {counted}, {args.output.stat().st_size / 1e6:.1f} MB")
@@ -88,7 +90,7 @@ def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
         side_px: of the square that every picture is squashed to, whatever its aspect.
 
     Raises:
-        VisilError: a picture or a video cannot be read.
+        VisilError: a table, a picture or a video cannot be read, or nothing may be taken.
         OSError, SafetensorError: a table is missing, or the file cannot be written.
     """
     preprocessing = replace(PRESETS["whole-frame"], size_px=side_px, min_samples=MIN_FRAMES_PER_VIDEO)
@@ -99,6 +101,8 @@ def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
     components = _components(origins, pictures)
     held_out = {components[origin.name] for origin in origins if origin.split != "train"}
     kept = [i for i, origin in enumerate(origins) if components[origin.name] not in held_out]
+    if not kept:
+        raise DataError(f"{data}: no row is of the train split, may ship and shows what no other split shows")
     groups = _numbered([components[origins[i].name] for i in kept])
     facts: dict[str, object] = {
         "format": FORMAT,
@@ -127,15 +131,18 @@ def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
 
 def _stills(images: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin, np.ndarray]]:
     """Pictures of the train rows that may ship, and all of the other splits (to find their repeats)."""
-    rows = _rows(images / "index.csv", "name")
+    rows = _rows(images / "index.csv", "name", "shard", "split", "ship_ok", "source", "licence", "path")
     for shard in sorted({row["shard"] for row in rows.values()}):
+        if Path(shard).name != shard:
+            raise DataError(f"{images / 'index.csv'}: the shard {shard!r} is not the name of a file beside it")
         with tarfile.open(images / shard) as tar:
             for member in tar:
                 row = rows.get(member.name)
                 if row is None or (row["split"] == "train" and row["ship_ok"] != "yes"):
                     continue
                 content = tar.extractfile(member)
-                assert content is not None  # it is a file
+                if content is None:
+                    raise DataError(f"{images / shard}: {member.name} is not a file")
                 same = f"{row['source']}/{row['path'].partition('#')[0].partition('@')[0]}"
                 origin = Origin(member.name, row["split"], same, row["source"], row["licence"])
                 yield origin, read_still(io.BytesIO(content.read()), preprocessing)[0]
@@ -143,9 +150,11 @@ def _stills(images: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin
 
 def _frames(videos: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin, np.ndarray]]:
     """Frames of the videos of the train rows that may ship; those of one component show the same thing."""
-    manifest = _rows(videos / "manifest.csv", "file")
-    for file, row in _rows(videos / "split.csv", "file").items():
+    manifest = _rows(videos / "manifest.csv", "file", "repository", "license")
+    for file, row in _rows(videos / "split.csv", "file", "component", "split", "ship_ok").items():
         if row["split"] == "train" and row["ship_ok"] == "yes":
+            if file not in manifest:
+                raise DataError(f"{videos / 'manifest.csv'}: has no row of {file}, which split.csv names")
             source, licence = (manifest[file][column] for column in ("repository", "license"))
             same = f"videos, component {row['component']}"
             number = 0
@@ -203,9 +212,17 @@ def _alpha(sticker: Sticker) -> np.ndarray:
     return np.round(sticker.alpha * (255 / OPAQUE)).astype(np.uint8)
 
 
-def _rows(table: Path, key: str) -> Mapping[str, Mapping[str, str]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        return {row[key]: row for row in csv.DictReader(file)}
+def _rows(table: Path, key: str, *columns: str) -> Mapping[str, Mapping[str, str]]:
+    """Rows of a table by the value of a column; it must have the others too."""
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            lacking = {key, *columns}.difference(reader.fieldnames or ())
+            if lacking:
+                raise DataError(f"{table}: lacks the column {min(lacking)!r}")
+            return {row[key]: row for row in reader}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: cannot be read as a table in UTF-8 ({error})") from error
 
 
 def _sha256(path: Path) -> str:
@@ -215,5 +232,5 @@ def _sha256(path: Path) -> str:
 if __name__ == "__main__":
     try:
         main()
-    except (VisilError, OSError, SafetensorError) as error:
+    except (VisilError, OSError, SafetensorError, tarfile.TarError) as error:
         raise SystemExit(f"pack_pictures: {error}") from error

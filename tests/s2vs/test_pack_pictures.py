@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from visil.errors import DataError
 from visil.s2vs.pictures import PackedPictures
 from visil.synth.video_file import write_video
 
@@ -159,3 +160,23 @@ def test_stickers_are_pictures_with_transparency(packed):
 def test_the_same_data_give_the_same_file(script, data, facts_and_file, tmp_path):
     script.pack(data, tmp_path / "again.safetensors", side_px=SIDE)
     assert (tmp_path / "again.safetensors").read_bytes() == facts_and_file[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"shard,name,split,ship_ok,source,licence,path\n../a.tar,0.jpg,train,yes,s,l,p\n",
+            "is not the name of a file",
+        ),
+        (b"shard,name,split,ship_ok,source,licence\n", "lacks the column 'path'"),
+        (b"\xff\xfe", "cannot be read as a table in UTF-8"),
+        (b"", "lacks the column"),
+    ],
+)
+def test_a_table_that_cannot_be_used_ends_with_one_line(script, tmp_path, content, said):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "index.csv").write_bytes(content)
+    with pytest.raises(DataError, match=said) as caught:
+        script.pack(tmp_path, tmp_path / "packed.safetensors", side_px=SIDE)
+    assert "index.csv" in str(caught.value)
