@@ -13,7 +13,7 @@ import stat
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -21,6 +21,7 @@ from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from visil.av_versions import OPEN_OPTIONS
 from visil.errors import MediaError
 from visil.media.structure import Headers, cut_off, headers_of, is_animated_webp, is_iso_picture
 
@@ -40,9 +41,6 @@ CONTAINERS = (
 NOT_VIDEO_CONTAINERS = (
     "mp3,wav,flac,aac,ac3,aiff,caf,amr,ape,w64,png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe,svg_pipe,jpegxl_pipe"
 )
-
-# Texts about a file in an unknown encoding are no reason to refuse it; from PyAV 19 on they never are.
-METADATA_ERRORS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, VideoStream]:
@@ -78,7 +76,7 @@ def _opened(path: Path) -> InputContainer:
         _source(path),
         mode="r",
         container_options={"format_whitelist": f"{CONTAINERS},{NOT_VIDEO_CONTAINERS}", "protocol_whitelist": "file"},
-        **METADATA_ERRORS,
+        **OPEN_OPTIONS,
     )
 
 

@@ -94,13 +94,13 @@ def input_picture(frame: av.VideoFrame, preprocessing: Preprocessing, video: Vid
 
 def _rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
     return (
-        _on_black(frame)
+        on_black(frame)
         .reformat(width=width, height=height, format="rgb24", interpolation=SWSCALE_BICUBIC, threads=1)
         .to_ndarray()
     )
 
 
-def _on_black(frame: av.VideoFrame) -> av.VideoFrame:
+def on_black(frame: av.VideoFrame) -> av.VideoFrame:
     """A frame without transparency: itself, or what is seen of it on black.
 
     Before it is scaled, because scaling would mix colours that nobody sees into their neighbours.
