@@ -11,6 +11,7 @@ import pytest
 from tests.media.made_files import SMALL, grey_frames, read, shown_frames, times_of, write_grey
 from tests.media.made_pictures import box, write_avif, write_heic
 from visil.errors import MediaError
+from visil.media.frame_table import IrregularError, read_frame_table
 from visil.media.preprocessing import Preprocessing
 from visil.media.pyav_reader import PyAVReader
 
@@ -103,15 +104,22 @@ class TestPhotos:
         path = tmp_path / "photo.mp4"
         return write_heic(path, [PICTURE]) if request.param == "HEIC" else write_avif(path, [PICTURE])
 
-    def test_are_not_videos_whatever_their_name(self, photo):
+    @pytest.mark.parametrize("name", ["photo.mp4", "photo.jpg", "100%03d.avif"])
+    def test_are_not_videos_whatever_their_name(self, photo, name):
+        renamed = photo.rename(photo.with_name(name))
         with pytest.raises(MediaError, match="a still picture, not a video") as caught:
-            read(photo)
+            read(renamed)
         assert caught.value.reason_class == "not_a_video"
+        assert len(read(renamed, stills=True)) == 1
 
     def test_are_videos_of_one_frame_where_they_are_asked_for(self, photo):
         (chunk,) = PyAVReader().read(photo, Preprocessing(), stills=True)
         assert (shown_frames([chunk]), chunk.times_s.tolist(), chunk.warning) == ([7], [0], "")
         assert chunk.video.coded_size_px == (128, 96)
+
+    def test_are_not_for_readers_by_number(self, photo):
+        with pytest.raises(IrregularError, match="it opens MP4, MOV, Matroska, WebM and AVI only"):
+            read_frame_table(photo, stills=True, alive=lambda: None)
 
     def test_have_no_parts(self, photo):
         with pytest.raises(MediaError, match="a still picture has no parts"):
