@@ -235,7 +235,7 @@ class TestAwkwardFiles:
             ("negative_first_timestamp.mkv", "a frame without a timestamp"),
             ("truncated_faststart.mp4", "damaged"),
             ("displaymatrix.mp4", "damaged"),
-            ("empty_edit_5s.mp4", "its first frame is hidden or damaged"),
+            ("empty_edit_5s.mp4", "an old x264 wrote it wrongly"),
             ("corrupted.mp4", "it cannot decode frame"),
         ],
     )

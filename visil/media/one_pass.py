@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,12 +19,23 @@ import av
 from visil.errors import MediaError
 from visil.media.completeness import Completeness
 from visil.media.key_frames import KeyPackets
-from visil.media.opening import check_memory, header_duration_s, is_still, open_video, reason_of, refuse_huge
+from visil.media.opening import (
+    check_memory,
+    decoder_of,
+    full_streams,
+    header_duration_s,
+    is_still,
+    open_video,
+    reason_of,
+    refuse_huge,
+)
+from visil.media.pictures import odd_turn_deg
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import MAX_SPAN_S, beyond_end
 from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
 from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
 
+LEAST_FULL = 2  # a stream is as full as ours if it has half as many packets
 SEEK_MARGIN_S = 1  # containers find key frames by decoding time, which is earlier than that of presentation
 
 
@@ -65,14 +77,16 @@ class Decoding:
         self.end_s = Fraction(0)
         self.warning = ""
         self.container, self.stream = open_video(asked.path, stills=asked.stills)
-        self.completeness = Completeness(header_duration_s(self.container, self.stream))
-        self.codec = self.stream.codec_context
+        self._samples_keys = asked.preprocessing.sampling == "keyframes"
+        self.completeness = Completeness(header_duration_s(self.container, self.stream), keys_only=self._samples_keys)
+        self.codec = decoder_of(self.path, self.stream)
+        self._key_times: set[int | None] = set()  # of a decoder that does not tell key frames
+        self._num_packets: Counter[int] = Counter()  # of every full video stream, by its index
         self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
         self._rate = rate
         self._part = asked.part
         self._alive = asked.alive
         self._video_end_s = Fraction(0)
-        self._samples_keys = asked.preprocessing.sampling == "keyframes"
         self._keys: KeyPackets | None = None
         self._thinning: Thinning | None = None
         if thinly and self._samples_keys:
@@ -108,11 +122,11 @@ class Decoding:
 
     def frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
         """Shown frames in presentation order, those of the part; key frames alone if they are asked for."""
-        if self._part is not None and is_still(self.container):
+        if self._part is not None and is_still(self.path, self.container):
             raise MediaError(f"{self.path}: a still picture has no parts; leave the range out", "not_a_video")
         frames = self._shown_frames()
         if self._samples_keys:
-            frames = key_frames(frames, lambda picture: picture.key_frame, self._rate)
+            frames = key_frames(frames, self._is_key, self._rate)
         for frame in frames if self._part is None else within(frames, *self._part):
             self.num_frames += 1
             self.end_s = frame.time_s + frame.duration_s
@@ -142,8 +156,20 @@ class Decoding:
         assert shown is not None
         skipped_until_s = self.first_s + self._keys.end_s if self._keys is not None else shown[1]
         last = self._shown(shown, until_s=max(shown[1], skipped_until_s))
-        self.warning = self.completeness.warning(self._video_end_s)
+        self.warning = "; ".join(filter(None, [self.completeness.warning(self._video_end_s), *self._remarks(shown[2])]))
         yield last
+
+    def _remarks(self, picture: av.VideoFrame) -> Iterator[str]:
+        """What else a user should know."""
+        num_ours = self._num_packets.pop(self.stream.index, 0)
+        num_full = sum(num_ours <= LEAST_FULL * num for num in self._num_packets.values())
+        if num_full:
+            yield "another video stream is left out" if num_full == 1 else f"{num_full} video streams are left out"
+        if degrees := odd_turn_deg(picture):
+            yield f"its display matrix (turn by {degrees} degrees clockwise) is ignored"
+
+    def _is_key(self, picture: av.VideoFrame) -> bool:
+        return picture.key_frame or picture.pts in self._key_times
 
     def _shown(
         self, frame: tuple[Fraction, Fraction, av.VideoFrame], *, until_s: Fraction
@@ -216,26 +242,32 @@ class Decoding:
     def _packets(self) -> Iterator[av.Packet]:
         # Behind the last packet PyAV stumbles over streams that began in the middle (MPEG-TS).
         with suppress(IndexError):
-            for packet in self.container.demux(self.stream):
+            for packet in self.container.demux(full_streams(self.container)):
                 self._alive()
-                yield packet
+                index = packet.stream.index  # the packet's own is 0 at the end of every stream
+                self._num_packets[index] += packet.size > 0
+                if index == self.stream.index:
+                    yield packet
 
     def _pictures(self, packet: av.Packet, *, alone: bool = False) -> list[av.VideoFrame]:
         """The frames that a decoder gives on a packet; with `alone` it gives what it holds back too."""
-        self.completeness.num_packets += packet.size > 0 and not packet.is_discard
+        if packet.size > 0:
+            self.completeness.given(is_shown=not packet.is_discard)
+        if packet.is_keyframe and self.codec is not self.stream.codec_context:
+            self._key_times.add(packet.pts)  # libvpx does not tell
         try:
-            pictures = packet.decode()
+            pictures = self.codec.decode(packet)
             if alone:
                 for picture in self.codec.decode(None):
                     picture.time_base = packet.time_base  # not that of the decoder
                     pictures.append(picture)
         except av.InvalidDataError as error:
             check_memory(error, self.codec.width * self.codec.height)
-            self.completeness.refused()
+            self.completeness.refused(is_key=packet.is_keyframe)
             return []  # a damaged packet costs its own frames, not the rest of the video
         for picture in pictures:
             refuse_huge(self.path, picture.width, picture.height)
-            self.completeness.decoded()
+            self.completeness.decoded(is_key=self._is_key(picture), is_damaged=picture.is_corrupt)
         return pictures
 
     def _timestamp_s(self, frame: av.VideoFrame) -> Fraction | None:
