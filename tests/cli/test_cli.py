@@ -22,7 +22,6 @@ import visil.library.ingest as ingest_module
 import visil.library.workload as workload_module
 import visil.media.readers as readers_module
 from tests.cli.commands import Ended, Run, assert_one_line_error, loaded_by, run_fresh
-from visil.cli.main import COMMANDS
 from visil.cli.output import human_bytes
 from visil.library.library import Library
 from visil.media.limits import DecodeLimits
@@ -31,49 +30,7 @@ from visil.model.model import Model
 from visil.synth.video_file import write_video
 
 
-class TestHelp:
-    @pytest.mark.parametrize("command", COMMANDS)
-    def test_of_every_command_says_what_it_does_shows_an_example_and_names_its_exit_status(self, run, command):
-        ended = run(command, "--help")
-        assert (ended.status, ended.err) == (0, "")
-        assert f"visil {command} [OPTIONS]" in ended.out
-        if command != "models":  # a group of commands, each with its own help
-            assert re.search(rf"Examples?:\n\s+visil {command}", ended.out)
-            assert "Exit status: 0" in ended.out
-
-    @pytest.mark.parametrize("command", ["list", "show", "convert"])
-    def test_of_the_models_commands_shows_an_example(self, run, command):
-        assert re.search(rf"Examples?:\n\s+visil models {command}", run("models", command, "--help").out)
-
-    @pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
-    def test_of_visil_names_every_command(self, run, arguments):
-        ended = run(*arguments)
-        assert ended.status == 0
-        for command in COMMANDS:
-            assert re.search(rf"^  {command}  ", ended.out, re.MULTILINE)
-
-    def test_the_version_is_printed(self, run):
-        ended = run("--version")
-        assert (ended.status, ended.out.strip()) == (0, f"visil, version {visil.__version__}")
-
-    @pytest.mark.parametrize(
-        "arguments", [["serach"], ["search"], ["list", "--fromat", "csv"], ["index", "a", "--workers", "0"]]
-    )
-    def test_a_wrong_call_ends_with_2_and_no_traceback(self, run, arguments):
-        ended = run(*arguments)
-        assert (ended.status, ended.out) == (2, "")
-        assert "Error: " in ended.err and "Traceback" not in ended.err
-
-
 class TestImports:
-    HEAVY = frozenset({"torch", "timm", "torchvision", "lance", "pyarrow", "av", "faiss", "rich", "numpy", "filelock"})
-
-    @pytest.mark.parametrize(
-        "arguments", [["--help"], ["search", "--help"], ["index", "--help"], ["evaluate", "--help"], ["--version"]]
-    )
-    def test_help_loads_nothing_heavy(self, arguments, tmp_path):
-        assert loaded_by(*arguments, home=tmp_path).isdisjoint(self.HEAVY)
-
     @pytest.mark.parametrize(
         "arguments",
         [["search", "id:clip_0.mp4"], ["list"], ["info"], ["info", "clip_0.mp4"], ["verify"]],

@@ -19,6 +19,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from visil.av_versions import OPEN_OPTIONS
 from visil.errors import MediaError
 from visil.media.structure import Headers, cut_off, headers_of, is_animated_webp
 
@@ -30,7 +31,8 @@ LEAST_ROOM_BYTES = 4 << 20  # for a packet, where the size of the pictures is no
 
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,gif,apng,ogg,h264,hevc,"
-    "av1,obu,ivf,mxf,gxf,wtv,dv,rm,nut,mjpeg,swf,yuv4mpegpipe,vc1,nsv,roq,bink,smk,dxa,amv,avs,cavsvideo"
+    "av1,obu,ivf,mxf,gxf,wtv,dv,rm,nut,mjpeg,swf,yuv4mpegpipe,vc1,nsv,roq,bink,smk,dxa,amv,avs,cavsvideo,"
+    "webp_anim"  # FFmpeg 9; before it no animated WebP is decoded
 )
 # Not videos, but worth the right reason: sound and stills.
 NOT_VIDEO_CONTAINERS = (
@@ -53,11 +55,11 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
         container = av.open(
             _source(path),
             mode="r",
-            metadata_errors="replace",
             container_options={
                 "format_whitelist": f"{CONTAINERS},{NOT_VIDEO_CONTAINERS}",
                 "protocol_whitelist": "file",
             },
+            **OPEN_OPTIONS,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         check_memory(error)
