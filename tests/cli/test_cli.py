@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -506,9 +507,9 @@ class TestTerminals:
         ]
 
     def test_a_reader_that_leaves_early_is_no_error(self, indexed):
-        command = f"{sys.executable} -m visil.cli.main list --library {indexed} | head -n 1"
+        command = shlex.join([sys.executable, "-m", "visil.cli.main", "list", "--library", str(indexed)])
         ended = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+            ["bash", "-c", f"set -o pipefail; {command} | head -n 1"], capture_output=True, text=True, check=False
         )
         assert (ended.returncode, ended.stderr) == (0, "")
         assert ended.stdout.count("\n") == 1
