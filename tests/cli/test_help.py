@@ -44,6 +44,17 @@ class TestHelp:
         assert (ended.status, ended.out) == (2, "")
         assert "Error: " in ended.err and "Traceback" not in ended.err
 
+    @pytest.mark.parametrize(
+        ("arguments", "meant"),
+        [(["serach", "a.mp4"], "search"), (["idnex"], "index"), (["list", "--fromat", "csv"], "--format")],
+    )
+    def test_a_slip_of_the_pen_is_answered_with_what_was_meant(self, run, arguments, meant):
+        last = run(*arguments).err.splitlines()[-1]
+        assert last.endswith(f"Did you mean {meant!r}?")
+
+    def test_a_word_that_is_like_no_command_is_answered_with_no_guess(self, run):
+        assert run("xyz").err.splitlines()[-1] == "Error: No such command 'xyz'."
+
 
 class TestImports:
     HEAVY = frozenset({"torch", "timm", "torchvision", "lance", "pyarrow", "av", "faiss", "rich", "numpy", "filelock"})
