@@ -164,3 +164,12 @@ def write_still(path: Path, codec: str) -> Path:
         output.mux(stream.encode(av.VideoFrame.from_ndarray(grey_frames(8)[7], format="rgb24")))
         output.mux(stream.encode())
     return path
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_a_title_in_another_encoding_than_utf_8_is_no_obstacle(tmp_path, name):
+    path = write_grey(tmp_path / name, 3, fps=1, codec="mpeg4", title="Gruesse")
+    content = path.read_bytes()
+    assert content.count(b"Gruesse") == 1
+    path.write_bytes(content.replace(b"Gruesse", "Grüße  ".encode("latin-1")))
+    assert times_of(read(path)) == [0, 1, 2]

@@ -51,6 +51,7 @@ class IngestReport:
 
     Attributes:
         failed, failed_before, warnings: (path, reason).
+        passed_over: other media in the folders, see `files.Found`.
         unmounted: (folder, number of its videos): missing or empty, so that nothing is known about them.
         num_samples, num_bytes: encoded, and read to the end, by this run.
     """
@@ -64,6 +65,7 @@ class IngestReport:
     failed: list[tuple[str, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
     num_samples: int = 0
     num_bytes: int = 0
 
@@ -126,6 +128,7 @@ def add_files(
         retry_failed=retry_failed,
     )
     report = _report(todo, found.unreadable)
+    report.passed_over += found.passed_over
     store.update_files(todo.new_files)
     encode_jobs(
         store,

@@ -271,7 +271,7 @@ class Decoding:
         return pictures
 
     def _timestamp_s(self, frame: av.VideoFrame) -> Fraction | None:
-        if frame.pts is None or frame.time_base is None:
+        if frame.pts is None or not frame.time_base:
             return None
         return frame.pts * Fraction(frame.time_base)
 

@@ -35,7 +35,8 @@ LEAST_ROOM_BYTES = 4 << 20  # for a packet, where the size of the pictures is no
 
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,gif,apng,ogg,h264,hevc,"
-    "av1,obu,ivf,mxf,gxf,wtv,dv,rm,nut,mjpeg,swf,yuv4mpegpipe,vc1,nsv,roq,bink,smk,dxa,amv,avs,cavsvideo"
+    "av1,obu,ivf,mxf,gxf,wtv,dv,rm,nut,mjpeg,swf,yuv4mpegpipe,vc1,nsv,roq,bink,smk,dxa,amv,avs,cavsvideo,"
+    "webp_anim"  # FFmpeg 9; before it no animated WebP is decoded
 )
 # Not videos, but worth the right reason: sound and stills.
 NOT_VIDEO_CONTAINERS = (
