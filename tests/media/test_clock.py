@@ -139,6 +139,11 @@ class TestRestarts:
         )
         assert believed([None, None, "0.2"]) == ([0, 1, 2], [0, 0.1, 0.2], "")
 
+    def test_frames_without_a_time_before_the_start_of_the_clock_are_no_clock(self):
+        pictures, times_s, warning = believed([*[None] * 30, *regular(20)])
+        assert (pictures, warning) == (list(range(50)), "")
+        assert times_s == pytest.approx([k / 10 for k in range(50)])
+
     def test_a_frame_without_a_time_behind_an_outlier_follows_the_last_believed_one(self):
         assert believed([*regular(10), 5000, None, *regular(10, start_s=Fraction(6, 5))])[0] == [
             *range(10),

@@ -66,6 +66,7 @@ class Clock:
         self._offset_s = Fraction(0)  # from the file's clock to the one that is believed
         self._num_believed = 0
         self._has_gaps = False  # not all steps were slight
+        self._has_times = False  # a believed frame had one of its own
 
     @property
     def warning(self) -> str:
@@ -101,6 +102,7 @@ class Clock:
                 self._set(step_s)
             self._last_s, self._end_s = time_s, time_s + frame.own_s
             self._num_believed += 1
+            self._has_times |= frame.time_s is not None
             if self._offset_s or frame.time_s is None:
                 frame = frame._replace(time_s=time_s + self._offset_s)
             yield frame
@@ -141,7 +143,7 @@ class Clock:
         is_far = step_s > ALONE_S and self._last_s + self._offset_s + step_s - self._first_s > self._longest_s
         if step_s < 0 or is_far:
             self._offset_s += min(self._end_s - self._last_s, Fraction(ALONE_S)) - step_s
-        self.num_restarts += step_s < 0
+        self.num_restarts += step_s < 0 and self._has_times  # else it starts behind frames before time zero
         self.num_far_jumps += is_far
         self._has_gaps |= step_s > 0 and not is_far
 

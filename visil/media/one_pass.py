@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 
 from visil.errors import MediaError
-from visil.media.clock import MPEG_PERIOD_S, Clock, Timed, unwrapped
+from visil.media.clock import MPEG_PERIOD_S, SLIGHT_S, Clock, Timed, unwrapped
 from visil.media.completeness import Completeness
 from visil.media.key_frames import KeyPackets
 from visil.media.opening import check_memory, header_duration_s, is_still, open_video, reason_of, refuse_huge
@@ -27,9 +27,7 @@ from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
 
 SEEK_MARGIN_S = 1  # containers find key frames by decoding time, which is earlier than that of presentation
 MPEG = ("mpegts", "mpeg")  # containers
-# Containers with a table of all frames, which counts their times up: no clock restarts before the part. (What is made
-# of fragments tells no number of frames.)
-COUNTED_UP = ("mov", "avi")
+COUNTED_UP = ("mov", "avi")  # containers whose table of frames counts up when they are decoded
 
 
 @dataclass(frozen=True)
@@ -124,6 +122,8 @@ class Decoding:
             self.end_s = frame.time_s + frame.duration_s
             yield frame
         if self._part is not None and self.num_frames == 0:
+            if self._zero_s is not None:
+                raise ThinningError("the part was not found")
             raise beyond_end(self.path, self._part, self._video_end_s)
 
     def _shown_frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
@@ -134,7 +134,7 @@ class Decoding:
             if shown is None:
                 self.first_s = frame.time_s if self._zero_s is None else self._zero_s
             elif frame.time_s - self.first_s >= MAX_SPAN_S:
-                until_s = frame.time_s
+                until_s = frame.time_s + frame.own_s
                 break
             else:
                 yield self._shown(shown, until_s=frame.time_s)
@@ -212,7 +212,8 @@ class Decoding:
     def _decoded_thinly(self, thinning: Thinning) -> Iterator[av.VideoFrame]:
         """Without frames that answer no sample."""
         self._refuse_damage()
-        for packet in thinning.needed(self._packets()):
+        packets = self._packets()
+        for packet in thinning.needed(packets if self._zero_s is None else self._shown_soon(packets)):
             pictures = self._pictures(packet)
             if self.completeness.num_refused:
                 raise ThinningError("a packet is damaged")
@@ -235,16 +236,26 @@ class Decoding:
         self.codec.options = {**self.codec.options, "err_detect": "explode"}
 
     def _seek(self, zero_s: Fraction) -> None:
-        """Go to a key frame before the part."""
+        """Go to a key frame before the part, where no clock can have restarted on the way to it."""
         if self._thinning is None or self._part is None or not self.stream.time_base:
             raise ThinningError("it is not known which frames the part needs")
-        if self.container.format.name.split(",")[0] not in COUNTED_UP or not self.stream.frames:
+        has_table = self.container.format.name.split(",")[0] in COUNTED_UP and self.stream.frames  # none of fragments
+        if not has_table:
             raise ThinningError("its clock may restart before the part")
         before_s = zero_s + self._part[0] - SEEK_MARGIN_S
         try:
             self.container.seek(floor(before_s / self.stream.time_base), stream=self.stream)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise ThinningError(reason_of(error)) from error
+
+    def _shown_soon(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+        """After `_seek`: frames that are shown soon after they are decoded, so that their times count up, too."""
+        for packet in packets:
+            if packet.pts is not None and packet.dts is not None:
+                delay_s = (packet.pts - packet.dts) * Fraction(self.stream.time_base or 0)
+                if not 0 <= delay_s <= SLIGHT_S:
+                    raise ThinningError("its clock may restart before the part")
+            yield packet
 
     def _packets(self) -> Iterator[av.Packet]:
         # Behind the last packet PyAV stumbles over streams that began in the middle (MPEG-TS).
