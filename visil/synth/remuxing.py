@@ -19,10 +19,9 @@ from av.stream import Disposition, Stream
 
 CONTAINERS = ("mp4", "mov", "matroska", "mpegts")
 TIME_BASE = Fraction(1, 90_000)
-DECODING_STEP = 90  # of a millisecond: muxers want times of decoding that rise, and lie before those of presentation
+LEAST_STEP = 90  # a millisecond: muxers want times of decoding that rise, and lie before those of presentation
 STREAM_KINDS = ("video", "audio")
 MOST_CHANGES = 3
-MOST_FRAMES = 10_000  # their times of decoding fill ten seconds
 
 Change = Callable[[Sequence[Fraction]], Sequence[Fraction]]
 
@@ -40,12 +39,13 @@ def restamped(content: bytes, container: str, change: Change) -> bytes:
     with _reading(content) as source:
         stream = source.streams.video[0]
         packets = [packet for packet in source.demux(stream) if packet.size and not packet.is_discard]
-        if not packets or len(packets) > MOST_FRAMES or any(packet.pts is None for packet in packets):
-            raise ValueError("no frames, too many, or one without a time")
+        if not packets or any(packet.pts is None for packet in packets):
+            raise ValueError("no frames, or one without a time")
         in_order = sorted(packets, key=lambda packet: packet.pts or 0)
         first, unit_s = in_order[0].pts or 0, Fraction(stream.time_base or 0)
         times_s = change([((packet.pts or 0) - first) * unit_s for packet in in_order])
-        start_s = MOST_FRAMES * DECODING_STEP * TIME_BASE - min(times_s)
+        step = max(LEAST_STEP, round(((in_order[-1].pts or 0) - first) * unit_s / TIME_BASE / len(packets)))
+        start_s = len(packets) * step * TIME_BASE - min(times_s)
         for packet, time_s in zip(in_order, times_s, strict=True):
             packet.pts = round((start_s + time_s) / TIME_BASE)
             packet.duration = round((packet.duration or 0) * unit_s / TIME_BASE)
@@ -53,7 +53,7 @@ def restamped(content: bytes, container: str, change: Change) -> bytes:
         with _writing(output, container) as written:
             copy = written.add_stream_from_template(stream)
             for number, packet in enumerate(packets):
-                packet.dts, packet.time_base, packet.stream = number * DECODING_STEP, TIME_BASE, copy
+                packet.dts, packet.time_base, packet.stream = number * step, TIME_BASE, copy
                 written.mux(packet)
         return output.getvalue()
 
