@@ -111,7 +111,9 @@ def _reading(content: bytes) -> InputContainer:
 
 
 def _writing(output: BytesIO, container: str) -> OutputContainer:
-    options = {"fflags": "+bitexact"} | ({"use_editlist": "0"} if container in ("mp4", "mov") else {})
+    options = {"fflags": "+bitexact"}
+    if container in ("mp4", "mov"):  # no edit list that would put a first frame right; 32 bits hold 24 days
+        options |= {"use_editlist": "0", "video_track_timescale": "1000"}
     return av.open(output, mode="w", format=container, container_options=options)
 
 
