@@ -1,7 +1,8 @@
 """Indexes damaged copies of real files and tells how each ended.
 
-Every copy has one kind of damage (visil/synth/damage.py): flipped bits, cuts, spliced headers, swapped boxes,
-extreme numbers. All go through Library.add with a small bundle, then the library is verified.
+Every copy has one kind of damage: flipped bits, cuts, spliced headers, swapped boxes, extreme numbers
+(visil/synth/damage.py), a clock that steps or lies, odd streams (visil/synth/remuxing.py). All go through Library.add
+with a small bundle, then the library is verified.
 Printed: how many of each kind were indexed, indexed with a warning, or failed and with which reason class; workers
 that had to be replaced; the largest memory of the process tree; how long it took.
     python scripts/fuzz_media.py --seed 0 --count 2000 --json fuzz.json
@@ -33,8 +34,10 @@ from visil.media.limits import DecodeLimits
 from visil.model.bundle import Bundle
 from visil.model.model import Model, load_model
 from visil.synth.damage import DAMAGES
+from visil.synth.remuxing import REMUXES
 
 ROOT = Path(__file__).resolve().parents[1]
+KINDS = DAMAGES | REMUXES
 MAX_SOURCE_BYTES = 1 << 20  # small files take all kinds of damage, and 2,000 copies fit on any disk
 UNFORESEEN = re.compile(r"\w+(Error|Exception|Warning): ")  # the name of an exception instead of a reason
 
@@ -72,9 +75,9 @@ def main() -> int:
 
     counts = Counter((end, kinds[path]) for path, end in endings.items())
     rows = [
-        (end, *(counts[end, kind] for kind in DAMAGES), total) for end, total in Counter(endings.values()).most_common()
+        (end, *(counts[end, kind] for kind in KINDS), total) for end, total in Counter(endings.values()).most_common()
     ]
-    print(format_table(("ending", *DAMAGES, "all"), rows))
+    print(format_table(("ending", *KINDS, "all"), rows))
     print(
         f"{len(kinds)} files, {started.count - options.workers} workers replaced, "
         f"peak memory {memory.peak_bytes / 1e6:.0f} MB, {seconds:.0f} s with {options.workers} workers, "
@@ -97,9 +100,9 @@ def write_damaged(sources: Sequence[Path], folder: Path, *, count: int, seed: in
     kinds = {}
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        chosen, kind = int(rng.integers(len(sources))), list(DAMAGES)[number % len(DAMAGES)]
+        chosen, kind = int(rng.integers(len(sources))), list(KINDS)[number % len(KINDS)]
         path = folder / f"{number:05d} {kind} of {sources[chosen].name}"
-        path.write_bytes(DAMAGES[kind](contents[chosen], contents, rng))
+        path.write_bytes(KINDS[kind](contents[chosen], contents, rng))
         kinds[path] = kind
     return kinds
 

@@ -276,10 +276,9 @@ class TestChunks:
         path = write_grey(tmp_path / "a.mkv", CHUNK_SAMPLES, fps=1)
         assert [len(chunk) for chunk in read(path)] == [CHUNK_SAMPLES]
 
-    def test_timestamps_that_span_ages_are_an_error_not_a_flood_of_samples(self, tmp_path):
+    def test_timestamps_that_span_ages_are_no_flood_of_samples(self, tmp_path):
         path = write_frames(tmp_path / "a.mkv", grey_frames(2), [0, 1_000_000])
-        with pytest.raises(MediaError, match="its timestamps span more than 48 hours"):
-            read(path)
+        assert shown_frames(read(path)) == [0]
 
     def test_more_samples_than_anybody_wants_are_an_error_too(self, tmp_path, monkeypatch):
         monkeypatch.setattr(chunks_module, "MAX_SAMPLES", 50)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visil.media.sampling import (
+    MAX_HELD_SAMPLES,
     ShownFrame,
     key_frames,
     opencv_step,
@@ -85,6 +86,19 @@ class TestTimeSampler:
         assert (len(samples) - 1) / rate < end_s <= len(samples) / rate
         for time_s, frame in samples:
             assert frame.time_s <= time_s < frame.time_s + frame.duration_s
+
+    @pytest.mark.parametrize("rate", [Fraction(1, 7), Fraction(1), Fraction(25)])
+    def test_one_frame_answers_no_more_than_a_minute_at_one_a_second_and_the_grid_goes_on_behind_it(self, rate):
+        frames = shown([0, "2.5", 100_000, "100_000.75"], 50_000)
+        samples = list(sample_by_time(frames, rate))
+        assert all((time_s * rate).denominator == 1 for time_s, _ in samples)
+        assert all(frame.time_s <= time_s < frame.time_s + frame.duration_s for time_s, frame in samples)
+        assert [taken(samples).count(k) for k in (1, 3)] == [MAX_HELD_SAMPLES] * 2
+        first_s = [min(time_s for time_s, frame in samples if frame.picture == k) for k in (1, 3)]
+        assert all(0 <= time_s - frames[k].time_s < 1 / rate for k, time_s in zip((1, 3), first_s, strict=True))
+
+    def test_the_published_samplers_repeat_a_frame_for_as_long_as_it_is_shown(self):
+        assert len(taken(sample_as_ffmpeg(shown([0, 1000]), Fraction(1), Fraction(0)))) == 1001
 
     def test_frames_are_asked_for_one_at_a_time(self):
         asked = []

@@ -246,8 +246,10 @@ class Packet:
 END = Packet(pts=0, size=0, dts=None)
 
 
-def thinned(packets: list[Packet], wanted: Wanted, *, reorder: int = 2) -> list[Packet]:
-    thinning = Thinning(wanted, lambda packet: packet.syntax, time_base=Fraction(1, 10), reorder=reorder)
+def thinned(
+    packets: list[Packet], wanted: Wanted, *, reorder: int = 2, time_base: Fraction = Fraction(1, 10)
+) -> list[Packet]:
+    thinning = Thinning(wanted, lambda packet: packet.syntax, time_base=time_base, reorder=reorder)
     return [packet for packet in thinning.needed([*packets, END]) if packet is not END]
 
 
@@ -279,8 +281,8 @@ def videos(draw: st.DrawFn) -> list[Packet]:
 
 wanted_frames = st.builds(
     Wanted,
-    rate=st.fractions(Fraction(1, 5), 5, max_denominator=20),
-    start_s=st.one_of(st.just(Fraction(0)), st.fractions(0, 40, max_denominator=20)),
+    rate=st.fractions(2, 50, max_denominator=20),
+    start_s=st.one_of(st.just(Fraction(0)), st.fractions(0, 4, max_denominator=20)),
     end_s=st.just(None),
     num_first=st.integers(1, 8),
 )
@@ -313,14 +315,14 @@ class TestThinning:
     def test_samples_are_those_of_all_frames_and_what_they_refer_to_is_there(self, packets, wanted, max_ahead):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(thinning_module, "MAX_AHEAD", max_ahead)
-            kept = {packet.pts for packet in thinned(packets, wanted)}
+            kept = {packet.pts for packet in thinned(packets, wanted, time_base=Fraction(1, 100))}
         assert all(set(packet.refers_to) <= kept for packet in packets if packet.pts in kept)
         first, end = min(p.pts for p in packets), max(p.pts for p in packets) + 1
         sampled = []
         for times in (sorted(p.pts for p in packets), sorted(kept)):
             ends = [*times[1:], end]
             frames = [
-                ShownFrame(Fraction(a - first, 10), Fraction(b - a, 10), a) for a, b in zip(times, ends, strict=True)
+                ShownFrame(Fraction(a - first, 100), Fraction(b - a, 100), a) for a, b in zip(times, ends, strict=True)
             ]
             in_part = list(within(frames, wanted.start_s, None))
             samples = [(time_s, frame.picture) for time_s, frame in sample_by_time(in_part, wanted.rate)]
@@ -338,8 +340,10 @@ class TestThinning:
             [Packet(0, (), START), Packet(1, (), None)],
             [Packet(0, (), START), Packet(None)],
             [Packet(0, (), START), Packet(1, size=0)],
+            [Packet(0, (), START), Packet(40), Packet(2), Packet(3)],
+            [Packet(0, (), START), Packet(700), Packet(701), Packet(702)],
         ],
-        ids=["no group", "twice", "back", "late", "corrupt", "not understood", "no time", "empty"],
+        ids=["no group", "twice", "back", "late", "corrupt", "not understood", "no time", "empty", "outlier", "alone"],
     )
     def test_a_file_with_surprises_is_decoded_in_full(self, packets):
         with pytest.raises(ThinningError):

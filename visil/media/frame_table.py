@@ -2,7 +2,8 @@
 
     file ─► [packets ─► FrameTable] ─► sampling ─► by_number.py fetches the frames that are wanted
 
-Regular: a container that holds everything itself, one video stream, a timestamp on every packet, nothing damaged.
+Regular: a container that holds everything itself, one video stream, a timestamp on every packet that the clock
+believes, nothing damaged.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from visil.media.clock import PacketTimes
 from visil.media.completeness import Completeness
 from visil.media.opening import (
     OLD_X264,
@@ -33,6 +35,7 @@ from visil.media.reader import MAX_SPAN_S
 from visil.media.sampling import FALLBACK_FPS, ShownFrame
 from visil.values import VideoInfo
 
+ODD_CLOCK = "its timestamps go back, or a frame's is far from the others"
 HEAD_BYTES = 64  # the document type of Matroska and WebM lies within
 TRANSPARENT = "it may be transparent"
 
@@ -128,6 +131,8 @@ def _require_regular(path: Path, container: InputContainer, stream: VideoStream)
 def _frame_table(container: InputContainer, stream: VideoStream, alive: Callable[[], None]) -> FrameTable:
     picture: av.VideoFrame | None = None
     times, durations, keys = array("q"), array("q"), bytearray()
+    time_base = Fraction(stream.time_base or 0)
+    believed = PacketTimes(time_base, MAX_SPAN_S)
     for packet in container.demux(stream):
         alive()
         if picture is None:
@@ -138,9 +143,13 @@ def _frame_table(container: InputContainer, stream: VideoStream, alive: Callable
             raise IrregularError("damaged")
         if packet.pts is None:
             raise IrregularError("a frame without a timestamp")
+        if not believed.agree(packet.pts):
+            raise IrregularError(ODD_CLOCK)
         times.append(packet.pts)
         durations.append(packet.duration or 0)
         keys.append(packet.is_keyframe)
+    if not believed.agree_at_end():
+        raise IrregularError(ODD_CLOCK)
     order = np.argsort(times, kind="stable")
     starts, is_key = np.array(times)[order], np.array(keys, dtype=bool)[order]
     if picture is None or picture.is_corrupt or not len(starts) or picture.pts != starts[0]:
@@ -152,7 +161,6 @@ def _frame_table(container: InputContainer, stream: VideoStream, alive: Callable
     if (np.diff(starts) == 0).any():
         raise IrregularError("two frames at one time")
     is_key[0] = True
-    time_base = Fraction(stream.time_base or 0)
     first_s = int(starts[0]) * time_base
     table = FrameTable(
         video=video_info(stream, picture, first_s),

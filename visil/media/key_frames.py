@@ -12,6 +12,8 @@ from math import inf
 
 import av
 
+from visil.media.clock import PacketTimes
+from visil.media.reader import MAX_SPAN_S
 from visil.media.sampling import Slots
 from visil.media.thinning import ThinningError
 
@@ -36,13 +38,14 @@ class KeyPackets:
         self._slots = Slots(rate)
         self._time_base = time_base
         self._nominal_s = nominal_s
+        self._times = PacketTimes(time_base, MAX_SPAN_S)
 
     def needed(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
         """The packets to decode.
 
         Raises:
-            ThinningError: a packet without a time, a key frame out of place, or the first packet is not the key frame
-                that is shown first.
+            ThinningError: a packet without a time or with one that the clock may not believe, a key frame out of place,
+                or the first packet is not the key frame that is shown first.
         """
         first: int | None = None
         latest = -inf
@@ -57,6 +60,8 @@ class KeyPackets:
                     raise ThinningError("the first packet is no key frame that is shown")
             if packet.is_discard:
                 continue
+            if not self._times.agree(packet.pts):
+                raise ThinningError("the clock may not believe a time")
             time_s = (packet.pts - first) * self._time_base
             if time_s < 0:
                 raise ThinningError("a frame is shown before the first key frame")
@@ -66,6 +71,8 @@ class KeyPackets:
             latest = max(latest, packet.pts)
             if packet.is_keyframe and self._slots.takes(time_s):
                 yield packet
+        if not self._times.agree_at_end():
+            raise ThinningError("the last frame is far from the others")
 
     def came_out(self, packet: av.Packet, pictures: Sequence[av.VideoFrame]) -> None:
         """Compare what a decoder made of a packet of `needed` with what is awaited.

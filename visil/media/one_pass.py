@@ -1,13 +1,13 @@
 """One pass of a decoder over a file.
 
-[packets ─► those that are needed ─► decoded pictures ─► shown frames] ─► sampling ─► Frames
-            thinning.py                                  this module
+[packets ─► those that are needed ─► decoded pictures ─► believed times ─► shown frames] ─► sampling ─► Frames
+            thinning.py                                  clock.py          this module
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 
 from visil.errors import MediaError
+from visil.media.clock import MPEG_PERIOD_S, SLIGHT_S, Clock, Timed, unwrapped
 from visil.media.completeness import Completeness
 from visil.media.key_frames import KeyPackets
 from visil.media.opening import (
@@ -37,6 +38,8 @@ from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
 
 LEAST_FULL = 2  # a stream is as full as ours if it has half as many packets
 SEEK_MARGIN_S = 1  # containers find key frames by decoding time, which is earlier than that of presentation
+MPEG = ("mpegts", "mpeg")  # containers
+COUNTED_UP = ("mov", "avi")  # containers whose table of frames counts up when they are decoded
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Decoding:
         num_frames: frames that came out, those of the part; key frames alone if they are asked for.
         first_s: when the first frame of the file is shown, on the file's own clock.
         end_s: end of the last frame that came out, cut to the part; seconds since the first shown frame.
-        warning: what is missing, once the end of the file has been reached.
+        warning: what is missing or was not believed, once the end of the file has been reached.
     """
 
     def __init__(self, asked: Asked, rate: Fraction, *, thinly: bool, zero_s: Fraction | None = None) -> None:
@@ -87,10 +90,11 @@ class Decoding:
         self._part = asked.part
         self._alive = asked.alive
         self._video_end_s = Fraction(0)
+        self._clock = Clock(MAX_SPAN_S)
         self._keys: KeyPackets | None = None
         self._thinning: Thinning | None = None
-        if thinly and self._samples_keys:
-            time_base = Fraction(self.stream.time_base or 0)
+        if thinly and self._samples_keys and self.stream.time_base:
+            time_base = Fraction(self.stream.time_base)
             self._keys = KeyPackets(rate, time_base=time_base, nominal_s=self.nominal_s)
         elif thinly and asked.preprocessing.sampling == "time":
             start_s, end_s = asked.part or (Fraction(0), None)
@@ -132,32 +136,48 @@ class Decoding:
             self.end_s = frame.time_s + frame.duration_s
             yield frame
         if self._part is not None and self.num_frames == 0:
+            if self._zero_s is not None:
+                raise ThinningError("the part was not found")
             raise beyond_end(self.path, self._part, self._video_end_s)
 
     def _shown_frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
-        """A frame is shown until the next one, the last for its own duration.
-
-        A frame without a timestamp follows one frame duration after the frame before; a frame that is not later
-        than the one before is dropped (overlapping fragments, damaged timestamps).
-        """
-        shown: tuple[Fraction, Fraction, av.VideoFrame] | None = None  # its time, when it ends by itself
-        for picture in self._decoded():
-            time_s = self._timestamp_s(picture)
+        """A frame is shown until the next one, the last for its own duration, all within MAX_SPAN_S."""
+        shown: Timed[av.VideoFrame] | None = None
+        for frame in self._believed():
+            assert frame.time_s is not None
             if shown is None:
-                time_s = time_s or Fraction(0)
-                self.first_s = time_s if self._zero_s is None else self._zero_s
+                self.first_s = frame.time_s if self._zero_s is None else self._zero_s
+            elif frame.time_s - self.first_s >= MAX_SPAN_S:
+                until_s = frame.time_s + frame.own_s
+                break
             else:
-                time_s = shown[1] if time_s is None else time_s
-                if time_s <= shown[0]:
-                    continue
-                yield self._shown(shown, until_s=time_s)
-            shown = (time_s, time_s + self._own_duration_s(picture), picture)
-        self.completeness.check(self.path)
-        assert shown is not None
-        skipped_until_s = self.first_s + self._keys.end_s if self._keys is not None else shown[1]
-        last = self._shown(shown, until_s=max(shown[1], skipped_until_s))
-        self.warning = "; ".join(filter(None, [self.completeness.warning(self._video_end_s), *self._remarks(shown[2])]))
+                yield self._shown(shown, until_s=frame.time_s)
+            shown = frame
+        else:
+            self.completeness.check(self.path)
+            assert shown is not None and shown.time_s is not None
+            skipped_until_s = self.first_s if self._keys is None else self.first_s + self._keys.end_s
+            until_s = max(shown.time_s + shown.own_s, skipped_until_s)
+        last = self._shown(shown, until_s=min(until_s, self.first_s + MAX_SPAN_S))
+        self.warning = self._warning(shown.picture, is_cut=until_s > self.first_s + MAX_SPAN_S)
         yield last
+
+    def _shown(self, frame: Timed[av.VideoFrame], *, until_s: Fraction) -> ShownFrame[av.VideoFrame]:
+        assert frame.time_s is not None
+        self._video_end_s = until_s - self.first_s
+        return ShownFrame(frame.time_s - self.first_s, until_s - frame.time_s, frame.picture)
+
+    def _warning(self, picture: av.VideoFrame, *, is_cut: bool) -> str:
+        """What a user should know, once the last picture is out."""
+        found = [self._clock.warning]
+        if is_cut:
+            found.append(f"only its first {MAX_SPAN_S // 3600} hours were read")
+        if any(found):  # the length that the header promises rests on the same clock
+            self.completeness.promised_s = None
+        found.append(self.completeness.warning(self._video_end_s))
+        if found[-1] and self._zero_s is not None:
+            raise ThinningError("what is missing may lie before the part")
+        return "; ".join(filter(None, [*found, *self._remarks(picture)]))
 
     def _remarks(self, picture: av.VideoFrame) -> Iterator[str]:
         """What else a user should know."""
@@ -171,16 +191,28 @@ class Decoding:
     def _is_key(self, picture: av.VideoFrame) -> bool:
         return picture.key_frame or picture.pts in self._key_times
 
-    def _shown(
-        self, frame: tuple[Fraction, Fraction, av.VideoFrame], *, until_s: Fraction
-    ) -> ShownFrame[av.VideoFrame]:
-        time_s, _, picture = frame
-        self._video_end_s = until_s - self.first_s
-        if self._video_end_s > MAX_SPAN_S:
-            raise MediaError(
-                f"{self.path}: its timestamps span more than {MAX_SPAN_S // 3600} hours; cut it, or repair them"
-            )
-        return ShownFrame(time_s - self.first_s, until_s - time_s, picture)
+    def _believed(self) -> Iterator[Timed[av.VideoFrame]]:
+        """Decoded pictures with strictly increasing times.
+
+        Raises:
+            ThinningError: only some were decoded, and it cannot be told whether their times are to be believed.
+        """
+        frames = self._timed()
+        if self._thinning is None and self._keys is None:
+            if self.container.format.name in MPEG:
+                frames = unwrapped(frames, MPEG_PERIOD_S)
+            yield from self._clock.believed(frames)
+            return
+        before_s = None
+        for frame in frames:
+            if frame.time_s is None or (before_s is not None and frame.time_s <= before_s):
+                raise ThinningError("a frame is not later than the one before")
+            before_s = frame.time_s
+            yield frame
+
+    def _timed(self) -> Iterator[Timed[av.VideoFrame]]:
+        for picture in self._decoded():
+            yield Timed(self._timestamp_s(picture), self._own_duration_s(picture), picture)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """What the decoder gives for the packets that are needed.
@@ -207,7 +239,8 @@ class Decoding:
     def _decoded_thinly(self, thinning: Thinning) -> Iterator[av.VideoFrame]:
         """Without frames that answer no sample."""
         self._refuse_damage()
-        for packet in thinning.needed(self._packets()):
+        packets = self._packets()
+        for packet in thinning.needed(packets if self._zero_s is None else self._shown_soon(packets)):
             pictures = self._pictures(packet)
             if self.completeness.num_refused:
                 raise ThinningError("a packet is damaged")
@@ -230,14 +263,26 @@ class Decoding:
         self.codec.options = {**self.codec.options, "err_detect": "explode"}
 
     def _seek(self, zero_s: Fraction) -> None:
-        """Go to a key frame before the part."""
+        """Go to a key frame before the part, where no clock can have restarted on the way to it."""
         if self._thinning is None or self._part is None or not self.stream.time_base:
             raise ThinningError("it is not known which frames the part needs")
+        has_table = self.container.format.name.split(",")[0] in COUNTED_UP and self.stream.frames  # none of fragments
+        if not has_table:
+            raise ThinningError("its clock may restart before the part")
         before_s = zero_s + self._part[0] - SEEK_MARGIN_S
         try:
             self.container.seek(floor(before_s / self.stream.time_base), stream=self.stream)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise ThinningError(reason_of(error)) from error
+
+    def _shown_soon(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+        """After `_seek`: frames that are shown soon after they are decoded, so that their times count up, too."""
+        for packet in packets:
+            if packet.pts is not None and packet.dts is not None:
+                delay_s = (packet.pts - packet.dts) * Fraction(self.stream.time_base or 0)
+                if not 0 <= delay_s <= SLIGHT_S:
+                    raise ThinningError("its clock may restart before the part")
+            yield packet
 
     def _packets(self) -> Iterator[av.Packet]:
         # Behind the last packet PyAV stumbles over streams that began in the middle (MPEG-TS).
@@ -276,6 +321,6 @@ class Decoding:
         return frame.pts * Fraction(frame.time_base)
 
     def _own_duration_s(self, frame: av.VideoFrame) -> Fraction:
-        if frame.duration and frame.time_base:
+        if frame.duration > 0 and frame.time_base:
             return frame.duration * Fraction(frame.time_base)
         return self.nominal_s

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor, isinf
+from math import ceil, floor, isinf
 from typing import Generic, TypeVar
 
 from visil.errors import DataError
@@ -23,6 +23,7 @@ Picture = TypeVar("Picture")
 
 FASTEST_BELIEVED_FPS = 144  # a file that reports more (or nothing) is read as 25 fps: published rule
 FALLBACK_FPS = 25.0
+MAX_HELD_SAMPLES = 60  # of one frame: a slide or a gap of hours says no more than one of a minute
 
 
 @dataclass(frozen=True)
@@ -105,24 +106,24 @@ def within(
 def sample_by_time(frames: Iterable[ShownFrame[Picture]], rate: Fraction) -> Samples[Picture]:
     """Sample k is the frame shown k/rate seconds after the first; it exists if and only if that is before the end.
 
-    At least one sample when there is a frame. Timestamps decide, not frame counts or header rates.
+    At least one sample when there is a frame. Timestamps decide, not frame counts or header rates. A frame answers at
+    most MAX_HELD_SAMPLES; behind a longer one the grid goes on where the next frame is shown.
     """
     shown: ShownFrame[Picture] | None = None
-    time_s, k = Fraction(0), 0
+    start_s, k = Fraction(0), 0
     for frame in frames:
         if shown is None:
-            start_s = time_s = frame.time_s
-        while shown is not None and time_s < frame.time_s:
-            yield time_s, shown
-            k += 1
-            time_s = start_s + k / rate
+            start_s = frame.time_s
+        else:
+            end = ceil((frame.time_s - start_s) * rate)
+            for number in range(k, min(end, k + MAX_HELD_SAMPLES)):
+                yield start_s + number / rate, shown
+            k = max(k, end)
         shown = frame
     if shown is not None:
-        end_s = shown.time_s + shown.duration_s
-        while k == 0 or time_s < end_s:
-            yield time_s, shown
-            k += 1
-            time_s = start_s + k / rate
+        end = max(1, ceil((shown.time_s + shown.duration_s - start_s) * rate))
+        for number in range(k, min(end, k + MAX_HELD_SAMPLES)):
+            yield start_s + number / rate, shown
 
 
 class Slots:

@@ -23,6 +23,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from visil.media.clock import PacketTimes
+from visil.media.reader import MAX_SPAN_S
 from visil.media.syntax import PacketSyntax, Syntax, packet_syntax
 
 MAX_AHEAD = 600  # packets that are read before the first of them is decided on; 10 s at 60 a second
@@ -110,6 +112,7 @@ class Thinning:
         self._reorder = reorder
         self._num_counted = 0  # frames of the part that are decoded to be counted
         self._recent: deque[int] = deque(maxlen=MAX_REORDER)  # presentation times of packets
+        self._times = PacketTimes(time_base, MAX_SPAN_S, first=zero)
         self._zero = zero
         self._latest = self._latest_before_group = -inf
         self._awaited: list[int] = []  # presentation times of the frames that the decoder owes, a heap
@@ -149,10 +152,12 @@ class Thinning:
         """After the last picture.
 
         Raises:
-            ThinningError: a frame did not come out.
+            ThinningError: a frame did not come out, or the clock may not believe the last times.
         """
         if self._awaited or self._latest == -inf:
             raise ThinningError("a frame did not come out")
+        if not self._times.agree_at_end():
+            raise ThinningError("the last frame is far from the others")
 
     def _checked(self, packet: av.Packet) -> _Held:
         syntax, time = self._syntax(packet), packet.pts
@@ -166,6 +171,8 @@ class Thinning:
         is_too_late = sum(other > time for other in self._recent) > self._reorder  # a decoder drops such a frame
         if is_in_no_group or is_too_late or time in self._recent or time <= self._latest_before_group:
             raise ThinningError("a packet out of place")
+        if not packet.is_discard and not self._times.agree(time):
+            raise ThinningError("the clock may not believe a time")
         self._recent.append(time)
         self._latest = max(self._latest, time)
         return _Held(packet, time, syntax)
