@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from pathlib import Path
+from time import monotonic
 
 import av
 
@@ -20,7 +21,7 @@ from visil.media.completeness import Completeness
 from visil.media.key_frames import KeyPackets
 from visil.media.opening import check_memory, header_duration_s, is_still, open_video, reason_of, refuse_huge
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import MAX_SPAN_S, beyond_end
+from visil.media.reader import MAX_SPAN_S, Sampled, beyond_end
 from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
 from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
 
@@ -36,6 +37,8 @@ class Asked:
     part: Part | None
     stills: bool
     alive: Callable[[], None]
+    sampled: Sampled
+    packet_s: float | None
 
 
 class Decoding:
@@ -46,6 +49,7 @@ class Decoding:
         first_s: when the first frame of the file is shown, on the file's own clock.
         end_s: end of the last frame that came out, cut to the part; seconds since the first shown frame.
         warning: what is missing, once the end of the file has been reached.
+        cut_short: reason class of a limit that ended the file, or an empty text.
     """
 
     def __init__(self, asked: Asked, rate: Fraction, *, thinly: bool, zero_s: Fraction | None = None) -> None:
@@ -64,13 +68,15 @@ class Decoding:
         self.first_s = Fraction(0)
         self.end_s = Fraction(0)
         self.warning = ""
-        self.container, self.stream = open_video(asked.path, stills=asked.stills)
+        self.cut_short = ""
+        self.container, self.stream = open_video(asked.path, stills=asked.stills, packet_s=asked.packet_s)
         self.completeness = Completeness(header_duration_s(self.container, self.stream))
         self.codec = self.stream.codec_context
         self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
         self._rate = rate
         self._part = asked.part
         self._alive = asked.alive
+        self._packet_s = asked.packet_s
         self._video_end_s = Fraction(0)
         self._samples_keys = asked.preprocessing.sampling == "keyframes"
         self._keys: KeyPackets | None = None
@@ -136,12 +142,17 @@ class Decoding:
                 time_s = shown[1] if time_s is None else time_s
                 if time_s <= shown[0]:
                     continue
+                if time_s > self.first_s + MAX_SPAN_S:
+                    self._cut_short("too_large", f"it is longer than {MAX_SPAN_S // 3600} hours")
+                    break
                 yield self._shown(shown, until_s=time_s)
             shown = (time_s, time_s + self._own_duration_s(picture), picture)
         self.completeness.check(self.path)
         assert shown is not None
         skipped_until_s = self.first_s + self._keys.end_s if self._keys is not None else shown[1]
-        last = self._shown(shown, until_s=max(shown[1], skipped_until_s))
+        limit_s = self.first_s + MAX_SPAN_S
+        is_too_long = self.cut_short == "too_large"
+        last = self._shown(shown, until_s=limit_s if is_too_long else min(max(shown[1], skipped_until_s), limit_s))
         self.warning = self.completeness.warning(self._video_end_s)
         yield last
 
@@ -150,10 +161,6 @@ class Decoding:
     ) -> ShownFrame[av.VideoFrame]:
         time_s, _, picture = frame
         self._video_end_s = until_s - self.first_s
-        if self._video_end_s > MAX_SPAN_S:
-            raise MediaError(
-                f"{self.path}: its timestamps span more than {MAX_SPAN_S // 3600} hours; cut it, or repair them"
-            )
         return ShownFrame(time_s - self.first_s, until_s - time_s, picture)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
@@ -214,11 +221,40 @@ class Decoding:
             raise ThinningError(reason_of(error)) from error
 
     def _packets(self) -> Iterator[av.Packet]:
+        """Those of the file; whatever they end with, the last one makes the decoder give what it holds."""
         # Behind the last packet PyAV stumbles over streams that began in the middle (MPEG-TS).
         with suppress(IndexError):
-            for packet in self.container.demux(self.stream):
+            try:
+                yield from self._found_packets()
+            except (av.FFmpegError, OSError) as error:
+                if isinstance(error, av.ExitError | BlockingIOError):
+                    found_nothing = f"no further packet found for {self._packet_s:g} s"
+                    self._cut_short("stalled", f"{found_nothing}; --stall-seconds waits longer")
                 self._alive()
-                yield packet
+                last = av.Packet()
+                last.stream, last.time_base = self.stream, Fraction(self.stream.time_base or 1)
+                yield last
+                if not self.cut_short:
+                    raise
+
+    def _found_packets(self) -> Iterator[av.Packet]:
+        """Packets until the end of the file, or until none was found for too long."""
+        found_s = monotonic()
+        while True:
+            try:
+                for packet in self.container.demux(self.stream):
+                    self._alive()
+                    yield packet
+                    found_s = monotonic()
+                return
+            except BlockingIOError:  # MPEG-TS wants to be asked again after 64 KB in which no packet begins
+                if self._packet_s is not None and monotonic() - found_s > self._packet_s:
+                    raise
+
+    def _cut_short(self, reason_class: str, reason: str) -> None:
+        """The video ends here, and what came before is kept."""
+        self.cut_short = reason_class
+        self.completeness.stopped = reason
 
     def _pictures(self, packet: av.Packet, *, alone: bool = False) -> list[av.VideoFrame]:
         """The frames that a decoder gives on a packet; with `alone` it gives what it holds back too."""

@@ -38,11 +38,15 @@ NOT_VIDEO_CONTAINERS = (
 )
 
 
-def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, VideoStream]:
+def open_video(
+    path: Path, *, stills: bool = False, packet_s: float | None = None
+) -> tuple[InputContainer, VideoStream]:
     """The container and the stream to decode, which is the first that is no cover picture; the caller closes it.
 
     Args:
         stills: a still picture is a video of one frame.
+        packet_s: seconds in which headers, and later every packet, must be found; beyond them FFmpeg gives up with
+            `av.ExitError`. None: as long as it takes.
 
     Raises:
         MediaError: not a readable video.
@@ -58,9 +62,14 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
                 "format_whitelist": f"{CONTAINERS},{NOT_VIDEO_CONTAINERS}",
                 "protocol_whitelist": "file",
             },
+            timeout=packet_s,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         check_memory(error)
+        if isinstance(error, av.ExitError):
+            raise MediaError(
+                f"{path}: given up: no headers found for {packet_s:g} s; --stall-seconds waits longer", "stalled"
+            ) from error
         raise _open_failure(path, error) from error
     try:
         return container, _video_stream(path, container, stills=stills)
