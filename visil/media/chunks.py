@@ -56,7 +56,7 @@ def chunks(
         previous = frame
         images.append(image)
         times_s.append(float(time_s))
-        sampled(number, frames_of(_stacked(images[-1:]), np.array(times_s[-1:])))
+        sampled(number, frames_of(np.ascontiguousarray(image)[None], np.array(times_s[-1:])))
     if not images:
         raise MediaError(f"{path}: too short for the `{sampling}` sampler: no frame is taken", "no_frames")
     last = frames_of(_stacked(images), np.array(times_s))
