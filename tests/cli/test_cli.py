@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ import visil.library.ingest as ingest_module
 import visil.library.workload as workload_module
 import visil.media.readers as readers_module
 from tests.cli.commands import Ended, Run, assert_one_line_error, loaded_by, run_fresh
+from tests.media.made_files import write_frames
 from visil.cli.output import human_bytes
 from visil.library.library import Library
 from visil.media.limits import DecodeLimits
 from visil.model.bundle import Bundle
 from visil.model.model import Model
 from visil.synth.video_file import write_video
+from visil.values import EncodedVideo
 
 
 class TestImports:
@@ -40,6 +43,13 @@ class TestImports:
     )
     def test_what_encodes_no_picture_loads_no_timm(self, arguments, indexed, tmp_path):
         assert loaded_by(*arguments, "--library", indexed, home=tmp_path).isdisjoint({"timm", "torchvision"})
+
+
+def cut_short(encode: Callable[..., EncodedVideo]) -> Callable[..., EncodedVideo]:
+    """Whatever is encoded is cut short by a crash."""
+    return lambda *arguments, **options: replace(
+        encode(*arguments, **options), warning="the decoder crashed", cut_short="crashed"
+    )
 
 
 class TestIndex:
@@ -71,6 +81,21 @@ class TestIndex:
         assert (
             "headers are damaged" in run("index", tmp_path / "broken.mp4", "--library", library, "--retry-failed").err
         )
+
+    def test_a_file_that_is_cut_short_is_indexed_with_a_warning_that_names_the_next_try(self, run, library, tmp_path):
+        noise = np.random.default_rng(0).integers(0, 256, (32, 48, 64, 3), dtype=np.uint8)
+        path = write_frames(tmp_path / "a.mkv", noise, fps=8, codec="libx264")
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size + (6 << 30))  # zeros in which nothing is found
+        index = ("index", path, "--library", library, "--stall-seconds", 1)
+        ended = run(*index)
+        assert ended.status == 0
+        assert re.search(rf"{path}: indexed in part: .*; --stall-seconds waits longer", ended.err)
+        assert "1 file(s) were cut short; `visil index --retry-failed` tries them again" in ended.err
+        (row,) = (row for row in run("list", "--library", library).rows() if row["id"] == "a.mkv")
+        assert (row["status"], row["num_samples"]) == ("ok", 4)
+        assert row["reason"].endswith("--stall-seconds waits longer")
+        assert "0 added, 1 replaced" in run(*index, "--retry-failed").err
 
     def test_nothing_but_failures_ends_with_2(self, run, library, tmp_path):
         (tmp_path / "broken.mp4").write_text("no video")
@@ -287,6 +312,13 @@ class TestSearch:
         assert len(self.matches(ended)) == 5
         assert "nowhere.mp4: no such file" in ended.err and "1 of 2 queries searched" in ended.err
 
+    def test_a_query_that_was_read_in_part_is_searched_and_named(self, run, indexed, made_clips, monkeypatch):
+        monkeypatch.setattr(Model, "encode", cut_short(Model.encode))
+        query = made_clips / "clip_0.mp4"
+        ended = run("search", query, "--library", indexed, "--quiet")
+        assert (ended.status, len(self.matches(ended))) == (0, 6)
+        assert ended.err == f"visil: {query}: searched in part: the decoder crashed\n"
+
     def test_nothing_but_bad_queries_ends_with_2(self, run, indexed):
         ended = run("search", "id:nobody", "--library", indexed)
         assert ended.status == 2
@@ -438,6 +470,13 @@ class TestTheOtherCommands:
         assert_one_line_error(
             run("compare", f"{clip}@80-", clip, "--model", bundle_file), r"the range begins at 80 s, the video ends at"
         )
+
+    def test_compare_says_what_was_read_in_part(self, run, made_clips, bundle_file, monkeypatch):
+        monkeypatch.setattr(Model, "encode", cut_short(Model.encode))
+        a, b = made_clips / "clip_0.mp4", made_clips / "clip_1.mp4"
+        ended = run("compare", a, b, "--model", bundle_file)
+        assert (ended.status, len(ended.rows())) == (0, 2)
+        assert ended.err == "".join(f"visil: {name}: compared in part: the decoder crashed\n" for name in (a, b))
 
     def test_compare_of_what_shows_nothing_is_an_error(self, run, made_clips, bundle_file, tmp_path):
         black = tmp_path / "black.mp4"

@@ -66,7 +66,7 @@ class TestWhichIsRead:
         assert cover.disposition & Disposition.attached_pic
         choosing = SimpleNamespace(video=(film, cover), best=lambda kind: cover)
         container = SimpleNamespace(streams=choosing, format=opened.format, close=opened.close)
-        monkeypatch.setattr(opening_module, "_opened", lambda path: container)
+        monkeypatch.setattr(opening_module, "_opened", lambda path, packet_s: container)
         assert open_video(path)[1].index == film.index
         opened.close()
 

@@ -38,7 +38,7 @@ MOST_KINDS = 5  # of files passed over, that a line names
     type=click.Choice(["time", "keyframes"]),
     help="Of a new library, or of one that is moved: keyframes is faster and coarser.  [default: as the bundle says]",
 )
-@click.option("--retry-failed", is_flag=True, help="Try files again that could not be read before.")
+@click.option("--retry-failed", is_flag=True, help="Try files again that could not be read before, or only in part.")
 @click.option("--list-passed-over", is_flag=True, help="Print the media files that were passed over, a line each.")
 @decoding_options
 @compute_options
@@ -220,6 +220,10 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
         )
     for path, reason in done.warnings:
         notice(f"{path}: indexed in part: {reason}")
+    if done.num_cut_short:
+        notice(f"{done.num_cut_short} file(s) were cut short; `visil index --retry-failed` tries them again")
+    for path, reason in done.kept:
+        notice(f"{path}: stays indexed as it was, because the new try gave less: {reason}")
     for path, reason in done.failed:
         notice(f"{path}: {reason}")
     if done.failed_before:

@@ -90,17 +90,20 @@ class FrameTable:
             yield ShownFrame(self.time_s(number), self.duration_s(number), number)
 
 
-def read_frame_table(path: Path, *, stills: bool, alive: Callable[[], None]) -> FrameTable:
+def read_frame_table(
+    path: Path, *, stills: bool, alive: Callable[[], None], packet_s: float | None = None
+) -> FrameTable:
     """The times of all frames of a file.
 
     Args:
         alive: called for every packet.
+        packet_s: seconds in which the next must be found; see `open_video`.
 
     Raises:
         MediaError: not a readable video.
         IrregularError: a video, but not a regular one.
     """
-    container, stream = open_video(path, stills=stills)
+    container, stream = open_video(path, stills=stills, packet_s=packet_s)
     with container:
         _require_regular(path, container, stream)
         try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from pathlib import Path
+from time import monotonic
 
 import av
 
@@ -32,7 +33,7 @@ from visil.media.opening import (
 )
 from visil.media.pictures import odd_turn_deg
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import MAX_SPAN_S, beyond_end
+from visil.media.reader import MAX_SPAN_S, Sampled, beyond_end
 from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
 from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
 
@@ -51,6 +52,8 @@ class Asked:
     part: Part | None
     stills: bool
     alive: Callable[[], None]
+    sampled: Sampled
+    packet_s: float | None
 
 
 class Decoding:
@@ -61,6 +64,7 @@ class Decoding:
         first_s: when the first frame of the file is shown, on the file's own clock.
         end_s: end of the last frame that came out, cut to the part; seconds since the first shown frame.
         warning: what is missing or was not believed, once the end of the file has been reached.
+        cut_short: reason class of a limit that ended the file, or an empty text.
     """
 
     def __init__(self, asked: Asked, rate: Fraction, *, thinly: bool, zero_s: Fraction | None = None) -> None:
@@ -79,7 +83,8 @@ class Decoding:
         self.first_s = Fraction(0)
         self.end_s = Fraction(0)
         self.warning = ""
-        self.container, self.stream = open_video(asked.path, stills=asked.stills)
+        self.cut_short = ""
+        self.container, self.stream = open_video(asked.path, stills=asked.stills, packet_s=asked.packet_s)
         self._samples_keys = asked.preprocessing.sampling == "keyframes"
         self.completeness = Completeness(header_duration_s(self.container, self.stream), keys_only=self._samples_keys)
         self.codec = decoder_of(self.path, self.stream)
@@ -89,6 +94,7 @@ class Decoding:
         self._rate = rate
         self._part = asked.part
         self._alive = asked.alive
+        self._packet_s = asked.packet_s
         self._video_end_s = Fraction(0)
         self._clock = Clock(MAX_SPAN_S)
         self._keys: KeyPackets | None = None
@@ -158,8 +164,11 @@ class Decoding:
             assert shown is not None and shown.time_s is not None
             skipped_until_s = self.first_s if self._keys is None else self.first_s + self._keys.end_s
             until_s = max(shown.time_s + shown.own_s, skipped_until_s)
-        last = self._shown(shown, until_s=min(until_s, self.first_s + MAX_SPAN_S))
-        self.warning = self._warning(shown.picture, is_cut=until_s > self.first_s + MAX_SPAN_S)
+        if until_s > self.first_s + MAX_SPAN_S:
+            until_s = self.first_s + MAX_SPAN_S
+            self._cut_short("too_large", f"only its first {MAX_SPAN_S // 3600} hours were read")
+        last = self._shown(shown, until_s=until_s)
+        self.warning = self._warning(shown.picture)
         yield last
 
     def _shown(self, frame: Timed[av.VideoFrame], *, until_s: Fraction) -> ShownFrame[av.VideoFrame]:
@@ -167,17 +176,15 @@ class Decoding:
         self._video_end_s = until_s - self.first_s
         return ShownFrame(frame.time_s - self.first_s, until_s - frame.time_s, frame.picture)
 
-    def _warning(self, picture: av.VideoFrame, *, is_cut: bool) -> str:
+    def _warning(self, picture: av.VideoFrame) -> str:
         """What a user should know, once the last picture is out."""
-        found = [self._clock.warning]
-        if is_cut:
-            found.append(f"only its first {MAX_SPAN_S // 3600} hours were read")
-        if any(found):  # the length that the header promises rests on the same clock
+        odd_clock = self._clock.warning
+        if odd_clock or self.cut_short == "too_large":  # the length that the header promises rests on the same clock
             self.completeness.promised_s = None
-        found.append(self.completeness.warning(self._video_end_s))
-        if found[-1] and self._zero_s is not None:
+        missing = self.completeness.warning(self._video_end_s)
+        if missing and self._zero_s is not None and not self.cut_short:
             raise ThinningError("what is missing may lie before the part")
-        return "; ".join(filter(None, [*found, *self._remarks(picture)]))
+        return "; ".join(filter(None, [odd_clock, missing, *self._remarks(picture)]))
 
     def _remarks(self, picture: av.VideoFrame) -> Iterator[str]:
         """What else a user should know."""
@@ -285,14 +292,43 @@ class Decoding:
             yield packet
 
     def _packets(self) -> Iterator[av.Packet]:
+        """Those of the file; whatever they end with, the last one makes the decoder give what it holds."""
         # Behind the last packet PyAV stumbles over streams that began in the middle (MPEG-TS).
         with suppress(IndexError):
-            for packet in self.container.demux(full_streams(self.container)):
+            try:
+                yield from self._found_packets()
+            except (av.FFmpegError, OSError) as error:
+                if isinstance(error, av.ExitError | BlockingIOError):
+                    found_nothing = f"no further packet found for {self._packet_s:g} s"
+                    self._cut_short("stalled", f"{found_nothing}; --stall-seconds waits longer")
                 self._alive()
-                index = packet.stream.index  # the packet's own is 0 at the end of every stream
-                self._num_packets[index] += packet.size > 0
-                if index == self.stream.index:
-                    yield packet
+                last = av.Packet()
+                last.stream, last.time_base = self.stream, Fraction(self.stream.time_base or 1)
+                yield last
+                if not self.cut_short:
+                    raise
+
+    def _found_packets(self) -> Iterator[av.Packet]:
+        """Packets until the end of the file, or until none was found for too long."""
+        found_s = monotonic()
+        while True:
+            try:
+                for packet in self.container.demux(full_streams(self.container)):
+                    self._alive()
+                    index = packet.stream.index  # the packet's own is 0 at the end of every stream
+                    self._num_packets[index] += packet.size > 0
+                    if index == self.stream.index:
+                        yield packet
+                    found_s = monotonic()
+                return
+            except BlockingIOError:  # MPEG-TS wants to be asked again after 64 KB in which no packet begins
+                if self._packet_s is not None and monotonic() - found_s > self._packet_s:
+                    raise
+
+    def _cut_short(self, reason_class: str, reason: str) -> None:
+        """The video ends here, and what came before is kept."""
+        self.cut_short = reason_class
+        self.completeness.stopped = reason
 
     def _pictures(self, packet: av.Packet, *, alone: bool = False) -> list[av.VideoFrame]:
         """The frames that a decoder gives on a packet; with `alone` it gives what it holds back too."""

@@ -44,7 +44,9 @@ NOT_VIDEO_CONTAINERS = (
 )
 
 
-def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, VideoStream]:
+def open_video(
+    path: Path, *, stills: bool = False, packet_s: float | None = None
+) -> tuple[InputContainer, VideoStream]:
     """The container and the stream to decode, which is the best by FFmpeg's rule; the caller closes the container.
 
     The rule asks for the default stream, then for the one of more pictures and of more bits. Cover pictures and
@@ -52,6 +54,8 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
 
     Args:
         stills: a still picture is a video of one frame.
+        packet_s: seconds in which headers, and later every packet, must be found; beyond them FFmpeg gives up with
+            `av.ExitError`. None: as long as it takes.
 
     Raises:
         MediaError: not a readable video.
@@ -59,9 +63,13 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
     if _is_special(path):
         raise MediaError(f"{path}: not a regular file", "unreadable")  # a pipe or device would never end
     try:
-        container = _opened(path)
+        container = _opened(path, packet_s)
     except (av.FFmpegError, OSError, ValueError) as error:
         check_memory(error)
+        if isinstance(error, av.ExitError):
+            raise MediaError(
+                f"{path}: given up: no headers found for {packet_s:g} s; --stall-seconds waits longer", "stalled"
+            ) from error
         raise _open_failure(path, error) from error
     try:
         return container, _video_stream(path, container, stills=stills)
@@ -72,10 +80,11 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
         raise
 
 
-def _opened(path: Path) -> InputContainer:
+def _opened(path: Path, packet_s: float | None = None) -> InputContainer:
     return av.open(
         _source(path),
         mode="r",
+        timeout=packet_s,
         container_options={"format_whitelist": f"{CONTAINERS},{NOT_VIDEO_CONTAINERS}", "protocol_whitelist": "file"},
         **OPEN_OPTIONS,
     )
