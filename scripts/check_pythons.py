@@ -9,7 +9,7 @@ tests/evaluation, and the tests of the command line's help.
 Pythons are looked for where --python says, on the PATH and among those of pyenv, the first of each version counts.
 Printed is how many tests passed, failed and were skipped under each. Exit status: 0 none failed; 1 a test failed or an
 environment could not be made (a package without a wheel for that Python, by pip's words); 2 there is no Python.
-About 3 minutes a Python on 2 cores, and 0.6 GB of disk.
+About 3 minutes a Python on 2 cores, and 1 GB of disk.
 """
 
 from __future__ import annotations
