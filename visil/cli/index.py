@@ -179,7 +179,7 @@ def tell_how_to_go_on() -> None:
 
 def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> int:
     """Notices of what came of it; the exit status."""
-    from visil.library.store import FEATURE_SET
+    from visil.library.store import FEATURE_SET, NO_CONTENT
 
     for old_path in done.vanished:
         notice(f"{old_path}: gone; still in the library, `visil remove` forgets it")
@@ -196,6 +196,12 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
         is_of_features = all(path.startswith(FEATURE_SET) for path, _ in done.failed_before)
         remedy = "they are when the file has changed" if is_of_features else "`visil index --retry-failed` does"
         notice(f"{len(done.failed_before)} file(s) failed before and were not tried again; {remedy}", quiet=quiet)
+    num_blank = sum(record.status == NO_CONTENT for record in opened.list())
+    if num_blank:
+        notice(
+            f"{num_blank} video(s) have no content (every frame is blank): only files of equal bytes find them",
+            quiet=quiet,
+        )
     summary = (
         f"{len(done.added)} added, {len(done.replaced)} replaced, {len(done.moved)} moved, {done.unchanged} unchanged, "
         f"{len(done.vanished)} vanished, {len(done.failed)} failed; {len(opened.list())} videos in {opened.path}"
