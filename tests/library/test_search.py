@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import visil.library.fine as fine_module
@@ -21,9 +22,12 @@ from tests.library.made import VIDEO, encoded_video, facts_of, failed_video, fil
 from visil.errors import DataError, LibraryError
 from visil.library.file_state import OwnFile, file_state
 from visil.library.library import TABLE, Library
-from visil.library.search import SearchResult, rerank_count
+from visil.library.search import SearchProgress, SearchResult, rerank_count
 from visil.library.store import FileFacts, Store, StoredVideo
+from visil.model.bundle import Bundle
 from visil.model.model import Model
+from visil.model.network import NetworkSettings, SimilarityNetwork
+from visil.model.stretches import MIN_SAMPLES
 from visil.synth.video_file import write_video
 from visil.values import EncodedVideo, Match, RegionVectors
 
@@ -212,32 +216,57 @@ class TestEqualContent:
         assert not any(match.identical for match in library.search(library.encoded("v01")))
 
 
+def with_network(model: Model, network: NetworkSettings) -> Model:
+    """The same model with another network on top, of random weights."""
+    torch.manual_seed(0)
+    parts = SimilarityNetwork(network, model.dim).state_dict()
+    settings = replace(model.settings, network=network)
+    return Model(Bundle(settings, {**model.bundle.tensors, **parts}), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def models(quick_model: Model) -> dict[str, Model]:
+    return {
+        "plain": quick_model,
+        "comparator": with_network(quick_model, NetworkSettings(comparator_padding="zeros")),
+        "symmetric": with_network(quick_model, NetworkSettings(symmetric=True)),
+    }
+
+
 class TestOnePass:
+    @pytest.mark.parametrize("name", ["plain", "comparator", "symmetric"])
     @given(
         lengths=st.lists(st.integers(1, 13), min_size=1, max_size=6),
-        query_length=st.integers(1, 6),
+        query_length=st.integers(1, 20),
         block_bytes=st.integers(1, 80_000),
         stretch=st.integers(1, 6),
+        query_frames=st.integers(1, 21),
         seed=st.integers(0, 1000),
     )
-    def test_neither_blocks_nor_stretches_change_a_score(
-        self, tmp_path_factory, quick_model, lengths, query_length, block_bytes, stretch, seed
+    @settings(max_examples=12)
+    def test_no_block_changes_a_score(
+        self, tmp_path_factory, models, name, lengths, query_length, block_bytes, stretch, query_frames, seed
     ):
-        videos = {f"v{i}": encoded(quick_model, length, seed=seed + i) for i, length in enumerate(lengths)}
-        query = encoded(quick_model, query_length, seed=seed - 1 if seed else 999_999)
+        model = models[name]
+        videos = {f"v{i}": encoded(model, length, seed=seed + i) for i, length in enumerate(lengths)}
+        query = encoded(model, query_length, seed=seed - 1 if seed else 999_999)
         folder = tmp_path_factory.mktemp("libraries")
-        whole = Library.create(folder / "whole", quick_model)
+        whole = Library.create(folder / "whole", model)
         fill(whole, videos)
-        split = Library.create(folder / "split", quick_model)
+        split = Library.create(folder / "split", model)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(store_module, "STRETCH_FRAMES", stretch)
             fill(split, videos)
             patch.setattr(fine_module, "BLOCK_BYTES", block_bytes)
+            patch.setattr(fine_module, "QUERY_FRAMES", query_frames)
             in_pieces = split.search(query, rerank="all")
         by_id = {match.video: match for match in whole.search(query, rerank="all")}
         assert sorted(order(in_pieces)) == sorted(by_id)
         for match in in_pieces:
             assert match.stages == pytest.approx(by_id[match.video].stages, abs=SAME)
+            if query_length < MIN_SAMPLES or name != "plain":
+                alone = model.compare(query, videos[match.video])
+                assert match.score == pytest.approx(alone.score, abs=SAME)
 
     @pytest.mark.parametrize("query_bytes", [1, 1 << 28], ids=["one query a pass", "all queries in one pass"])
     def test_many_queries_get_the_results_they_get_alone(self, library, monkeypatch, query_bytes):
@@ -255,6 +284,80 @@ class TestOnePass:
         assert [bool(result.matches) for result in results] == [True, False, False, True]
         assert results[1].error.endswith("nowhere.mp4: no such file")
         assert results[2].error == "no video 'nobody' in the library; `visil list` names them"
+
+
+def of_vectors(vectors: np.ndarray) -> EncodedVideo:
+    """A video of these region vectors, one sample a second, in one part."""
+    descriptor = unit(vectors.astype(np.float32).mean(axis=(0, 1)))
+    times_s = np.arange(float(len(vectors)))
+    return EncodedVideo(RegionVectors(vectors, times_s), descriptor[None], len(vectors), float(len(vectors)), VIDEO)
+
+
+class TestLongQueries:
+    """A long query counts by its stretches too."""
+
+    @pytest.fixture
+    def compilation(self, library: Library) -> EncodedVideo:
+        """4 s each of v02, v05, v08 ... v29 in a library of 30 videos of 12 s."""
+        videos = [encoded(library.model, 12, seed=i).region_vectors.vectors for i in range(30)]
+        fill(library, {f"v{i:02}": of_vectors(vectors) for i, vectors in enumerate(videos)})
+        return of_vectors(np.concatenate([vectors[4:8] for vectors in videos[2::3]]))
+
+    def test_a_compilation_finds_its_sources_before_anything_else(self, library, compilation):
+        sources = {f"v{i:02}" for i in range(2, 30, 3)}
+        matches = library.search(compilation, rerank="all")
+        assert set(order(matches)[:10]) == sources
+        for match in matches[:10]:
+            assert match.score > 0.99
+            assert library.model.compare(compilation, library.encoded(match.video)).score < 0.8
+
+    def test_its_stretches_find_candidates(self, library, compilation):
+        matches = library.search(compilation, rerank=10, top=10)
+        assert set(order(matches)) == {f"v{i:02}" for i in range(2, 30, 3)}
+        assert min(match.stages["coarse"] for match in matches) > 0.4, "three samples of twelve: the root of 1/4"
+
+    def test_a_video_of_one_frame_does_not_match_what_holds_it(self, library, compilation):
+        vectors = library.encoded("v05").region_vectors.vectors
+        fill(library, {"frame": of_vectors(vectors[5:6]), "three": of_vectors(vectors[5:8])})
+        scores = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        assert scores["frame"] == pytest.approx(
+            library.model.compare(compilation, library.encoded("frame")).score, abs=SAME
+        )
+        assert scores["three"] > 0.99
+
+    def test_an_evaluation_keeps_the_papers_direction_unless_it_asks(self, library, compilation):
+        found = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        (papers,) = library.score_many([compilation])
+        (searched,) = library.score_many([compilation], by_stretches=True)
+        for id, whole, by_stretches in zip(papers.ids, papers.scores, searched.scores, strict=True):
+            assert whole == pytest.approx(library.model.compare(compilation, library.encoded(id)).score, abs=SAME)
+            assert by_stretches == pytest.approx(found[id], abs=SAME)
+
+    def test_networks_that_are_not_plain_compare_the_whole_only(self, models, tmp_path):
+        library = Library.create(tmp_path / "other", models["comparator"])
+        fill_at_random(library, 3, lengths=(12,))
+        vectors = [library.encoded(f"v{i:02}").region_vectors.vectors for i in range(3)]
+        query = of_vectors(np.concatenate([of_one[2:8] for of_one in vectors]))
+        for match in library.search(query):
+            assert match.score == pytest.approx(
+                library.model.compare(query, library.encoded(match.video)).score, abs=SAME
+            )
+
+    def test_tells_how_far_it_is_from_0_to_1(self, library, compilation, monkeypatch):
+        monkeypatch.setattr(fine_module, "QUERY_FRAMES", 8)
+        monkeypatch.setattr(fine_module, "BLOCK_BYTES", 100_000)
+        fill(library, {"film": compilation})
+        told: list[SearchProgress] = []
+        list(library.search_many(["id:film", "id:v00"], progress=told.append))
+        shares = [step.share for step in told]
+        assert len(shares) > 10 and shares == sorted(shares)
+        assert (shares[0], shares[-1]) == (0, pytest.approx(1))
+        assert {step.num_compared for step in told} == {2}
+
+    def test_tells_what_it_reads(self, library, clips):
+        told: list[SearchProgress] = []
+        list(library.search_many([clips / "clip_0.mp4"], progress=told.append))
+        assert told[0] == SearchProgress(reading=str(clips / "clip_0.mp4"), read_s=3.0)
 
 
 class TestQueries:

@@ -21,7 +21,7 @@ from torch import Tensor
 STRETCH_SAMPLES = 3  # the shortest clip that a compilation is expected to hold, 3 s at one sample a second
 MIN_SAMPLES = 16  # of a long query: in a shorter one such a clip is a fifth, and the whole tells
 DESCRIPTOR_STEP = 2  # samples between the stretches that candidates are looked for by: no clip lies between two
-LEAST_SHARE = 1 / 3  # a stretch counts at least as a query a third of which is found so, the rest not at all
+LEAST_SHARE = 1 / 3  # of a query that the best stretch counts for at least
 
 
 def stretch_starts(times_s: np.ndarray) -> np.ndarray:
@@ -49,13 +49,13 @@ def best_stretch(best: Tensor, where: Tensor, starts: Tensor) -> Tensor:
         starts: int [N], see `stretch_starts`; at least one.
 
     Returns:
-        [...]; -inf where no stretch finds a frame of its own for every sample: one frame, or a still shot of which one
-        always matches best, is no evidence of a stretch.
+        [...]; -inf where every stretch finds one frame only: a video of one frame, or a frame that is like many, is no
+        evidence of a stretch.
     """
     members = starts[:, None] + torch.arange(STRETCH_SAMPLES, device=starts.device)  # [N, samples]
-    frames = where[..., members].sort(dim=-1).values
-    repeats = (frames.diff(dim=-1) == 0).any(dim=-1)  # [..., N]
-    return best[..., members].mean(dim=-1).masked_fill(repeats, -torch.inf).amax(dim=-1)
+    frames = where[..., members]
+    is_one_frame = frames.amax(dim=-1) == frames.amin(dim=-1)  # [..., N]
+    return best[..., members].mean(dim=-1).masked_fill(is_one_frame, -torch.inf).amax(dim=-1)
 
 
 def score_by_stretches(whole: Tensor, stretch: Tensor, num_stretches: int) -> Tensor:
@@ -63,8 +63,9 @@ def score_by_stretches(whole: Tensor, stretch: Tensor, num_stretches: int) -> Te
 
         max(whole, r / 3, 1 - (1 + ln N) · (1 - r))        r = best stretch, N = stretches to choose from
 
-    The more stretches there are, the more they find by chance: what the best one lacks of 1 is multiplied. A single
-    one would count as it is. The third keeps the order of what lies below every threshold.
+    The more stretches there are to choose from, the more the best one finds by chance: what it lacks of 1 is multiplied
+    by 1 + ln N; a single one counts as it is. r / 3 is what it would count if the rest of the query found nothing: too
+    little to pass for a match, enough to rank sources that were edited above strangers.
     """
     by_chance = 1 + log(num_stretches)
     return torch.maximum(whole, torch.maximum(LEAST_SHARE * stretch, 1 - by_chance * (1 - stretch)))
