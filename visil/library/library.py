@@ -420,7 +420,7 @@ class Library:
                 return _by_bytes(query, f"video {record.id!r} could not be read when it was indexed: {record.reason}")
             return self._scorable(replace(query, encoded=self.encoded(record.id)))
         source = video_query(name)
-        own = self._ids_of_paths.get(os.path.abspath(source.path))
+        own = self._reading(lambda: self._ids_of_paths).get(os.path.abspath(source.path))
         query = Query(name, None, source.path, own)
         if source.span_s is not None:  # a part equals no video
             return self._scorable(replace(query, encoded=self._encoded_file(source, progress)))
@@ -453,7 +453,7 @@ class Library:
 
     def _equals(self, sha256: str, own: str | None) -> frozenset[str]:
         """Ids of the videos of this content but its own."""
-        return frozenset(self._ids_of_content.get(sha256, ())) - {own}
+        return frozenset(self._reading(lambda: self._ids_of_content).get(sha256, ())) - {own}
 
     def _scorable(self, query: Query) -> Query:
         """The query, if it can be compared with the videos of this library."""
