@@ -325,6 +325,15 @@ class TestLongQueries:
         )
         assert scores["three"] > 0.99
 
+    def test_frames_are_told_apart_wherever_their_video_is_cut(self, library, compilation, tmp_path, monkeypatch):
+        monkeypatch.setattr(store_module, "STRETCH_FRAMES", 1)
+        monkeypatch.setattr(fine_module, "BLOCK_BYTES", 1)
+        cut = Library.create(tmp_path / "cut", library.model)
+        fill(cut, {f"v{i:02}": library.encoded(f"v{i:02}") for i in range(2, 9)})
+        whole = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        for match in cut.search(compilation, rerank="all"):
+            assert match.score == pytest.approx(whole[match.video], abs=SAME)
+
     def test_an_evaluation_keeps_the_papers_direction_unless_it_asks(self, library, compilation):
         found = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
         (papers,) = library.score_many([compilation])
