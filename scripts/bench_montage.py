@@ -67,7 +67,9 @@ def main() -> None:
         library = benchmark_library(place / "videos", model, everything, workers=options.workers)
         encoded = benchmark_library(place / "queries", model, clips, workers=options.workers)
         number_of, rows = ids_of(library, everything), ids_of(encoded, clips)
-        found = library.score_many(map(encoded.encoded, rows), rerank=DEFAULT_RERANK, among=number_of.keys())
+        found = library.score_many(
+            map(encoded.encoded, rows), rerank=DEFAULT_RERANK, among=number_of.keys(), by_stretches=True
+        )
         ranks = []
         for row, result in zip(rows.values(), found, strict=True):
             scores = {everything[number_of[id]]: float(s) for id, s in zip(result.ids, result.scores, strict=True)}

@@ -53,14 +53,14 @@ def run_demo(folder: Path, model: Model, *, seed: int = 0) -> list[Finding]:
 
 
 def _finding(query: DemoQuery, matches: list[Match]) -> Finding:
-    scores = {match.video: match.score for match in matches}
+    scores = {match.video: match.score for match in matches if match.score is not None}
     related = {truth.source: truth for truth in query.related}
     first = matches[0]
     shown = related.get(first.video)
     return Finding(
         query=query.path.name,
         first=first.video,
-        score=first.score,
+        score=scores[first.video],
         relation=query.relation(first.video),
         times=f"{shown.start_s:.1f}-{shown.end_s:.1f} s" if shown is not None else "",
         worst_related=min(scores[name] for name in related),

@@ -91,7 +91,7 @@ class TestIndex:
         ended = run(*index)
         assert ended.status == 0
         assert re.search(rf"{path}: indexed in part: .*; --stall-seconds waits longer", ended.err)
-        assert "1 file(s) were cut short; `visil index --retry-failed` tries them again" in ended.err
+        assert "1 file cut short: `visil index --retry-failed` tries again" in ended.err
         (row,) = (row for row in run("list", "--library", library).rows() if row["id"] == "a.mkv")
         assert (row["status"], row["num_samples"]) == ("ok", 4)
         assert row["reason"].endswith("--stall-seconds waits longer")
@@ -241,12 +241,13 @@ class TestIndex:
         (line,) = [line for line in ended.err.splitlines() if "goes on with its own bundle" in line]
         assert f"its own bundle '{name}' ({earlier.hash[:12]}); `visil index --reindex --library" in line
         assert run("index", clips, *of_library, "--quiet").err == ""
-        found = run("search", clips / "clip_3.mp4", *of_library)
+        copy = shutil.copy(clips / "clip_3.mp4", tmp_path / "copy.mp4")
+        found = run("search", copy, *of_library)
         assert (found.status, found.rows()[1]["video"]) == (0, "clip_3.mp4")
         assert run("index", "--reindex", *of_library).status == 0
         assert Library.open(tmp_path / "a", device="cpu").model.bundle.hash == model.bundle.hash
         assert "goes on with its own bundle" not in run("index", clips, *of_library).err
-        assert run("search", clips / "clip_3.mp4", *of_library).rows()[1]["video"] == "clip_3.mp4"
+        assert run("search", copy, *of_library).rows()[1]["video"] == "clip_3.mp4"
 
     def test_a_library_of_a_bundle_that_was_chosen_is_left_in_peace(self, run, clips, library):
         assert "goes on with its own bundle" not in run("index", clips, "--library", library).err
@@ -268,14 +269,16 @@ class TestSearch:
     def matches(self, ended: Ended) -> list[dict[str, Any]]:
         return [row for row in ended.rows() if "manifest" not in row and "error" not in row]
 
-    def test_ranks_the_videos_and_names_units_and_stages(self, run, indexed, made_clips):
-        ended = run("search", made_clips / "clip_2.mp4", "--library", indexed)
+    def test_ranks_the_videos_and_names_units_and_stages(self, run, indexed, made_clips, tmp_path):
+        copy = shutil.copy(made_clips / "clip_2.mp4", tmp_path / "copy.mp4")
+        ended = run("search", copy, "--library", indexed)
         rows = self.matches(ended)
         assert ended.status == 0
         assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]
         best = rows[0]
         assert (best["video"], best["identical"], best["probability"]) == ("clip_2.mp4", True, None)
-        assert best["query"] == str(made_clips / "clip_2.mp4")
+        assert best["file"] == ""
+        assert best["query"] == str(copy)
         assert best["path"] == str(made_clips / "clip_2.mp4")
         assert best["score"] == pytest.approx(best["stages"]["fine"] / 2 + 0.5)
         assert 0 <= rows[-1]["score"] <= best["score"] <= 1
@@ -306,15 +309,44 @@ class TestSearch:
         assert all(line.startswith("{") for line in ended.out.splitlines())
         assert "1 of 1 queries searched, 5 fine scores" in ended.err
 
+    def test_what_has_no_score_is_a_dash_null_or_nothing(self, run, library, clips):
+        write_video(clips / "black.mp4", [np.zeros((48, 64, 3), np.uint8)] * 8, 8)
+        shutil.copy(clips / "black.mp4", clips / "twin.mp4")
+        said = run("index", clips, "--library", library).err
+        assert "2 videos without content (every frame is blank): only files of equal bytes find them" in said
+        asked = ["search", clips / "black.mp4", "--library", library, "--format"]
+        (row,) = self.matches(run(*asked, "jsonl"))
+        assert (row["score"], row["identical"], row["stages"]) == (None, True, {})
+        (row,) = csv.DictReader(io.StringIO(run(*asked, "csv").out))
+        assert (row["score"], row["coarse"], row["fine"]) == ("", "", "")
+        ended = run(*asked, "table")
+        assert ended.out.splitlines()[1].split()[-3:] == ["twin.mp4", "-", "True"]
+        assert ended.status == 0
+        assert "black.mp4: every frame is blank, so it has no score; only files of equal bytes are found" in ended.err
+
+    def test_a_file_that_is_gone_says_so_in_every_format(self, run, indexed, made_clips, tmp_path, quick_model):
+        folder = Path(shutil.copytree(made_clips, tmp_path / "clips"))
+        Library.create(tmp_path / "library", quick_model).add([folder], workers=2)
+        (folder / "clip_1.mp4").unlink()
+        asked = ["search", "id:clip_0.mp4", "--library", tmp_path / "library", "--format"]
+        states = {row["video"]: row["file"] for row in self.matches(run(*asked, "jsonl"))}
+        assert states == {f"clip_{i}.mp4": "gone" if i == 1 else "" for i in (1, 2, 3, 4, 5)}
+        assert {row["video"]: row["file"] for row in csv.DictReader(io.StringIO(run(*asked, "csv").out))} == states
+        ended = run(*asked, "table")
+        assert [line.split()[2] for line in ended.out.splitlines() if " gone " in line] == ["clip_1.mp4"]
+        assert "unmounted" not in ended.err
+        shutil.rmtree(folder)
+        assert f"{folder}: missing or empty, as an unmounted drive is" in run(*asked, "table").err
+
     def test_some_bad_queries_end_with_1_and_are_named(self, run, indexed, tmp_path):
         ended = run("search", tmp_path / "nowhere.mp4", "id:clip_0.mp4", "--library", indexed)
         assert ended.status == 1
         assert len(self.matches(ended)) == 5
         assert "nowhere.mp4: no such file" in ended.err and "1 of 2 queries searched" in ended.err
 
-    def test_a_query_that_was_read_in_part_is_searched_and_named(self, run, indexed, made_clips, monkeypatch):
+    def test_a_query_that_was_read_in_part_is_searched_and_named(self, run, indexed, made_clips, monkeypatch, tmp_path):
         monkeypatch.setattr(Model, "encode", cut_short(Model.encode))
-        query = made_clips / "clip_0.mp4"
+        query = shutil.copy(made_clips / "clip_0.mp4", tmp_path)
         ended = run("search", query, "--library", indexed, "--quiet")
         assert (ended.status, len(self.matches(ended))) == (0, 6)
         assert ended.err == f"visil: {query}: searched in part: the decoder crashed\n"
@@ -504,7 +536,8 @@ class TestLibraryLife:
         ended = run("search", part, f"{made_clips / 'clip_3.mp4'}@0:01", "--library", indexed, "--top", 1)
         assert ended.status == 1
         _, best, bad = ended.rows()
-        assert (best["query"], best["video"], best["identical"]) == (part, "clip_3.mp4", False)
+        assert (best["query"], best["identical"]) == (part, False)
+        assert best["video"] != "clip_3.mp4", "no file answers for a part of itself"
         assert "'0:01' is no range; write START-END, as in clip_3.mp4@1:20-1:40" in bad["error"]
 
     def test_reindex_moves_a_library_and_compact_gives_the_space_back(self, run, library, made_clips, other_bundle):
@@ -596,8 +629,9 @@ class TestTerminals:
         assert (ended.returncode, ended.stderr) == (0, "")
         assert ended.stdout.count("\n") == 1
 
-    def test_a_fresh_process_ends_as_one_in_a_test_does(self, indexed, made_clips):
-        ended = run_fresh("search", made_clips / "clip_2.mp4", "id:nobody", "--library", indexed, "--format", "csv")
+    def test_a_fresh_process_ends_as_one_in_a_test_does(self, indexed, made_clips, tmp_path):
+        query = shutil.copy(made_clips / "clip_2.mp4", tmp_path)
+        ended = run_fresh("search", query, "id:nobody", "--library", indexed, "--format", "csv")
         assert ended.status == 1
         (best, *_) = csv.DictReader(io.StringIO(ended.out))
         assert (best["rank"], best["video"]) == ("1", "clip_2.mp4")

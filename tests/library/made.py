@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from visil.library.files import content_hash
 from visil.library.store import FileFacts, StoredVideo
 from visil.values import EncodedVideo, RegionVectors, VideoInfo
 
@@ -42,6 +45,12 @@ def encoded_video(
 def file_facts(path: str, *, sha256: str = "", mtime_ns: int = 1) -> FileFacts:
     """A file that nobody ever wrote."""
     return FileFacts(path, 100, mtime_ns, sha256 or f"hash of {path}")
+
+
+def facts_of(path: Path) -> FileFacts:
+    """A file as it is now."""
+    status = path.stat()
+    return FileFacts(str(path), status.st_size, status.st_mtime_ns, content_hash(path))
 
 
 def stored_video(id: str, num_frames: int = 3, *, seed: int = 0, sha256: str = "") -> StoredVideo:

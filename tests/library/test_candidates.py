@@ -40,7 +40,7 @@ def test_the_block_size_never_changes_a_score(num_parts, query_parts, block, see
     query = unit(rng.normal(size=(query_parts, 4))).astype(np.float32)
     candidates = Candidates([str(i) for i in range(len(num_parts))], descriptors, owners)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates_module, "BLOCK_PARTS", block)
+        patch.setattr(candidates_module, "BLOCK_PRODUCTS", block)
         scores = candidates.scores(query)
     by_hand = [max(q @ d for q in query for d in descriptors[owners == i]) for i in range(len(num_parts))]
     np.testing.assert_allclose(scores, by_hand, atol=2e-6)

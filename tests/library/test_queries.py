@@ -108,13 +108,14 @@ class TestARealSearch:
     @pytest.mark.parametrize(("span", "scene"), [("0-5", "a.mp4"), ("0:07-0:12", "b.mp4"), ("7-", "b.mp4")])
     def test_a_part_finds_what_it_shows(self, library, two_scenes, span, scene):
         matches = library.search(f"{two_scenes / 'both.mp4'}@{span}")
-        assert {match.video for match in matches[:2]} == {"both.mp4", scene}
-        assert matches[1].score - matches[2].score > 0.05
+        assert [match.video for match in matches[:1]] == [scene]
+        assert matches[0].score - matches[1].score > 0.05
 
-    def test_a_part_is_never_identical_not_even_the_whole(self, library, two_scenes):
-        whole = library.search(two_scenes / "a.mp4")
+    def test_a_part_is_never_identical_not_even_the_whole(self, library, two_scenes, tmp_path):
+        shutil.copy(two_scenes / "a.mp4", tmp_path / "copy.mp4")
+        whole = library.search(tmp_path / "copy.mp4")
         assert (whole[0].video, whole[0].identical) == ("a.mp4", True)
-        part = library.search(f"{two_scenes / 'a.mp4'}@0-")
+        part = library.search(f"{tmp_path / 'copy.mp4'}@0-")
         assert part[0].score == pytest.approx(whole[0].score, abs=2e-6)
         assert not any(match.identical for match in part)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import visil.library.fine as fine_module
 import visil.library.library as library_module
-import visil.library.search as search_module
 import visil.library.store as store_module
 from tests.library.made import encoded_video, failed_video, file_facts
 from visil.errors import DataError, LibraryError
@@ -110,7 +110,7 @@ class TestManyQueries:
         alone = [next(iter(library.score_many([query], rerank=5))) for query in queries]
         for count, block_bytes, stretch in [(1, 1, 2048), (2, 30_000, 5), (128, 1 << 20, 2048)]:
             monkeypatch.setattr(library_module, "SCORED_QUERY_COUNT", count)
-            monkeypatch.setattr(search_module, "BLOCK_BYTES", block_bytes)
+            monkeypatch.setattr(fine_module, "BLOCK_BYTES", block_bytes)
             monkeypatch.setattr(store_module, "STRETCH_FRAMES", stretch)
             together = list(library.score_many(queries, rerank=5))
             for one, other in zip(together, alone, strict=True):

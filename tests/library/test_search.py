@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,19 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import visil.library.fine as fine_module
 import visil.library.library as library_module
 import visil.library.search as search_module
 import visil.library.store as store_module
-from tests.library.made import VIDEO, encoded_video, failed_video, file_facts, unit
+from tests.library.made import VIDEO, encoded_video, facts_of, failed_video, file_facts, unit
 from visil.errors import DataError, LibraryError
-from visil.library.files import content_hash
+from visil.library.file_state import OwnFile, file_state
 from visil.library.library import TABLE, Library
-from visil.library.search import SearchResult, rerank_count
-from visil.library.store import Store, StoredVideo
+from visil.library.search import SearchProgress, SearchResult, rerank_count
+from visil.library.store import FileFacts, Store, StoredVideo
+from visil.model.bundle import Bundle
 from visil.model.model import Model
+from visil.model.network import NetworkSettings, SimilarityNetwork
+from visil.model.stretches import MIN_SAMPLES
 from visil.synth.video_file import write_video
 from visil.values import EncodedVideo, Match, RegionVectors
 
@@ -42,6 +48,12 @@ def fill(library: Library, videos: dict[str, EncodedVideo]) -> None:
     """Store encoded videos without any file behind them."""
     rows = [StoredVideo(id, file_facts(f"/videos/{id}"), video) for id, video in videos.items()]
     Store(library.path / TABLE, library.model.dim).put(rows)
+    library.refresh()
+
+
+def put(library: Library, *videos: StoredVideo) -> None:
+    """Store rows as they are."""
+    Store(library.path / TABLE, library.model.dim).put(videos)
     library.refresh()
 
 
@@ -122,7 +134,7 @@ class TestRanking:
         fill(library, {"t1": twin, "t2": twin} | dict(list(others.items())[3:]))
         query = encoded(library.model, 5, seed=2)
         for block_bytes in (1, 30_000, 1 << 26):
-            monkeypatch.setattr(search_module, "BLOCK_BYTES", block_bytes)
+            monkeypatch.setattr(fine_module, "BLOCK_BYTES", block_bytes)
             for rerank in ("all", 0):
                 ranked = order(library.search(query, rerank=rerank))
                 assert [id for id in ranked if id.startswith("t")] == ["t1", "t2", "t3"]
@@ -176,25 +188,23 @@ class TestStages:
 class TestEqualContent:
     def test_comes_first_whatever_it_scores(self, library, clips):
         fill_at_random(library, 5)
-        unlike = encoded(library.model, 4, seed=9)
-        twin = StoredVideo("twin", file_facts("/twin", sha256=content_hash(clips / "clip_0.mp4")), unlike)
-        Store(library.path / TABLE, library.model.dim).put([twin])
+        twin = clips / "twin.mp4"
+        shutil.copy(clips / "clip_0.mp4", twin)
+        put(library, StoredVideo("twin", facts_of(twin), encoded(library.model, 4, seed=9)))
         for rerank in (0, 1, "all"):
             matches = library.search(clips / "clip_0.mp4", rerank=rerank, top=1)
             assert [(match.video, match.identical) for match in matches] == [("twin", True)]
         assert matches[0].stages["fine"] < 0.9, "the raw score stays what it is"
 
-    def test_an_id_query_leaves_itself_out_but_not_its_twin(self, library):
+    def test_an_id_query_leaves_itself_out_but_not_its_twin(self, library, clips):
         fill_at_random(library, 5)
-        twins = [
-            StoredVideo(id, file_facts(f"/{id}", sha256="equal"), encoded(library.model, 4, seed=9))
-            for id in ("one", "two")
-        ]
-        Store(library.path / TABLE, library.model.dim).put(twins)
+        shutil.copy(clips / "clip_0.mp4", clips / "twin.mp4")
+        for id in ("clip_0.mp4", "twin.mp4"):
+            put(library, StoredVideo(id, facts_of(clips / id), encoded(library.model, 4, seed=9)))
         for rerank in (0, 3, "all"):
-            matches = library.search("id:one", rerank=rerank)
-            assert "one" not in order(matches)
-            assert (matches[0].video, matches[0].identical) == ("two", True)
+            matches = library.search("id:clip_0.mp4", rerank=rerank)
+            assert "clip_0.mp4" not in order(matches)
+            assert (matches[0].video, matches[0].identical) == ("twin.mp4", True)
 
     def test_the_only_video_of_a_library_finds_nothing(self, library):
         fill_at_random(library, 1)
@@ -206,32 +216,57 @@ class TestEqualContent:
         assert not any(match.identical for match in library.search(library.encoded("v01")))
 
 
+def with_network(model: Model, network: NetworkSettings) -> Model:
+    """The same model with another network on top, of random weights."""
+    torch.manual_seed(0)
+    parts = SimilarityNetwork(network, model.dim).state_dict()
+    settings = replace(model.settings, network=network)
+    return Model(Bundle(settings, {**model.bundle.tensors, **parts}), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def models(quick_model: Model) -> dict[str, Model]:
+    return {
+        "plain": quick_model,
+        "comparator": with_network(quick_model, NetworkSettings(comparator_padding="zeros")),
+        "symmetric": with_network(quick_model, NetworkSettings(symmetric=True)),
+    }
+
+
 class TestOnePass:
+    @pytest.mark.parametrize("name", ["plain", "comparator", "symmetric"])
     @given(
         lengths=st.lists(st.integers(1, 13), min_size=1, max_size=6),
-        query_length=st.integers(1, 6),
+        query_length=st.integers(1, 20),
         block_bytes=st.integers(1, 80_000),
         stretch=st.integers(1, 6),
+        query_frames=st.integers(1, 21),
         seed=st.integers(0, 1000),
     )
-    def test_neither_blocks_nor_stretches_change_a_score(
-        self, tmp_path_factory, quick_model, lengths, query_length, block_bytes, stretch, seed
+    @settings(max_examples=12)
+    def test_no_block_changes_a_score(
+        self, tmp_path_factory, models, name, lengths, query_length, block_bytes, stretch, query_frames, seed
     ):
-        videos = {f"v{i}": encoded(quick_model, length, seed=seed + i) for i, length in enumerate(lengths)}
-        query = encoded(quick_model, query_length, seed=seed - 1 if seed else 999_999)
+        model = models[name]
+        videos = {f"v{i}": encoded(model, length, seed=seed + i) for i, length in enumerate(lengths)}
+        query = encoded(model, query_length, seed=seed - 1 if seed else 999_999)
         folder = tmp_path_factory.mktemp("libraries")
-        whole = Library.create(folder / "whole", quick_model)
+        whole = Library.create(folder / "whole", model)
         fill(whole, videos)
-        split = Library.create(folder / "split", quick_model)
+        split = Library.create(folder / "split", model)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(store_module, "STRETCH_FRAMES", stretch)
             fill(split, videos)
-            patch.setattr(search_module, "BLOCK_BYTES", block_bytes)
+            patch.setattr(fine_module, "BLOCK_BYTES", block_bytes)
+            patch.setattr(fine_module, "QUERY_FRAMES", query_frames)
             in_pieces = split.search(query, rerank="all")
         by_id = {match.video: match for match in whole.search(query, rerank="all")}
         assert sorted(order(in_pieces)) == sorted(by_id)
         for match in in_pieces:
             assert match.stages == pytest.approx(by_id[match.video].stages, abs=SAME)
+            if query_length < MIN_SAMPLES or name != "plain":
+                alone = model.compare(query, videos[match.video])
+                assert match.score == pytest.approx(alone.score, abs=SAME)
 
     @pytest.mark.parametrize("query_bytes", [1, 1 << 28], ids=["one query a pass", "all queries in one pass"])
     def test_many_queries_get_the_results_they_get_alone(self, library, monkeypatch, query_bytes):
@@ -249,6 +284,89 @@ class TestOnePass:
         assert [bool(result.matches) for result in results] == [True, False, False, True]
         assert results[1].error.endswith("nowhere.mp4: no such file")
         assert results[2].error == "no video 'nobody' in the library; `visil list` names them"
+
+
+def of_vectors(vectors: np.ndarray) -> EncodedVideo:
+    """A video of these region vectors, one sample a second, in one part."""
+    descriptor = unit(vectors.astype(np.float32).mean(axis=(0, 1)))
+    times_s = np.arange(float(len(vectors)))
+    return EncodedVideo(RegionVectors(vectors, times_s), descriptor[None], len(vectors), float(len(vectors)), VIDEO)
+
+
+class TestLongQueries:
+    """A long query counts by its stretches too."""
+
+    @pytest.fixture
+    def compilation(self, library: Library) -> EncodedVideo:
+        """4 s each of v02, v05, v08 ... v29 in a library of 30 videos of 12 s."""
+        videos = [encoded(library.model, 12, seed=i).region_vectors.vectors for i in range(30)]
+        fill(library, {f"v{i:02}": of_vectors(vectors) for i, vectors in enumerate(videos)})
+        return of_vectors(np.concatenate([vectors[4:8] for vectors in videos[2::3]]))
+
+    def test_a_compilation_finds_its_sources_before_anything_else(self, library, compilation):
+        sources = {f"v{i:02}" for i in range(2, 30, 3)}
+        matches = library.search(compilation, rerank="all")
+        assert set(order(matches)[:10]) == sources
+        for match in matches[:10]:
+            assert match.score > 0.99
+            assert library.model.compare(compilation, library.encoded(match.video)).score < 0.8
+
+    def test_its_stretches_find_candidates(self, library, compilation):
+        matches = library.search(compilation, rerank=10, top=10)
+        assert set(order(matches)) == {f"v{i:02}" for i in range(2, 30, 3)}
+        assert min(match.stages["coarse"] for match in matches) > 0.4, "three samples of twelve: the root of 1/4"
+
+    def test_a_video_of_one_frame_does_not_match_what_holds_it(self, library, compilation):
+        vectors = library.encoded("v05").region_vectors.vectors
+        fill(library, {"frame": of_vectors(vectors[5:6]), "three": of_vectors(vectors[5:8])})
+        scores = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        assert scores["frame"] == pytest.approx(
+            library.model.compare(compilation, library.encoded("frame")).score, abs=SAME
+        )
+        assert scores["three"] > 0.99
+
+    def test_frames_are_told_apart_wherever_their_video_is_cut(self, library, compilation, tmp_path, monkeypatch):
+        monkeypatch.setattr(store_module, "STRETCH_FRAMES", 1)
+        monkeypatch.setattr(fine_module, "BLOCK_BYTES", 1)
+        cut = Library.create(tmp_path / "cut", library.model)
+        fill(cut, {f"v{i:02}": library.encoded(f"v{i:02}") for i in range(2, 9)})
+        whole = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        for match in cut.search(compilation, rerank="all"):
+            assert match.score == pytest.approx(whole[match.video], abs=SAME)
+
+    def test_an_evaluation_keeps_the_papers_direction_unless_it_asks(self, library, compilation):
+        found = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        (papers,) = library.score_many([compilation])
+        (searched,) = library.score_many([compilation], by_stretches=True)
+        for id, whole, by_stretches in zip(papers.ids, papers.scores, searched.scores, strict=True):
+            assert whole == pytest.approx(library.model.compare(compilation, library.encoded(id)).score, abs=SAME)
+            assert by_stretches == pytest.approx(found[id], abs=SAME)
+
+    def test_networks_that_are_not_plain_compare_the_whole_only(self, models, tmp_path):
+        library = Library.create(tmp_path / "other", models["comparator"])
+        fill_at_random(library, 3, lengths=(12,))
+        vectors = [library.encoded(f"v{i:02}").region_vectors.vectors for i in range(3)]
+        query = of_vectors(np.concatenate([of_one[2:8] for of_one in vectors]))
+        for match in library.search(query):
+            assert match.score == pytest.approx(
+                library.model.compare(query, library.encoded(match.video)).score, abs=SAME
+            )
+
+    def test_tells_how_far_it_is_from_0_to_1(self, library, compilation, monkeypatch):
+        monkeypatch.setattr(fine_module, "QUERY_FRAMES", 8)
+        monkeypatch.setattr(fine_module, "BLOCK_BYTES", 100_000)
+        fill(library, {"film": compilation})
+        told: list[SearchProgress] = []
+        list(library.search_many(["id:film", "id:v00"], progress=told.append))
+        shares = [step.share for step in told]
+        assert len(shares) > 10 and shares == sorted(shares)
+        assert (shares[0], shares[-1]) == (0, pytest.approx(1))
+        assert {step.num_compared for step in told} == {2}
+
+    def test_tells_what_it_reads(self, library, clips):
+        told: list[SearchProgress] = []
+        list(library.search_many([clips / "clip_0.mp4"], progress=told.append))
+        assert told[0] == SearchProgress(reading=str(clips / "clip_0.mp4"), read_s=3.0)
 
 
 class TestQueries:
@@ -358,12 +476,223 @@ class TestQueriesWithoutAScore:
 
 
 class TestARealSearch:
-    def test_finds_each_clip_in_the_folder_it_came_from(self, library, clips):
+    def test_finds_each_clip_in_the_folder_it_was_copied_from(self, library, clips, tmp_path):
         library.add([clips], workers=2)
-        for result in library.search_many([clips / "clip_0.mp4", "id:clip_3.mp4"]):
-            if result.query.endswith("clip_0.mp4"):
+        shutil.copy(clips / "clip_0.mp4", tmp_path / "copy.mp4")
+        for result in library.search_many([tmp_path / "copy.mp4", "id:clip_3.mp4"]):
+            if result.query.endswith("copy.mp4"):
                 assert (result.matches[0].video, result.matches[0].identical) == ("clip_0.mp4", True)
                 assert result.matches[0].stages["fine"] == pytest.approx(1, abs=1e-3)
             else:
                 assert len(result.matches) == 5
                 assert not any(match.identical for match in result.matches)
+
+
+@pytest.fixture
+def decoded(library: Library, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that the library decodes from here on."""
+    names: list[str] = []
+    encode = library.model.encode
+
+    def encode_and_tell(path: Path, **options: object) -> EncodedVideo:
+        names.append(Path(path).name)
+        return encode(path, **options)
+
+    monkeypatch.setattr(library.model, "encode", encode_and_tell)
+    return names
+
+
+class TestAQueryOfTheLibraryItself:
+    @pytest.fixture(autouse=True)
+    def indexed(self, library: Library, clips: Path) -> None:
+        library.add([clips], workers=2)
+
+    def test_a_folder_of_indexed_files_is_answered_without_decoding_and_no_file_answers_for_itself(
+        self, library, clips, decoded
+    ):
+        results = list(library.search_many([clips]))
+        assert [Path(result.query).name for result in results] == [f"clip_{i}.mp4" for i in range(6)]
+        for i, result in enumerate(results):
+            assert sorted(order(result.matches)) == [f"clip_{k}.mp4" for k in range(6) if k != i]
+        assert decoded == []
+
+    def test_stored_vectors_give_the_scores_of_decoded_ones(self, library, clips, tmp_path, decoded):
+        shutil.copy(clips / "clip_2.mp4", tmp_path / "copy.mp4")
+        (stored, from_file) = library.search_many([clips / "clip_2.mp4", tmp_path / "copy.mp4"], rerank="all")
+        assert decoded == ["copy.mp4"]
+        of_others = [match for match in from_file.matches if match.video != "clip_2.mp4"]
+        for one, other in zip(stored.matches, of_others, strict=True):
+            assert (one.video, one.score) == (other.video, pytest.approx(other.score, abs=SAME))
+
+    def test_a_relative_path_is_the_same_video(self, library, clips, decoded, monkeypatch):
+        monkeypatch.chdir(clips)
+        assert "clip_1.mp4" not in order(library.search("clip_1.mp4"))
+        assert decoded == []
+
+    def test_a_changed_file_is_decoded_and_its_old_row_does_not_answer(self, library, clips, decoded):
+        shutil.copyfile(clips / "clip_4.mp4", clips / "clip_1.mp4")
+        matches = library.search(clips / "clip_1.mp4")
+        assert decoded == ["clip_1.mp4"]
+        assert "clip_1.mp4" not in order(matches)
+        assert (matches[0].video, matches[0].identical) == ("clip_4.mp4", True)
+
+    def test_a_part_is_decoded_and_its_own_file_does_not_answer(self, library, clips, decoded):
+        matches = library.search(f"{clips / 'clip_1.mp4'}@0-2")
+        assert decoded == ["clip_1.mp4"]
+        assert len(matches) == 5 and "clip_1.mp4" not in order(matches)
+
+    def test_a_video_kept_in_part_is_decoded_again(self, library, clips, decoded):
+        row = Store(library.path / TABLE, library.model.dim).read("clip_1.mp4")
+        put(library, replace(row, reason="no progress for 60 s", reason_class="stalled"))
+        library.search(clips / "clip_1.mp4")
+        assert decoded == ["clip_1.mp4"]
+
+    def test_other_sampling_than_the_bundle_s_is_not_that_of_a_query(self, clips, tmp_path, quick_model, monkeypatch):
+        library = Library.create(tmp_path / "other", quick_model, sampling="keyframes")
+        library.add([clips / "clip_0.mp4"], workers=1)
+        seen: list[Path] = []
+        monkeypatch.setattr(
+            library.model, "encode", lambda path, **_: seen.append(path) or encoded(quick_model, 3, seed=1)
+        )
+        assert list(library.search(clips / "clip_0.mp4")) == []
+        assert seen == [clips / "clip_0.mp4"]
+
+
+class TestFilesAreLookedAt:
+    """Who deletes by what a search says must not lose the only copy."""
+
+    @pytest.fixture
+    def states(self, library: Library):
+        def of(query: str | Path) -> dict[str, tuple[str, bool]]:
+            return {match.video: (match.file, match.identical) for match in library.search(query)}
+
+        return of
+
+    def test_a_copy_is_identical_while_it_is_there_as_it_was(self, library, clips, tmp_path, states):
+        shutil.copy(clips / "clip_0.mp4", tmp_path / "copy.mp4")
+        library.add([clips], workers=2)
+        assert states(tmp_path / "copy.mp4")["clip_0.mp4"] == ("", True)
+        (clips / "clip_0.mp4").touch()
+        assert states(tmp_path / "copy.mp4")["clip_0.mp4"] == ("changed", False)
+        (clips / "clip_0.mp4").unlink()
+        assert states(tmp_path / "copy.mp4")["clip_0.mp4"] == ("gone", False)
+
+    def test_a_vanished_folder_is_gone_too(self, library, clips, states):
+        library.add([clips], workers=2)
+        clips.rename(clips.with_name("elsewhere"))
+        assert set(states("id:clip_0.mp4").values()) == {("gone", False)}
+
+    @pytest.mark.parametrize("link", ["hardlink_to", "symlink_to"])
+    def test_a_link_to_the_query_is_the_same_file_and_no_copy(self, library, clips, states, link):
+        getattr(clips / "linked.mp4", link)(clips / "clip_0.mp4")
+        library.add([clips], workers=2)
+        for query in ("id:clip_0.mp4", clips / "clip_0.mp4"):
+            assert states(query)["linked.mp4"] == ("same file", False)
+        assert states(f"{clips / 'clip_0.mp4'}@0-2")["linked.mp4"] == ("same file", False)
+        assert states("id:clip_1.mp4")["linked.mp4"] == ("", False)
+
+    def test_a_link_that_is_not_indexed_is_still_the_same_file(self, library, clips, tmp_path, states):
+        library.add([clips], workers=2)
+        (tmp_path / "elsewhere.mp4").symlink_to(clips / "clip_0.mp4")
+        assert states(tmp_path / "elsewhere.mp4")["clip_0.mp4"] == ("same file", False)
+
+    def test_equal_content_under_one_inode_is_the_same_file_on_another_device(self, clips, monkeypatch):
+        """As with a folder that two mounts show; other content under that number is another file."""
+        stored, real = facts_of(clips / "clip_0.mp4"), (clips / "clip_0.mp4").stat()
+        own = OwnFile(clips / "clip_0.mp4")
+        assert file_state(stored, own, is_equal=False) == "same file"
+        other_device = os.stat_result((real.st_mode, real.st_ino, real.st_dev + 1, *real[3:]))
+        monkeypatch.setattr(own, "_status", other_device, raising=False)
+        assert file_state(stored, own, is_equal=True) == "same file"
+        assert file_state(stored, own, is_equal=False) == ""
+
+    def test_only_what_is_shown_is_looked_at(self, library, monkeypatch):
+        fill_at_random(library, 9)
+        looked_at: list[str] = []
+        monkeypatch.setattr(search_module, "file_state", lambda stored, own, **_: looked_at.append(stored.path) or "")
+        matches = library.search("id:v00", top=3)
+        assert looked_at == [match.path for match in matches]
+
+    def test_a_data_set_of_a_feature_file_is_no_file(self):
+        assert file_state(FileFacts("hdf5:/data/evve.hdf5#a", 1, 1, "hash")) == ""
+
+
+class TestWithoutAScore:
+    """What cannot be compared is answered by its bytes."""
+
+    @pytest.fixture
+    def black(self, clips: Path) -> Path:
+        """Two equal files that show nothing, black.mp4 and black_copy.mp4, among the clips."""
+        write_video(clips / "black.mp4", [np.zeros((48, 64, 3), np.uint8)] * 8, 8)
+        shutil.copy(clips / "black.mp4", clips / "black_copy.mp4")
+        return clips / "black.mp4"
+
+    @pytest.fixture
+    def broken(self, clips: Path) -> Path:
+        """Two equal files that cannot be decoded, broken.mp4 and broken_copy.mp4."""
+        (clips / "broken.mp4").write_bytes(b"no video" * 100)
+        shutil.copy(clips / "broken.mp4", clips / "broken_copy.mp4")
+        return clips / "broken.mp4"
+
+    def test_a_blank_query_finds_its_copy(self, library, clips, black, tmp_path):
+        library.add([clips], workers=2)
+        shutil.copy(black, tmp_path / "query.mp4")
+        for query, found in [
+            (black, ["black_copy.mp4"]),
+            ("id:black.mp4", ["black_copy.mp4"]),
+            (tmp_path / "query.mp4", ["black.mp4", "black_copy.mp4"]),
+        ]:
+            (result,) = library.search_many([query])
+            assert [(m.video, m.score, m.identical, m.stages) for m in result.matches] == [
+                (id, None, True, {}) for id in found
+            ]
+            assert result.error is None
+            assert "every frame is blank, so it has no score; only files of equal bytes are found" in result.warning
+
+    def test_a_query_that_cannot_be_decoded_finds_its_copy(self, library, clips, broken, tmp_path):
+        library.add([clips], workers=2)
+        shutil.copy(broken, tmp_path / "query.mp4")
+        for query, found in [
+            (broken, ["broken_copy.mp4"]),
+            ("id:broken.mp4", ["broken_copy.mp4"]),
+            (tmp_path / "query.mp4", ["broken.mp4", "broken_copy.mp4"]),
+        ]:
+            (result,) = library.search_many([query])
+            assert (result.error, order(result.matches)) == (None, found)
+            assert "only files of equal bytes are found" in result.warning
+
+    def test_a_query_with_a_score_lists_its_unreadable_copy_too(self, library, clips):
+        fill_at_random(library, 3)
+        shutil.copy(clips / "clip_0.mp4", clips / "twin.mp4")
+        put(library, StoredVideo("twin", facts_of(clips / "twin.mp4"), None, "the decoder crashed"))
+        matches = library.search(clips / "clip_0.mp4")
+        assert [(match.video, match.score, match.identical) for match in matches[:1]] == [("twin", None, True)]
+        assert len(matches) == 4
+
+    def test_a_library_without_any_score_answers_too(self, library, clips, black):
+        library.add([black, clips / "black_copy.mp4"], workers=1)
+        assert order(library.search(black)) == ["black_copy.mp4"]
+        assert order(library.search(clips / "clip_0.mp4")) == []
+
+    def test_scored_and_unscored_queries_share_a_pass(self, library, clips, black):
+        library.add([clips], workers=2)
+        results = list(library.search_many([clips / "clip_0.mp4", black, clips / "clip_1.mp4"]))
+        assert [len(result.matches) for result in results] == [5, 1, 5]
+
+    def test_rows_whose_hash_is_unknown_equal_nothing(self, library, clips):
+        put(library, StoredVideo("unknown", FileFacts("/a", 1, 1, ""), None, "not a video"))
+        put(library, StoredVideo("too", FileFacts("/b", 1, 1, ""), None, "not a video"))
+        with pytest.raises(DataError, match="'unknown' could not be read when it was indexed: not a video"):
+            library.search("id:unknown")
+
+
+class TestFieldReports:
+    """Files after what people report of tools of this field."""
+
+    def test_a_compilation_lists_its_six_sources_before_anything_else(self, shared_data, model, tmp_path):
+        folder = shared_data / "field_reports"
+        library = Library.create(tmp_path / "library", model)
+        library.add([folder], workers=2)
+        matches = library.search(folder / "compilation.mp4", rerank="all")
+        assert set(order(matches)[:6]) == {f"source_{i}.mp4" for i in range(6)}
+        assert matches[5].score - matches[6].score > 0.05

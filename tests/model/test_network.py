@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import visil.model.network as network_module
 from visil.model.binarization import pack_signs
-from visil.model.network import NetworkSettings, SimilarityNetwork
+from visil.model.comparator import HALO_FRAMES
+from visil.model.network import NetworkSettings, RunningScore, SimilarityNetwork
 from visil.model.similarity import chamfer_similarity, frame_similarity
 
 few = settings(deadline=None, max_examples=15)
@@ -22,6 +23,7 @@ VARIANTS = {
     "s2vs_unpooled": NetworkSettings(attention="sigmoid", comparator_padding="replicate", pooling=False),
 }
 ROUNDING = {torch.float32: 2e-6, torch.float64: 1e-12}
+seeds = st.integers(0, 50)
 frame_counts = st.lists(st.integers(1, 11), min_size=1, max_size=3)
 
 
@@ -192,3 +194,24 @@ class TestErrors:
         mask = torch.zeros(1, 4, dtype=torch.bool)
         with pytest.raises(ValueError, match="without frames has no score; leave it out of the batch"):
             network_of("visil_v").score_matrix(video(4)[None], video(4)[None], target_mask=mask)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+class TestRunningScore:
+    @given(st.integers(1, 30), st.lists(st.integers(1, 40), min_size=1, max_size=8), seeds)
+    @few
+    def test_pieces_of_a_target_give_the_score_of_the_whole(self, variant, query_frames, pieces, seed):
+        network = network_of(variant)
+        query, target = network.index(video(query_frames)), network.index(video(sum(pieces), seed=seed))
+        matrix = network.frame_similarity(query, target)
+        running = RunningScore(network)
+        for number, columns in enumerate(matrix.split(pieces, dim=1), start=1):
+            running.add(columns, is_last=number == len(pieces))
+        torch.testing.assert_close(running.score(), network.score(query, target), rtol=0, atol=2e-6)
+
+    def test_what_it_keeps_does_not_grow(self, variant):
+        network = network_of(variant)
+        running = RunningScore(network)
+        for _ in range(5):
+            running.add(torch.rand(6, 50), is_last=False)
+            assert running._columns.shape[1] <= 2 * HALO_FRAMES + 3

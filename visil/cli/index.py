@@ -209,7 +209,7 @@ def tell_how_to_go_on() -> None:
 
 def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> int:
     """Notices of what came of it; the exit status."""
-    from visil.library.store import FEATURE_SET
+    from visil.library.store import FEATURE_SET, NO_CONTENT
 
     for old_path in done.vanished:
         notice(f"{old_path}: gone; still in the library, `visil remove` forgets it")
@@ -221,7 +221,7 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
     for path, reason in done.warnings:
         notice(f"{path}: indexed in part: {reason}")
     if done.num_cut_short:
-        notice(f"{done.num_cut_short} file(s) were cut short; `visil index --retry-failed` tries them again")
+        notice(f"{counted(done.num_cut_short, 'files')} cut short: `visil index --retry-failed` tries again")
     for path, reason in done.kept:
         notice(f"{path}: stays indexed as it was, because the new try gave less: {reason}")
     for path, reason in done.failed:
@@ -232,6 +232,12 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
         notice(f"{counted(len(done.failed_before), 'files')} failed before, not tried again; {remedy}", quiet=quiet)
     if done.passed_over:
         notice(f"{_passed_over(done.passed_over)}; --list-passed-over lists them", quiet=quiet)
+    num_blank = sum(record.status == NO_CONTENT for record in opened.list())
+    if num_blank:
+        notice(
+            f"{counted(num_blank, 'videos')} without content (every frame is blank): only files of equal bytes find them",
+            quiet=quiet,
+        )
     summary = (
         f"{len(done.added)} added, {len(done.replaced)} replaced, {len(done.moved)} moved, {done.unchanged} unchanged, "
         f"{len(done.vanished)} vanished, {len(done.failed)} failed; "

@@ -210,7 +210,7 @@ class _Lines:
 
     def __call__(self, done: int, total: int, note: str = "", *, share: float | None = None) -> None:
         now_s = time.monotonic()
-        if now_s - self._told_s < PLAIN_PROGRESS_SECONDS or not done:
+        if now_s - self._told_s < PLAIN_PROGRESS_SECONDS or not (done or note):
             return
         self._told_s = now_s
         notice(f"{self._title}: {self._pace.text(done, total, note, _share(done, total, share))}")

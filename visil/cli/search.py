@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from visil.cli.options import compute_options, format_option, library_option, quiet_option
-from visil.cli.output import Rows, chosen_format, notice, progress
+from visil.cli.output import Report, Rows, chosen_format, human_seconds, notice, progress
 from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
 
-TEXT_COLUMNS = ("rank", "query", "video", "score", "identical", "coarse", "fine")
+if TYPE_CHECKING:
+    from visil.library.library import Library
+    from visil.library.search import SearchProgress
+
+TEXT_COLUMNS = ("rank", "query", "video", "score", "identical", "file", "coarse", "fine")
 COLUMNS = {
     "table": TEXT_COLUMNS,
     "csv": (*TEXT_COLUMNS[:3], "path", "score", "probability", *TEXT_COLUMNS[4:]),
     "json": (),
     "jsonl": (),
 }
+MEASURED_S = 1.0  # of comparing, before it is said how long the rest takes
+LONG_S = 30.0  # of which nobody wants to be surprised
 
 
 @click.command("search")
@@ -54,10 +61,19 @@ def command(
     list (@list.txt, one query a line, paths from the current folder) or id:ID of a video already in the library. A file
     or folder of that name wins over any other reading.
 
-    score lies in [0, 1]: how well the frames of the query are found in the video. identical means that both files
-    have equal content; a part or a picture never is. jsonl and json carry a manifest (versions, bundle, command) so
-    that two results can be compared: the first line of jsonl, the entry `manifest` of json. A query that failed is a
-    line with `error`.
+    score lies in [0, 1]: how well the frames of the query are found in the video, so that a clip finds the film it is
+    from; `visil compare` shows the other direction too. A long query (16 samples, or seconds, and more) also counts by
+    its stretches: the score is that of the whole or that of its best 3 samples in a row, reduced the more such
+    stretches there are. So a compilation finds its sources. No score (-, null): nothing could be compared, and only the
+    bytes are equal.
+
+    identical means that both are files of equal content; a part or a picture never is. file says what became of the
+    video's file: gone, changed since it was indexed, or the same file as the query's (a link, another mount); none of
+    these is ever called identical. Look at it before you delete anything. A video of the library that is the query
+    itself, by its path or id, or that the query is a part of, is left out.
+
+    jsonl and json carry a manifest (versions, bundle, command) so that two results can be compared: the first line of
+    jsonl, the entry `manifest` of json. A query that failed is a line with `error`.
 
     \b
     Examples:
@@ -72,6 +88,7 @@ def command(
         from visil.media.worker_process import worker_ahead
 
         click.get_current_context().with_resource(worker_ahead())  # before torch, whose import takes a second
+    from visil.library.file_state import GONE
     from visil.library.library import Library
     from visil.library.search import rerank_count
 
@@ -82,8 +99,10 @@ def command(
     style = chosen_format(output_format)
     out = Rows(style, COLUMNS[style], header={"manifest": _manifest(opened, rerank, top, precision)})
     num_queries = num_failed = num_fine = 0
+    gone: set[str] = set()
     with progress("search", "queries", quiet=quiet) as report:
-        for result in opened.search_many(queries, rerank=rerank, top=top):
+        teller = _Teller(report, len(queries), quiet=quiet)
+        for result in opened.search_many(queries, rerank=rerank, top=top, progress=teller):
             num_queries += 1
             num_fine += result.num_fine
             if result.error is not None:
@@ -94,11 +113,65 @@ def command(
                 notice(result.warning)
             for rank, match in enumerate(result.matches, start=1):
                 row = {"rank": rank, **asdict(match)}
-                out.add(row if style in ("json", "jsonl") else {**row, "fine": None, **row["stages"]})
+                gone |= {match.video} if match.file == GONE else set()
+                out.add(row if style in ("json", "jsonl") else _flat(row, style))
+            teller.num_done = num_queries
             report(num_queries, max(num_queries, len(queries)))
     out.close()
+    _tell_of_lost_folders(opened, gone)
     notice(f"{num_queries - num_failed} of {num_queries} queries searched, {num_fine} fine scores", quiet=quiet)
     return 0 if not num_failed else 2 if num_failed == num_queries else 1
+
+
+class _Teller:
+    """Says what is done between two results, and before a long comparison how long it takes.
+
+    Attributes:
+        num_done: queries that have their result.
+    """
+
+    def __init__(self, report: Report, num_queries: int, *, quiet: bool) -> None:
+        self.num_done = 0
+        self._report = report
+        self._num_queries = num_queries
+        self._quiet = quiet
+        self._began_s: float | None = None  # comparing, while no estimate was given
+
+    def __call__(self, told: SearchProgress) -> None:
+        total = max(self.num_done + max(1, told.num_compared), self._num_queries)
+        if told.reading:
+            self._report(self.num_done, total, f"reading {told.reading}: {human_seconds(told.read_s)} of it")
+            return
+        if not told.share:
+            self._began_s = time.monotonic()
+        self._estimate(told)
+        share = (self.num_done + told.num_compared * told.share) / total
+        self._report(self.num_done, total, f"comparing {told.num_compared}: {told.share:.0%}", share=share)
+
+    def _estimate(self, told: SearchProgress) -> None:
+        """By the rate of the first products."""
+        passed_s = 0.0 if self._began_s is None else time.monotonic() - self._began_s
+        if told.share and passed_s >= MEASURED_S:
+            self._began_s = None
+            needed_s = passed_s / told.share
+            if needed_s >= LONG_S:
+                queries = "a query" if told.num_compared == 1 else f"{told.num_compared} queries"
+                notice(f"comparing {queries} takes about {human_seconds(needed_s)}", quiet=self._quiet)
+
+
+def _flat(row: dict[str, Any], style: str) -> dict[str, Any]:
+    """A row of a text format: a column for each stage."""
+    score = "-" if row["score"] is None and style == "table" else row["score"]
+    return {**row, "score": score, "coarse": None, "fine": None, **row["stages"]}
+
+
+def _tell_of_lost_folders(opened: Library, gone: set[str]) -> None:
+    """A file that is gone may be on a drive that is not mounted."""
+    from visil.library.planning import is_lost
+
+    for root in sorted({opened.record(id).file.root for id in gone} - {""}):
+        if is_lost(root):
+            notice(f"{root}: missing or empty, as an unmounted drive is; what lies below it is marked gone")
 
 
 def _manifest(library: Any, rerank: str, top: int, precision: str) -> dict[str, Any]:

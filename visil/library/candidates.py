@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-BLOCK_PARTS = 65536  # parts a product; bounds the memory of the score matrix
+BLOCK_PRODUCTS = 1 << 22  # at a time, 16 MB: a film as a query has thousands of descriptors
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,15 @@ class Candidates:
         """Best dot product over pairs of parts, for every video.
 
         Args:
-            query: float32 [Pq, D], the descriptors of a query.
+            query: float32 [Pq, D], the descriptors of a query, at least one.
 
         Returns:
             float32 [V] in [-1, 1].
         """
         best = np.empty(len(self.owners), dtype=np.float32)
-        for start in range(0, len(best), BLOCK_PARTS):
-            block = slice(start, start + BLOCK_PARTS)
+        num_parts = max(1, BLOCK_PRODUCTS // len(query))
+        for start in range(0, len(best), num_parts):
+            block = slice(start, start + num_parts)
             best[block] = (self.descriptors[block] @ query.T).max(axis=1)
         if not self.ids:
             return best

@@ -21,18 +21,21 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
-from visil.errors import DataError, LibraryError, ModelError, VisilError
+from visil.errors import DataError, LibraryError, MediaError, ModelError, VisilError
 from visil.library.candidates import Candidates
 from visil.library.compacting import compact_library
 from visil.library.disk import LOCK, writer_lock
 from visil.library.feature_files import add_feature_file
+from visil.library.file_state import file_state
 from visil.library.files import content_hash, is_there
+from visil.library.fine import Tell
 from visil.library.ingest import IngestReport, Progress, add_files
-from visil.library.queries import expand_query, video_query
+from visil.library.queries import VideoQuery, expand_query, video_query
 from visil.library.reindexing import begin, encode_anew, switch
-from visil.library.search import Query, SearchResult, VideoScores, rerank_count, score, search
+from visil.library.search import Query, SearchProgress, SearchResult, VideoScores, rerank_count, score, search
 from visil.library.settings import BUNDLE, SETTINGS, TABLE, LibrarySettings, read_settings, write_settings
 from visil.library.store import (
+    FAILED,
     Store,
     VersionGoneError,
     VideoRecord,
@@ -193,7 +196,7 @@ class Library:
     def _forget(self) -> None:
         """Drop what was read of another version."""
         self._cached_version = self.version
-        for cached in ("_records", "_candidates"):
+        for cached in ("_records", "_ids_of_content", "_ids_of_paths", "_candidates"):
             self.__dict__.pop(cached, None)
 
     def list(self) -> Sequence[VideoRecord]:
@@ -259,6 +262,19 @@ class Library:
         return {record.id: record for record in self._store.records()}
 
     @cached_property
+    def _ids_of_content(self) -> Mapping[str, Set[str]]:
+        """Ids of the videos of a content, by its SHA-256."""
+        ids: dict[str, set[str]] = {}
+        for record in self._records.values():
+            if record.file.sha256:
+                ids.setdefault(record.file.sha256, set()).add(record.id)
+        return ids
+
+    @cached_property
+    def _ids_of_paths(self) -> Mapping[str, str]:
+        return {record.file.path: record.id for record in self._records.values()}
+
+    @cached_property
     def _candidates(self) -> Candidates:
         return Candidates(*self._store.descriptors())
 
@@ -267,7 +283,11 @@ class Library:
     def search(
         self, query: str | Path | EncodedVideo, *, rerank: int | str = DEFAULT_RERANK, top: int = DEFAULT_TOP
     ) -> Sequence[Match]:
-        """The videos that match one query, best first.
+        """The videos that match one query, best first: how well the frames of the query are found in the video.
+
+        A video of the library does not answer for itself, whether it is named by its path, by its id or in part. A long
+        query also counts by its stretches (docs/method.md, "Long queries"). What cannot be compared is answered by its
+        bytes: videos of equal content, without a score.
 
         Args:
             query: a video file, a part of one (`clip.mp4@1:20-1:40`), a still picture, `id:ID` of a video of the
@@ -277,7 +297,7 @@ class Library:
             top: matches to return at most.
 
         Raises:
-            VisilError: the query cannot be read or has no score.
+            VisilError: the query cannot be read or has no score, and nothing in the library equals it.
         """
         if isinstance(query, EncodedVideo):
             self._check_options(rerank, top)
@@ -291,13 +311,20 @@ class Library:
         return results[0].matches
 
     def search_many(
-        self, queries: Iterable[str | Path], *, rerank: int | str = DEFAULT_RERANK, top: int = DEFAULT_TOP
+        self,
+        queries: Iterable[str | Path],
+        *,
+        rerank: int | str = DEFAULT_RERANK,
+        top: int = DEFAULT_TOP,
+        progress: Callable[[SearchProgress], None] | None = None,
     ) -> Iterator[SearchResult]:
-        """Results of several queries in their order; queries share passes over the data.
+        """Results of several queries in their order; queries share passes over the data. See `search`.
 
         Args:
             queries: video files, parts of them (`clip.mp4@1:20-1:40`), still pictures, folders, lists (`@list.txt`)
                 or `id:ID`. An existing path wins over any other reading.
+            progress: called while a query is decoded and while queries are compared, possibly from other threads, one
+                at a time.
 
         A query that cannot be read gives a result with its error; the others go on.
 
@@ -307,13 +334,13 @@ class Library:
         self._check_options(rerank, top)
         self.refresh()
         waiting: list[Query | SearchResult] = []
-        for item in self._encoded_queries(queries):
+        for item in self._encoded_queries(queries, progress):
             waiting.append(item)
-            num_bytes = sum(q.encoded.region_vectors.vectors.nbytes for q in waiting if isinstance(q, Query))
+            num_bytes = sum(_vector_bytes(item) for item in waiting)
             if num_bytes > QUERY_BYTES or len(waiting) == QUERY_COUNT:
-                yield from self._answer(waiting, rerank, top)
+                yield from self._answer(waiting, rerank, top, progress)
                 waiting = []
-        yield from self._answer(waiting, rerank, top)
+        yield from self._answer(waiting, rerank, top, progress)
 
     def score_many(
         self,
@@ -322,6 +349,7 @@ class Library:
         rerank: int | str = "all",
         keep_query: bool = False,
         among: Collection[str] | None = None,
+        by_stretches: bool = False,
     ) -> Iterator[VideoScores]:
         """Scores of several queries with the videos of the library, unranked, in the order of the queries.
 
@@ -333,6 +361,8 @@ class Library:
             rerank: how many videos get the fine score: a number, a share of those that are scored, `all`; 0: none.
             keep_query: a query by its id is scored with itself too.
             among: ids of the videos that are scored; None: all that have content.
+            by_stretches: long queries also count by their stretches, as in a search; without it a score is that of the
+                papers, of the whole query.
 
         Raises:
             DataError: `rerank` is not valid, or a query has no content or is of another bundle.
@@ -348,23 +378,28 @@ class Library:
             else:
                 query = Query("", given)
             waiting.append(self._scorable(query))
-            num_bytes += query.encoded.region_vectors.vectors.nbytes
+            num_bytes += _vector_bytes(query)
             if num_bytes > QUERY_BYTES or len(waiting) == SCORED_QUERY_COUNT:
-                yield from self._score(waiting, rerank, among)
+                yield from self._score(waiting, rerank, among, by_stretches)
                 waiting, num_bytes = [], 0
-        yield from self._score(waiting, rerank, among)
+        yield from self._score(waiting, rerank, among, by_stretches)
 
     def _score(
-        self, queries: Sequence[Query], rerank: int | str, among: Collection[str] | None
+        self, queries: Sequence[Query], rerank: int | str, among: Collection[str] | None, by_stretches: bool
     ) -> Sequence[VideoScores]:
         def scores() -> Sequence[VideoScores]:
             ids = self._candidates.ids
             wanted = np.array([among is None or id in among for id in ids], dtype=bool)
-            return score(self._store, self._candidates, self.model, queries, rerank=rerank, among=wanted)
+            return score(
+                self._store, self._candidates, self.model, queries,
+                rerank=rerank, among=wanted, by_stretches=by_stretches,
+            )  # fmt: skip
 
         return self._reading(scores)
 
-    def _encoded_queries(self, queries: Iterable[str | Path]) -> Iterator[Query | SearchResult]:
+    def _encoded_queries(
+        self, queries: Iterable[str | Path], progress: Callable[[SearchProgress], None] | None
+    ) -> Iterator[Query | SearchResult]:
         for given in queries:
             try:
                 names = expand_query(given)
@@ -373,32 +408,69 @@ class Library:
                 continue
             for name in names:
                 try:
-                    yield self._query(name)
+                    yield self._query(name, progress)
                 except (VisilError, OSError) as error:
                     yield SearchResult(name, error=str(error))
 
-    def _query(self, name: str) -> Query:
+    def _query(self, name: str, progress: Callable[[SearchProgress], None] | None) -> Query:
         if name.startswith("id:") and not is_there(name):
-            id = name.removeprefix("id:")
-            return self._scorable(Query(name, self.encoded(id), self.record(id).file.sha256, exclude=id))
+            record = self.record(name.removeprefix("id:"))
+            query = Query(name, None, Path(record.file.path), record.id, self._equals(record.file.sha256, record.id))
+            if record.status == FAILED:
+                return _by_bytes(query, f"video {record.id!r} could not be read when it was indexed: {record.reason}")
+            return self._scorable(replace(query, encoded=self.encoded(record.id)))
         source = video_query(name)
-        encoded = self.model.encode(source.path, span_s=source.span_s, stills=True)
-        sha256 = content_hash(source.path) if source.span_s is None else None  # a part is never identical to a video
-        return self._scorable(Query(name, encoded, sha256))
+        own = self._reading(lambda: self._ids_of_paths).get(os.path.abspath(source.path))
+        query = Query(name, None, source.path, own)
+        if source.span_s is not None:  # a part equals no video
+            return self._scorable(replace(query, encoded=self._encoded_file(source, progress)))
+        stored = self._as_stored(own) if own is not None else None
+        if stored is not None and own is not None:
+            equals = self._equals(self.record(own).file.sha256, own)
+            return self._scorable(replace(query, encoded=stored, equals=equals))
+        try:
+            encoded = self._encoded_file(source, progress)
+        except MediaError as error:
+            if not (is_there(source.path) and source.path.is_file()):
+                raise
+            return _by_bytes(replace(query, equals=self._equals(content_hash(source.path), own)), str(error))
+        return self._scorable(replace(query, encoded=encoded, equals=self._equals(content_hash(source.path), own)))
+
+    def _encoded_file(self, source: VideoQuery, progress: Callable[[SearchProgress], None] | None) -> EncodedVideo:
+        tell = None if progress is None else lambda read_s: progress(SearchProgress(str(source.path), read_s=read_s))
+        return self.model.encode(source.path, span_s=source.span_s, stills=True, progress=tell)
+
+    def _as_stored(self, id: str) -> EncodedVideo | None:
+        """A video of the library, if decoding its file as a query would give what is stored of it."""
+        record = self.record(id)
+        is_whole = record.status != FAILED and not record.reason_class
+        if not is_whole or self.preprocessing != self.model.settings.preprocessing or file_state(record.file):
+            return None
+        try:
+            return self.encoded(id)
+        except LibraryError:  # its row is damaged: the file is there
+            return None
+
+    def _equals(self, sha256: str, own: str | None) -> frozenset[str]:
+        """Ids of the videos of this content but its own."""
+        return frozenset(self._reading(lambda: self._ids_of_content).get(sha256, ())) - {own}
 
     def _scorable(self, query: Query) -> Query:
+        """The query, if it can be compared with the videos of this library."""
+        if query.encoded is None or not query.encoded.has_content:
+            return _by_bytes(query, f"{query.name or 'the encoded video'}: every frame is blank, so it has no score")
         vectors = query.encoded.region_vectors.vectors
-        owner = query.name or "the encoded video"
-        if not query.encoded.has_content:
-            raise DataError(f"{owner}: every frame is blank, so it has no score")
         if (vectors.shape[-1], vectors.dtype == np.uint8) != (
             self.model.stored_dim,
             self.model.stored_dtype == np.uint8,
         ):
             raise DataError(
-                f"{owner} has {vectors.dtype} {list(vectors.shape)} region vectors, those of library {self.path} are "
-                f"{self.model.stored_dtype} of {self.model.stored_dim}: encode it with library.model.encode(path)"
+                f"{query.name or 'the encoded video'} has {vectors.dtype} {list(vectors.shape)} region vectors, those "
+                f"of library {self.path} are {self.model.stored_dtype} of {self.model.stored_dim}: encode it with "
+                "library.model.encode(path)"
             )
+        if query.encoded.cut_short:
+            return replace(query, warning=f"{query.name}: searched in part: {query.encoded.warning}")
         return query
 
     @staticmethod
@@ -407,14 +479,28 @@ class Library:
         if top < 1:
             raise DataError(f"top must be at least 1, got {top}")
 
-    def _answer(self, waiting: Sequence[Query | SearchResult], rerank: int | str, top: int) -> Iterator[SearchResult]:
-        found = iter(self._search([q for q in waiting if isinstance(q, Query)], rerank, top))
+    def _answer(
+        self,
+        waiting: Sequence[Query | SearchResult],
+        rerank: int | str,
+        top: int,
+        progress: Callable[[SearchProgress], None] | None,
+    ) -> Iterator[SearchResult]:
+        queries = [query for query in waiting if isinstance(query, Query)]
+        tell = (
+            None if progress is None else lambda share: progress(SearchProgress(num_compared=len(queries), share=share))
+        )
+        found = iter(self._search(queries, rerank, top, tell))
         for item in waiting:
             yield next(found) if isinstance(item, Query) else item
 
-    def _search(self, queries: Sequence[Query], rerank: int | str, top: int) -> Sequence[SearchResult]:
+    def _search(
+        self, queries: Sequence[Query], rerank: int | str, top: int, tell: Tell | None = None
+    ) -> Sequence[SearchResult]:
         return self._reading(
-            lambda: search(self._store, self._candidates, self._records, self.model, queries, rerank=rerank, top=top)
+            lambda: search(
+                self._store, self._candidates, self._records, self.model, queries, rerank=rerank, top=top, tell=tell
+            )
         )
 
     # --- writing -------------------------------------------------------------------------------------------------
@@ -589,6 +675,18 @@ class Library:
             raise LibraryError(
                 f"library {self.path}: cannot be written ({reason_of(error)}); what was committed before is kept"
             ) from error
+
+
+def _vector_bytes(query: Query | SearchResult) -> int:
+    """Of what waits to be compared."""
+    return query.encoded.region_vectors.vectors.nbytes if isinstance(query, Query) and query.encoded else 0
+
+
+def _by_bytes(query: Query, why: str) -> Query:
+    """A query that has no score, for the videos of equal content; if there is none, it is an error."""
+    if not query.equals:
+        raise DataError(why)
+    return replace(query, encoded=None, warning=f"{why}; only files of equal bytes are found")
 
 
 class _CallersError(Exception):

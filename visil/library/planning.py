@@ -194,9 +194,9 @@ def _gone(
     records: Sequence[VideoRecord], pending: Sequence[Look], roots: Sequence[Path], result: Plan
 ) -> list[VideoRecord]:
     """Rows whose file is gone, the last path first; those of unmounted roots are counted instead."""
-    is_lost = cache(_is_lost)
+    is_lost_root = cache(is_lost)
     gone = [r for r in sorted(records, key=lambda r: r.file.path, reverse=True) if _is_gone(r.file.path)]
-    lost = [r for r in gone if r.file.root and is_lost(r.file.root)]
+    lost = [r for r in gone if r.file.root and is_lost_root(r.file.root)]
     found = {
         (_below_root(facts), facts.sha256)
         for _, facts, record in pending
@@ -224,7 +224,7 @@ def _is_gone(path: str) -> bool:
         return False
 
 
-def _is_lost(root: str) -> bool:
+def is_lost(root: str) -> bool:
     """Whether a folder is missing or empty, as the place of an unmounted drive is."""
     try:
         with os.scandir(root) as entries:

@@ -1,30 +1,31 @@
 """Queries over one version of a library: coarse, fine, ranking.
 
-    query ─► candidates ─► [fine score of the best N] ─► ranking ─► matches       (search)
-             candidates.py  this module              └─► scores of all, unranked  (score)
+    query ─► candidates ─► [fine score of the best N] ─► ranking ─► files looked at ─► matches       (search)
+             candidates.py  fine.py                  │   this module  file_state.py
+                                                     └► scores of all, unranked                       (score)
 
-Several queries share one pass over the region vectors.
+A search scores query to video: how well the frames of the query are found in the video. A long query also counts by its
+stretches, so that a compilation finds its sources. Several queries share one pass over the region vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import compress
-from math import ceil
+from math import ceil, inf
+from pathlib import Path
 
 import numpy as np
-import torch
 
 from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError
 from visil.library.candidates import Candidates
-from visil.library.store import BLOCK_BYTES, Store, VectorPiece, VideoRecord
+from visil.library.file_state import OwnFile, file_state
+from visil.library.fine import Tell, fine_scores
+from visil.library.store import Store, VideoRecord
 from visil.model.model import Model
-from visil.model.threads import independent_threads
+from visil.model.stretches import stretch_descriptors
 from visil.values import EncodedVideo, Match, shown_score
 
 SCORE_DECIMALS = 5  # scores that agree in them are a tie: what is beyond depends on which videos share a block
@@ -36,14 +37,19 @@ class Query:
 
     Attributes:
         name: as the user gave it.
-        sha256: of the file, to recognise equal content; None if there is no file.
-        exclude: id of the video that the query itself is, if it was taken from the library.
+        encoded: None if it shows nothing, or cannot be decoded: then only equal content answers.
+        path: its file; None if there is none.
+        exclude: id of the video of the library that the query is, or is a part of.
+        equals: ids of the other videos of the library whose content is that of its file.
+        warning: what is to be said about it, in one line.
     """
 
     name: str
-    encoded: EncodedVideo
-    sha256: str | None = None
+    encoded: EncodedVideo | None
+    path: Path | None = None
     exclude: str | None = None
+    equals: frozenset[str] = frozenset()
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,15 +58,32 @@ class SearchResult:
 
     Attributes:
         num_fine: fine scores computed.
+        warning: one line about a query that was read in part, or is answered by its bytes alone.
         error: one line if the query could not be read or has no score.
-        warning: one line if only a part of the query could be read; its matches are those of that part.
     """
 
     query: str
     matches: list[Match] = field(default_factory=list)
     num_fine: int = 0
-    error: str | None = None
     warning: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """What a search is at, between results: a query is read, or queries are compared.
+
+    Attributes:
+        reading: path of the query that is decoded; empty while queries are compared.
+        read_s: seconds of it that are encoded.
+        num_compared: queries that share the pass over the library.
+        share: of that pass, in [0, 1].
+    """
+
+    reading: str = ""
+    read_s: float = 0.0
+    num_compared: int = 0
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,21 +134,22 @@ def search(
     *,
     rerank: int | str = DEFAULT_RERANK,
     top: int = DEFAULT_TOP,
+    tell: Tell | None = None,
 ) -> list[SearchResult]:
     """Rank the videos of a library for every query; see `Library.search`."""
     count = rerank_count(rerank, len(candidates.ids))
     count = max(count, top) if count else 0
-    coarse = [candidates.scores(query.encoded.descriptors) for query in queries]  # [V] each
-    chosen = []
-    for query, scores in zip(queries, coarse, strict=True):
-        best = _best(scores, count, candidates, _without_itself(query, candidates))
-        if count and query.sha256 is not None:
-            best |= [id != query.exclude and records[id].file.sha256 == query.sha256 for id in candidates.ids]
-        chosen.append(best)
-    fine = _fine_scores(store, candidates, model, queries, chosen)
-    return [
-        _rank(*of_query, candidates.ids, records, top) for of_query in zip(queries, coarse, chosen, fine, strict=True)
+    compared = [(query, query.encoded) for query in queries if query.encoded is not None]
+    encoded = [video for _, video in compared]
+    coarse = [candidates.scores(_descriptors(video, model, by_stretches=True)) for video in encoded]  # [V] each
+    chosen = [
+        _best(scores, count, candidates, _without_itself(query, candidates)) | _equal(query, candidates, count)
+        for (query, _), scores in zip(compared, coarse, strict=True)
     ]
+    fine = fine_scores(store, candidates, model, encoded, chosen, by_stretches=True, tell=tell)
+    found = iter(zip(coarse, chosen, fine, strict=True))
+    stages = [_stages(candidates, *next(found)) if query.encoded is not None else {} for query in queries]
+    return [_rank(*of_query, records, top) for of_query in zip(queries, stages, strict=True)]
 
 
 def score(
@@ -136,22 +160,33 @@ def score(
     *,
     rerank: int | str,
     among: np.ndarray,
+    by_stretches: bool,
 ) -> list[VideoScores]:
     """Score the videos of a library for every query; see `Library.score_many`.
 
     Args:
+        queries: each with an encoded video.
         among: bool [V], the candidates that count.
     """
-    coarse = [candidates.scores(query.encoded.descriptors) for query in queries]  # [V] each
+    encoded = [query.encoded for query in queries if query.encoded is not None]
+    coarse = [candidates.scores(_descriptors(video, model, by_stretches=by_stretches)) for video in encoded]  # [V] each
     scored = [_without_itself(query, candidates) & among for query in queries]
     chosen = [
         _best(scores, rerank_count(rerank, int(some.sum())), candidates, some)
         for scores, some in zip(coarse, scored, strict=True)
     ]
-    fine = _fine_scores(store, candidates, model, queries, chosen)
+    fine = fine_scores(store, candidates, model, encoded, chosen, by_stretches=by_stretches)
     shared_ids = list(compress(candidates.ids, among.tolist()))
     ids = [shared_ids if (some == among).all() else list(compress(candidates.ids, some.tolist())) for some in scored]
     return [_in_two_bands(*of_query) for of_query in zip(ids, scored, coarse, chosen, fine, strict=True)]
+
+
+def _descriptors(video: EncodedVideo, model: Model, *, by_stretches: bool) -> np.ndarray:
+    """float32 [P, D], what candidates for a query are looked for by: its parts, and the stretches of a long one."""
+    vectors = video.region_vectors.vectors
+    if not by_stretches or not model.network.is_plain or vectors.dtype == np.uint8:  # of sign codes only parts are left
+        return video.descriptors
+    return np.concatenate([video.descriptors, stretch_descriptors(vectors)])
 
 
 def _without_itself(query: Query, candidates: Candidates) -> np.ndarray:
@@ -172,133 +207,58 @@ def _best(scores: np.ndarray, count: int, candidates: Candidates, eligible: np.n
     return best
 
 
-def _fine_scores(
-    store: Store, candidates: Candidates, model: Model, queries: Sequence[Query], chosen: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    """Raw fine scores float32 [V] of the chosen videos of every query, in one pass over their region vectors."""
-    comparisons = [_Comparison(model, query, wanted) for query, wanted in zip(queries, chosen, strict=True)]
-    union = np.logical_or.reduce(chosen) if len(chosen) else np.zeros(0, dtype=bool)
-    if union.any():
-        ids = [candidates.ids[number] for number in np.flatnonzero(union)]
-        with _each_on_a_core(model, len(comparisons)) as apply:
-            for pieces in _read_ahead(store.vectors(ids, block_bytes=BLOCK_BYTES)):
-                block = _Block(
-                    np.array([candidates.numbers[piece.id] for piece in pieces]),
-                    [piece.is_last for piece in pieces],
-                    [len(piece.vectors) for piece in pieces],
-                    model.on_device(np.concatenate([piece.vectors for piece in pieces])),
-                )
-                list(apply(partial(_Comparison.add, block=block), comparisons))
-    return [comparison.scores for comparison in comparisons]
+def _equal(query: Query, candidates: Candidates, count: int) -> np.ndarray:
+    """bool [V], the videos of equal content: they get a fine score whatever the coarse one, if any does."""
+    equal = np.zeros(len(candidates.ids), dtype=bool)
+    if count:
+        equal[[candidates.numbers[id] for id in query.equals if id in candidates.numbers]] = True
+    return equal
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Region vectors of some videos on the device, as one.
-
-    Attributes:
-        numbers: int [N], whose they are.
-        is_last: whether they are the last of their video.
-        lengths: frames.
-        vectors: [sum of lengths, R, D].
-    """
-
-    numbers: np.ndarray
-    is_last: list[bool]
-    lengths: list[int]
-    vectors: torch.Tensor
+def _stages(
+    candidates: Candidates, coarse: np.ndarray, chosen: np.ndarray, fine: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Raw scores by stage of the videos that may be matches, by id: those with a fine score, of all if none has one."""
+    shown = chosen if chosen.any() else np.ones(len(chosen), dtype=bool)
+    return {
+        candidates.ids[number]: {"coarse": float(coarse[number])}
+        | ({"fine": float(fine[number])} if chosen[number] else {})
+        for number in np.flatnonzero(shown).tolist()
+    }
 
 
-class _Comparison:
-    """Fine scores of one query, as the blocks come."""
-
-    def __init__(self, model: Model, query: Query, wanted: np.ndarray) -> None:
-        self._model = model
-        self._vectors = model.on_device(query.encoded.region_vectors.vectors)
-        self._wanted = wanted
-        self._partial: dict[int, list[torch.Tensor]] = {}  # of videos that go on in the next block
-        self.scores = np.zeros(len(wanted), dtype=np.float32)
-
-    def add(self, block: _Block) -> None:
-        """Compare with the wanted videos of a block."""
-        wanted = self._wanted[block.numbers]
-        if not wanted.any():
-            return
-        members = np.flatnonzero(wanted).tolist()
-        vectors = block.vectors
-        if len(members) < len(wanted):
-            frames = vectors.split(block.lengths)
-            vectors = torch.cat([frames[member] for member in members])
-        similarity = self._model.frame_similarity(self._vectors, vectors)  # [Tq, sum T]: one product for all of them
-        columns = similarity.split([block.lengths[member] for member in members], dim=1)
-        whole: dict[int, torch.Tensor] = {}  # [Tq, Tt] of the videos that end in this block
-        for member, column in zip(members, columns, strict=True):
-            number = int(block.numbers[member])
-            pieces = [*self._partial.pop(number, []), column]
-            if block.is_last[member]:
-                whole[number] = torch.cat(pieces, dim=1) if len(pieces) > 1 else column
-            else:
-                self._partial[number] = pieces
-        self.scores[list(whole)] = self._model.scores_of_similarity(list(whole.values()))
+def _rank(query: Query, stages: dict[str, dict[str, float]], records: dict[str, VideoRecord], top: int) -> SearchResult:
+    """Equal content first, then by score, then by id; the files of the best are looked at."""
+    ids = (stages.keys() | {id for id in query.equals if id in records}) - {query.exclude}
+    matches = sorted((_match(query, records[id], stages.get(id, {})) for id in ids), key=_place)
+    own = OwnFile(query.path) if query.path is not None else None
+    looked_at = [_looked_at(match, records[match.video], own) for match in matches[:top]]
+    num_fine = sum("fine" in scores for scores in stages.values())
+    return SearchResult(query.name, sorted(looked_at, key=_place), num_fine, query.warning)
 
 
-@contextmanager
-def _each_on_a_core(model: Model, count: int) -> Iterator[Callable[..., Iterable[None]]]:
-    """A `map` over `count` items that uses the cores of a CPU.
-
-    Matrices of a few frames are too small for torch to share among cores: four threads of its own take longer than one.
-    Too few items are left to torch all the same.
-    """
-    num_threads = torch.get_num_threads()
-    if model.device.type != "cpu" or not 1 < num_threads <= count:
-        yield map
-        return
-    with independent_threads(num_threads) as threads:
-        yield threads.map
+def _match(query: Query, record: VideoRecord, stages: dict[str, float]) -> Match:
+    raw = stages.get("fine", stages.get("coarse"))
+    return Match(
+        query=query.name,
+        video=record.id,
+        path=record.file.path,
+        score=None if raw is None else shown_score(raw),
+        probability=None,
+        identical=record.id in query.equals,
+        stages=stages,
+    )
 
 
-def _read_ahead(blocks: Iterator[list[VectorPiece]]) -> Iterator[list[VectorPiece]]:
-    """The same blocks; the next one is read while one is compared."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        following = reader.submit(next, blocks, None)
-        while (block := following.result()) is not None:
-            following = reader.submit(next, blocks, None)
-            yield block
+def _place(match: Match) -> tuple[bool, float, str]:
+    """What matches are sorted by."""
+    return not match.identical, inf if match.score is None else -round(match.score, SCORE_DECIMALS), match.video
 
 
-def _rank(
-    query: Query,
-    coarse: np.ndarray,
-    chosen: np.ndarray,
-    fine: np.ndarray,
-    ids: Sequence[str],
-    records: dict[str, VideoRecord],
-    top: int,
-) -> SearchResult:
-    """Equal content first, then by score (fine scores before coarse ones), then by id."""
-    matches = []
-    shown = chosen if chosen.any() else np.ones(len(ids), dtype=bool)
-    for number in np.flatnonzero(shown).tolist():
-        id = ids[number]
-        if id == query.exclude:
-            continue
-        stages = {"coarse": float(coarse[number])} | ({"fine": float(fine[number])} if chosen[number] else {})
-        file = records[id].file
-        matches.append(
-            Match(
-                query=query.name,
-                video=id,
-                path=file.path,
-                score=shown_score(stages.get("fine", stages["coarse"])),
-                probability=None,
-                identical=query.sha256 is not None and file.sha256 == query.sha256,
-                stages=stages,
-            )
-        )
-    matches.sort(key=lambda match: (not match.identical, -round(match.score, SCORE_DECIMALS), match.video))
-    encoded = query.encoded
-    warning = f"{query.name}: searched in part: {encoded.warning}" if encoded.cut_short else ""
-    return SearchResult(query.name, matches[:top], int(chosen.sum()), warning=warning)
+def _looked_at(match: Match, record: VideoRecord, own: OwnFile | None) -> Match:
+    """The match as its file is now: only another file that is still what was indexed can be an identical copy."""
+    state = file_state(record.file, own, is_equal=match.identical)
+    return replace(match, file=state, identical=match.identical and not state)
 
 
 def _in_two_bands(

@@ -8,7 +8,7 @@ The maths lies in the modules beside this one; here they meet devices, precision
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -156,6 +156,7 @@ class Model:
         stills: bool = False,
         reader: str = "pyav",
         limits: DecodeLimits = DecodeLimits(),
+        progress: Callable[[float], None] | None = None,
     ) -> EncodedVideo:
         """Decode a video in a worker process and encode it; `cut_short` says if there was more than could be read.
 
@@ -164,17 +165,22 @@ class Model:
             stills: take a still picture for a video of one frame.
             reader: what decodes; see `visil.media.readers`.
             limits: what the file may cost.
+            progress: see `encode_frames`.
 
         Raises:
             MediaError: the file is not a readable video.
         """
         preprocessing = self.settings.preprocessing
-        return self.encode_frames(
-            read_frames(Path(path), preprocessing, reader=reader, limits=limits, span_s=span_s, stills=stills)
-        )
+        chunks = read_frames(Path(path), preprocessing, reader=reader, limits=limits, span_s=span_s, stills=stills)
+        return self.encode_frames(chunks, progress=progress)
 
-    def encode_frames(self, chunks: Iterable[Frames]) -> EncodedVideo:
+    def encode_frames(
+        self, chunks: Iterable[Frames], *, progress: Callable[[float], None] | None = None
+    ) -> EncodedVideo:
         """Encode the frames of one video.
+
+        Args:
+            progress: called with the seconds of the video that are encoded, after every chunk.
 
         Raises:
             MediaError: there is none.
@@ -182,6 +188,8 @@ class Model:
         encoder = VideoEncoder(self)
         for frames in chunks:
             encoder.add(frames)
+            if progress is not None:
+                progress(frames.duration_s)
         return encoder.finish()
 
     def compare(self, query: str | Path | EncodedVideo, video: str | Path | EncodedVideo) -> Comparison:

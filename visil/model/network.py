@@ -28,7 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 from visil.model import attention, comparator
 from visil.model.attention import Attention
 from visil.model.binarization import Binarization
-from visil.model.comparator import Comparator
+from visil.model.comparator import HALO_FRAMES, Comparator
 from visil.model.similarity import chamfer_similarity, frame_similarity, symmetric_chamfer_similarity
 
 MAX_BITS = 8192  # bounds what a stranger's bundle can ask for
@@ -94,6 +94,11 @@ class SimilarityNetwork(nn.Module):
     def min_frames(self) -> int:
         """The fewest frames a scored video may have; see `repeat_short`."""
         return self.comparator.min_frames if self.comparator else 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a score is the mean over the rows of a plain matrix of their maxima: no more of it need be kept."""
+        return self.comparator is None and not self.settings.symmetric
 
     def index(self, vectors: Tensor) -> Tensor:
         """What is stored of a video: its region vectors [..., D] weighted by attention, or as sign codes."""
@@ -235,6 +240,47 @@ class SimilarityNetwork(nn.Module):
         if lengths is None:
             return None
         return _first(lengths // self.comparator.stride if self.comparator else lengths, size)
+
+
+class RunningScore:
+    """Score of a pair whose matrix [Tq, Tt] comes in pieces of columns: what the whole gives, which is never there.
+
+    Kept between the pieces are the columns that the next ones still change, and maxima.
+    """
+
+    def __init__(self, network: SimilarityNetwork) -> None:
+        self._network = network
+        self._stride, self._halo = (network.comparator.stride, HALO_FRAMES) if network.comparator else (1, 0)
+        self._columns: Tensor | None = None  # [Tq, t], the first `_num_refined` of them for their neighbours' sake
+        self._num_refined = 0
+        self._best_of_rows: list[Tensor] = []  # one [h]
+        self._best_of_columns: list[Tensor] = []  # [w] of every piece
+
+    def add(self, columns: Tensor, *, is_last: bool) -> None:
+        """The next columns [Tq, t]."""
+        if self._columns is not None:
+            columns = torch.cat([self._columns, columns], dim=1)
+        if is_last and not self._num_refined:
+            columns = self._network.repeat_short(columns, dim=1)
+        width = columns.shape[1]
+        end = width if is_last else (width - self._halo) // self._stride * self._stride  # what is behind still changes
+        start = self._num_refined
+        if end - start >= self._stride:
+            refined = self._network.refine(self._network.repeat_short(columns, dim=0))
+            cells = refined[:, start // self._stride : end // self._stride]  # [h, w]
+            best = torch.stack([*self._best_of_rows, cells.amax(dim=1)]).amax(dim=0)
+            self._best_of_rows = [best]
+            self._best_of_columns.append(cells.amax(dim=0))
+            self._num_refined = min(end, self._halo)
+            columns = columns[:, end - self._num_refined :]
+        self._columns = columns
+
+    def score(self) -> Tensor:
+        """Raw score [] of the pieces up to the last one."""
+        (rows,) = self._best_of_rows
+        if not self._network.settings.symmetric:
+            return rows.mean()
+        return (rows.mean() + torch.cat(self._best_of_columns).mean()) / 2
 
 
 def _first(lengths: Tensor, size: int) -> Tensor:

@@ -26,6 +26,7 @@ from visil.model.binarization import BITS_PER_BYTE, hamming_distances, unpack_si
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 SLAB_BYTES = 4 * 2**20  # of region products at a time: they are read again from the cache of a CPU
+QUERY_FRAMES = 64  # at a time: with a whole film a slab would be one target frame, whose product takes twice as long
 
 
 def chamfer_similarity(
@@ -98,19 +99,23 @@ def frame_similarity(
         ValueError: the sides have another D or kind (float, packed), or one has no frame or region.
     """
     _check_vectors(query, target)
-    num_frames = query.shape[-3]
-    slabs = target.split(_frames_per_slab(query, target, slab_bytes), dim=-3)
-    if query.dtype == torch.uint8 and query.device.type == "cpu" and query.ndim == target.ndim == 3:
-        similarity = _packed_similarity(query, slabs, symmetric)
-    else:
-        similarity = _float_similarity(query, slabs, symmetric)
+    blocks = query.split(QUERY_FRAMES, dim=-3)
+    similarity = torch.cat([_block_similarity(block, target, symmetric, slab_bytes) for block in blocks], dim=-2)
     if query_mask is not None:
-        _check_length("query", num_frames, query_mask)
+        _check_length("query", query.shape[-3], query_mask)
         similarity = similarity.masked_fill(~query_mask[..., :, None], 0.0)
     if target_mask is not None:
         _check_length("target", target.shape[-3], target_mask)
         similarity = similarity.masked_fill(~target_mask[..., None, :], 0.0)
     return similarity
+
+
+def _block_similarity(query: Tensor, target: Tensor, symmetric: bool, slab_bytes: int) -> Tensor:
+    """`frame_similarity` of a few query frames, without masks."""
+    slabs = target.split(_frames_per_slab(query, target, slab_bytes), dim=-3)
+    if query.dtype == torch.uint8 and query.device.type == "cpu" and query.ndim == target.ndim == 3:
+        return _packed_similarity(query, slabs, symmetric)
+    return _float_similarity(query, slabs, symmetric)
 
 
 def _float_similarity(query: Tensor, slabs: Sequence[Tensor], symmetric: bool) -> Tensor:

@@ -1,0 +1,88 @@
+"""A long query compared by its stretches: the sources of a compilation are found, though each is little of it.
+
+    similarity matrix ─► row maxima ─► their mean: the score of the whole (similarity.py)
+                                    └► [the best stretch of consecutive ones] ─► the higher of both
+                                        this module
+
+The mean over a compilation hides each of its sources. The other direction, how well the frames of the video are found
+in the query, does not; but by it a video of one frame matches whatever is long enough. A stretch is the query's own
+side: a few samples in a row, each of which finds another frame of the video. Pure functions, no weights.
+How the numbers were chosen: docs/method.md, "Long queries".
+"""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+import torch
+from torch import Tensor
+
+STRETCH_SAMPLES = 3  # the shortest clip that a compilation is expected to hold, 3 s at one sample a second
+MIN_SAMPLES = 16  # of a long query: in a shorter one such a clip is a fifth, and the whole tells
+DESCRIPTOR_STEP = 2  # samples between the stretches that candidates are looked for by: no clip lies between two
+LEAST_SHARE = 1 / 3  # of a query that the best stretch counts for at least
+
+
+def stretch_starts(times_s: np.ndarray) -> np.ndarray:
+    """First sample of every stretch of a query, int [N]; none for a query that is not long.
+
+    A stretch lasts at most as many steps of the query's own sampling as it has samples: where frames without content
+    are left out, what lies before them and behind them is no stretch.
+
+    Args:
+        times_s: [T], ascending.
+    """
+    if len(times_s) < MIN_SAMPLES:
+        return np.zeros(0, dtype=np.int64)
+    step_s = float(np.median(np.diff(times_s)))
+    lasts_s = times_s[STRETCH_SAMPLES - 1 :] - times_s[: 1 - STRETCH_SAMPLES]
+    return np.flatnonzero(lasts_s <= (STRETCH_SAMPLES + 1e-6) * step_s)
+
+
+def best_stretch(best: Tensor, where: Tensor, starts: Tensor) -> Tensor:
+    """The highest mean over a stretch of the row maxima.
+
+    Args:
+        best: [..., Tq], the best match of every query sample in the video.
+        where: int [..., Tq], the frames of the video that they are.
+        starts: int [N], see `stretch_starts`; at least one.
+
+    Returns:
+        [...]; -inf where every stretch finds one frame only: a video of one frame, or a frame that is like many, is no
+        evidence of a stretch.
+    """
+    members = starts[:, None] + torch.arange(STRETCH_SAMPLES, device=starts.device)  # [N, samples]
+    frames = where[..., members]
+    is_one_frame = frames.amax(dim=-1) == frames.amin(dim=-1)  # [..., N]
+    return best[..., members].mean(dim=-1).masked_fill(is_one_frame, -torch.inf).amax(dim=-1)
+
+
+def score_by_stretches(whole: Tensor, stretch: Tensor, num_stretches: int) -> Tensor:
+    """Raw score of a long query: of the whole or of its best stretch, whichever is higher.
+
+        max(whole, r / 3, 1 - (1 + ln N) · (1 - r))        r = best stretch, N = stretches to choose from
+
+    The more stretches there are to choose from, the more the best one finds by chance: what it lacks of 1 is multiplied
+    by 1 + ln N; a single one counts as it is. r / 3 is what it would count if the rest of the query found nothing: too
+    little to pass for a match, enough to rank sources that were edited above strangers.
+    """
+    by_chance = 1 + log(num_stretches)
+    return torch.maximum(whole, torch.maximum(LEAST_SHARE * stretch, 1 - by_chance * (1 - stretch)))
+
+
+def stretch_descriptors(vectors: np.ndarray) -> np.ndarray:
+    """Mean of the region vectors of every second stretch, L2-normalised, to look for candidates by.
+
+    Args:
+        vectors: float [T, R, D].
+
+    Returns:
+        float32 [N, D]; none for a query that is not long.
+    """
+    if len(vectors) < MIN_SAMPLES:
+        return np.zeros((0, vectors.shape[-1]), dtype=np.float32)
+    sums = vectors.sum(axis=1, dtype=np.float32)  # [T, D]
+    windows = np.lib.stride_tricks.sliding_window_view(sums, STRETCH_SAMPLES, axis=0)[::DESCRIPTOR_STEP]
+    sums = windows.sum(axis=-1)  # [N, D]
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
