@@ -78,6 +78,11 @@ class TestOutliers:
         early = [*regular(10, start_s=50), 3, Fraction(31, 10), *regular(10, start_s=Fraction(256, 5))]
         assert believed(early)[0] == [*range(10), *range(12, 22)]
 
+    def test_one_before_a_restart_is_ignored_too(self):
+        pictures, times_s, warning = believed([*regular(40, start_s=50), 30, *regular(20)])
+        assert (pictures, warning) == ([*range(40), *range(41, 61)], f"{ONE}; {ONCE}")
+        assert times_s[-1] == pytest.approx(55.9)
+
     def test_one_of_every_two_is_counted(self):
         times_s = [t + 1000 * (k % 2) for k, t in enumerate(regular(20))]
         pictures, _, warning = believed(times_s)
@@ -154,6 +159,7 @@ class TestRestarts:
         assert believed([*regular(40), *regular(40)], own_s=10_000)[1][39:41] == [3.9, 63.9]
 
     def test_slides_restart_too(self):
+        assert believed([0, 5, 10, 15, 5, 10, 15, 20], own_s=5) == (list(range(8)), [*range(0, 40, 5)], ONCE)
         slides = [0, 300, 640, 1000]
         assert believed([*slides, *slides], own_s=20)[:2] == (list(range(8)), [*slides, *(1020 + t for t in slides)])
 

@@ -120,8 +120,8 @@ class Clock:
         if times_s[0] < self._last_s:
             return is_at_end or not self._go_on(times_s)
         # Among slides of minutes a restart comes within few frames, too: only a return to between two of them counts.
-        back_to_s = self._last_s - SLIGHT_S if self._has_gaps else -inf
-        if any(back_to_s <= time_s < times_s[0] - SLIGHT_S for time_s in times_s):
+        back_to_s = self._last_s if self._has_gaps else -inf
+        if any(back_to_s < time_s < times_s[0] - SLIGHT_S for time_s in times_s):
             return True
         is_alone = is_at_end and times_s[0] - self._last_s > ALONE_S
         return is_alone and self._num_believed >= LASTING and not self._has_gaps
