@@ -122,8 +122,6 @@ class Decoding:
             self.end_s = frame.time_s + frame.duration_s
             yield frame
         if self._part is not None and self.num_frames == 0:
-            if self._zero_s is not None:
-                raise ThinningError("the part was not found")
             raise beyond_end(self.path, self._part, self._video_end_s)
 
     def _shown_frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
