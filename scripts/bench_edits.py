@@ -3,14 +3,17 @@
 Queries: 60 for each family of edits (`visil.synth.edits`) at each strength: an edit of at most 10 s of every footage of
 DATA/videos of the split that is at least 5 s long (10 s for edits of time), filled up with edits of montages; and
 negatives: pans over pictures under furniture (a title card, a logo ...) that unrelated videos of the library have too,
-of the same subject as videos of the library, and neither. Library: the real videos of the split, the montages, and a
+of the same subject as videos of the library, neither, and 100 of 60 s (20 pictures each, which several of them show).
+Library: the real videos of the split, the montages, and a
 pan over every picture of DATA/images of the split that has no other use. Relevant are the source and the files labelled
 ND or PART to it, as far as they must share what the query shows; whatever else is related is left out.
 
 Measured, for PDQ and pHash with best-match voting, a colour histogram, an untrained network and every --model
 [default: the built-in one]: recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by
-bootstrap over related sources, where there are at least 10 of them; false matches among unrelated pairs at thresholds
+bootstrap over related sources, where there are at least 10 of them; of compilations the share of their N sources among
+the first N videos; false matches among unrelated pairs at thresholds
 that let 1e-3, 1e-4 and 1e-5 of them through on val; bytes a video; milliseconds of comparing a pair, its features made.
+Families that are not pooled (`Family.is_pooled`) have rows of their own and count nowhere else, neither for thresholds.
 Every pair gets the fine score unless --rerank says otherwise. A baseline whose package is missing is a row that says
 so. Networks are also compared with every other system over the same samples.
 
@@ -46,6 +49,7 @@ from visil.benchmarks.yardstick import (
     found_matches,
     gains,
     read_thresholds,
+    sources_found,
     thresholds,
 )
 from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
@@ -92,6 +96,7 @@ def main() -> None:
         results[system.name] = {
             "bundle": system.bundle,
             "figures": [asdict(cell) for cell in found[system.name]],
+            "sources_found": [asdict(row) for row in sources_found(benchmark, system.scores)],
             "micro_ap_minus": {
                 other: {part: asdict(gained[part][system.name, other]) for part in GAIN_PARTS}
                 for other in scores
@@ -155,6 +160,8 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
         for (family, part), cell in cells[name].items()
         if family == POOLED
     ]
+    columns: tuple[str, ...] = ("sources among the first N", "family", "level", "queries", "N", "share")
+    _print_table(columns, [(name, *row.values()) for name in run for row in run[name]["sources_found"]])
     _print_table(("pooled", "queries", "number", "units", "recall@1", "mAP", "micro-AP"), [*table, *not_run])
     table = [
         (name, other, *(_gain(parts[part]) for part in GAIN_PARTS))
@@ -162,7 +169,7 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
         for other, parts in result["micro_ap_minus"].items()
     ]
     _print_table(("pooled micro-AP of", "minus that of", *GAIN_PARTS), table)
-    columns: tuple[str, ...] = (
+    columns = (
         f"recall@1 more than {LAGS_BY} below a baseline",
         "family",
         "level",

@@ -3,14 +3,15 @@
     python scripts/draw_edits.py ../shared/data/videos --host-stills FOLDER --seed 0 --out edits.png
 
 A row is a family, each with another video of the folder (of at least 5 s): three moments of the source, of a mild
-copy and of a strong one. Nothing is timed; the copies are made in a temporary folder, as the benchmark makes them.
+copy and of a strong one. A compilation shows as many of the folder's videos as it joins, the row's own one first.
+Nothing is timed; the copies are made in a temporary folder, as the benchmark makes them.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -20,6 +21,7 @@ from visil.errors import MediaError
 from visil.synth.camera import fitted
 from visil.synth.edits import FAMILIES, LEVELS, apply_edit
 from visil.synth.lettering import lettering
+from visil.synth.montage import Source, plan_compilation, write_montage
 from visil.synth.video_file import pictures_at, video_facts
 
 CELL_PX = (176, 132)
@@ -27,6 +29,7 @@ MOMENTS = (0.15, 0.5, 0.85)  # of the time of a video
 LABEL_PX = 14
 GROUND = 90  # grey, so that black bars are seen
 MIN_S, MAX_S = 5.0, 10.0
+FPS, COMPILATION_SIZE_PX = 15, (426, 240)
 
 
 def main() -> None:
@@ -51,14 +54,23 @@ def main() -> None:
             for level in LEVELS:
                 if level in FAMILIES[family].levels:
                     copy = Path(work) / f"{family}_{level}.mp4"
-                    span_s = (0.0, min(MAX_S, video_facts(source).duration_s))
-                    apply_edit(source, family, level, copy, rng, span_s=span_s, host_stills=hosts, max_fps=15)
+                    if FAMILIES[family].joins_sources:
+                        others = [sources[order[(i + k) % len(sources)]] for k in range(len(sources))]
+                        _write_compilation(others[: int(FAMILIES[family].strength(level))], copy, rng)
+                    else:
+                        span_s = (0.0, min(MAX_S, video_facts(source).duration_s))
+                        apply_edit(source, family, level, copy, rng, span_s=span_s, host_stills=hosts, max_fps=FPS)
                     cells += _moments(copy)
                 else:
                     cells += [np.full_like(cells[0], GROUND)] * len(MOMENTS)
             rows.append(np.concatenate([_label(family, len(cells)), np.concatenate(cells, axis=1)]))
     _write_png(args.out, np.concatenate(rows))
     print(f"{args.out}: {len(rows)} families; columns: source, mild, strong")
+
+
+def _write_compilation(videos: Sequence[Path], out: Path, rng: np.random.Generator) -> None:
+    sources = [Source(path, path.name, video_facts(path).duration_s) for path in videos]
+    write_montage(out, plan_compilation(rng, sources, fps=FPS), fps=FPS, size_px=COMPILATION_SIZE_PX)
 
 
 def _is_long_enough(path: Path) -> bool:

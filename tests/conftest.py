@@ -1,4 +1,7 @@
-"""What all tests share: a reproducible hypothesis, the bundled model, small videos, the shared data if it is there."""
+"""What all tests share: a reproducible hypothesis, the bundled model, small videos, the shared data if it is there.
+
+No network is loaded before a test asks for one: most tests also run where there is no torch.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported, here 
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
-import visil
-from visil.benchmarks.untrained import untrained_bundle
-from visil.model.bundle import Bundle
-from visil.model.model import Model
 from visil.synth.scenes import distinct_scenes, scene_pictures
 from visil.synth.video_file import write_video
+
+if TYPE_CHECKING:
+    from visil.model.model import Model
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -39,7 +42,9 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def model() -> Model:
     """The bundle that every installation has."""
-    return visil.load_model(device="cpu")
+    from visil.model.model import load_model
+
+    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +53,10 @@ def quick_model() -> Model:
 
     It does not change when the bundle of the package does.
     """
+    from visil.benchmarks.untrained import untrained_bundle
+    from visil.model.bundle import Bundle
+    from visil.model.model import Model
+
     bundle = untrained_bundle(size_px=64, num_pictures=60)
     preprocessing = replace(bundle.settings.preprocessing, min_samples=3)
     settings = replace(bundle.settings, name="quick", preprocessing=preprocessing)

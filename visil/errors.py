@@ -28,6 +28,7 @@ REASON_CLASSES = (
     "stalled",  # no progress within the time limit
     "crashed",  # the decoder died on it
 )
+CUT_SHORT_CLASSES = ("stalled", "crashed", "too_large")  # they end a file; what was read before is sound
 
 
 class MediaError(VisilError):

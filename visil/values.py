@@ -46,6 +46,7 @@ class Frames:
         duration_s: seconds from the first shown frame to the end of the last frame decoded so far; the
             last run of a video carries the video's duration.
         warning: why decoding stopped before the end of the file, or an empty text.
+        cut_short: one of `visil.errors.CUT_SHORT_CLASSES` if a stall, a crash or a limit ended the video; else empty.
     """
 
     images: np.ndarray = field(repr=False)
@@ -53,6 +54,7 @@ class Frames:
     video: VideoInfo
     duration_s: float
     warning: str = ""
+    cut_short: str = ""
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
@@ -102,6 +104,7 @@ class EncodedVideo:
         duration_s: seconds from the first shown frame to the end of the last.
         video: facts about the source.
         warning: why decoding stopped early, or an empty text.
+        cut_short: one of `visil.errors.CUT_SHORT_CLASSES` if a stall, a crash or a limit ended the video; else empty.
     """
 
     region_vectors: RegionVectors
@@ -110,6 +113,7 @@ class EncodedVideo:
     duration_s: float
     video: VideoInfo
     warning: str = ""
+    cut_short: str = ""
 
     @property
     def has_content(self) -> bool:

@@ -27,16 +27,20 @@ def script():
 
 @pytest.fixture
 def measured(script, monkeypatch, tmp_path, capsys):
-    """What a run with a bundle of this hash prints and saves: three edits of a source, two videos, no PDQ package."""
+    """What a run with a bundle of this hash prints and saves: three edits of a source, a compilation of it and another,
+    two videos, no PDQ package."""
     benchmark = Benchmark(
         BenchmarkSettings("val"),
         tmp_path,
         tuple(LibraryVideo(Path(name), REAL, NOTHING, 9.0) for name in ("source", "other")),
-        tuple(Query(Path(f"{i}"), EDIT, NOTHING, "unit", "crop", "strong", Path("source")) for i in range(3)),
-        is_relevant=np.array([[True, False]] * 3),
-        is_unrelated=np.array([[False, True]] * 3),
+        (
+            *(Query(Path(f"{i}"), EDIT, NOTHING, "unit", "crop", "strong", Path("source")) for i in range(3)),
+            Query(Path("c"), EDIT, NOTHING, "compilations", "compilation", "mild"),
+        ),
+        is_relevant=np.array([*[[True, False]] * 3, [True, True]]),
+        is_unrelated=np.array([*[[False, True]] * 3, [False, False]]),
     )
-    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.7]], dtype=np.float32)
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.7], [0.5, 0.4]], dtype=np.float32)
 
     def run(bundle: str, *options: str):
         systems = [
@@ -59,6 +63,13 @@ def test_a_baseline_without_its_package_is_a_row_and_an_entry_that_say_so(measur
     assert results["PDQ"] == {"not_run": "pdqhash is not installed (extra bench)"}
     rows = [line.split(maxsplit=1) for line in printed.splitlines() if line.startswith("PDQ")]
     assert rows == [["PDQ", "pdqhash is not installed (extra bench)"]] * 3  # figures, pairs, cost
+
+
+def test_the_share_of_a_compilation_s_sources_is_printed_and_saved(measured):
+    printed, results = measured("first")
+    row = {"family": "compilation", "level": "mild", "num_queries": 1, "num_sources": 2, "share": 1.0}
+    assert results["untrained"]["sources_found"] == [row]
+    assert ["untrained", "compilation", "mild", "1", "2", "1.0000"] in map(str.split, printed.splitlines())
 
 
 def test_thresholds_count_for_the_bundle_that_they_were_chosen_for(measured, tmp_path):

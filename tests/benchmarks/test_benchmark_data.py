@@ -3,6 +3,8 @@
 import csv
 import io
 import tarfile
+from dataclasses import replace
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from visil.benchmarks.benchmark_data import (
     DISTRACTOR,
     EDIT,
+    LONG_NO_MATCH,
     LOOK_ALIKE,
     MAX_QUERY_S,
     MONTAGE,
@@ -22,6 +25,7 @@ from visil.benchmarks.benchmark_data import (
     prepare,
     shown_partners,
 )
+from visil.benchmarks.benchmark_files import Compilation
 from visil.errors import DataError
 from visil.evaluation.real_videos import read_real_videos
 from visil.synth.edits import LEVELS
@@ -42,9 +46,12 @@ VIDEOS = {
     "e.mp4": (12.0, "e", "e", "val"),
 }
 PAIRS = [["b.mp4", "b_copy.mp4", "ND", ""], ["b.mp4", "b_part.mp4", "PART", ""], ["b.mp4", "b_scene.mp4", "SI", ""]]
-FAMILIES = ("crop", "mirror", "clip_inside")  # the last is temporal and has a host
+FAMILIES = ("crop", "mirror", "clip_inside", "compilation")  # the third is temporal and has a host
 NUM_STILLS = 60
-SETTINGS = BenchmarkSettings("test", num_queries=3, num_furniture=1, num_no_match=2, num_hosts=6, families=FAMILIES)
+NUM_HOSTS = 14
+SETTINGS = BenchmarkSettings(
+    "test", num_queries=3, num_furniture=1, num_no_match=2, num_hosts=NUM_HOSTS, num_long=2, families=FAMILIES
+)
 
 
 def jpeg(rng: np.random.Generator) -> bytes:
@@ -130,7 +137,7 @@ def test_a_picture_has_one_use_and_those_of_another_split_or_of_the_film_of_the_
         pictures_of(video for video in videos if video.kind == MONTAGE),
         pictures_of(video for video in videos if video.kind not in (MONTAGE, REAL)),
         pictures_of(query for query in queries if query.family == "clip_inside" and not query.of_montage),
-        pictures_of(query for query in queries if query.kind != EDIT),
+        pictures_of(query for query in queries if query.kind not in (EDIT, LONG_NO_MATCH)),
     ]
     assert all(sides)
     assert sum(map(len, sides)) == len(set().union(*sides))
@@ -145,7 +152,7 @@ def test_the_library_holds_the_real_videos_of_the_split_and_a_video_of_every_oth
     assert {video.path.name for video in by_kind[REAL]} == {n for n, (*_, split) in VIDEOS.items() if split == "test"}
     assert len(by_kind[MONTAGE]) == 2  # clip_inside has one footage of 10 s, and 3 queries
     assert all(len(by_kind[kind]) == 1 for kind in FURNITURE)
-    unused = NUM_STILLS - 2 - 2 * NUM_SHOTS - 6 - len(FURNITURE) - 2 - 2  # hosts, negatives, look-alikes
+    unused = NUM_STILLS - 2 - 2 * NUM_SHOTS - NUM_HOSTS - len(FURNITURE) - 2 - 2  # hosts, negatives, look-alikes
     assert len(by_kind[DISTRACTOR]) + len(FURNITURE) == unused
 
 
@@ -160,9 +167,40 @@ def test_a_family_has_a_query_of_every_footage_long_enough_for_it_and_else_of_mo
     assert {query.level for query in benchmark_of_test.queries if query.family == "mirror"} == {"strong"}
 
 
+def test_compilations_show_four_seconds_of_each_of_their_sources_and_are_relevant_to_those_alone(shown):
+    compilations = [row for row in shown.values() if row[0].family == "compilation"]
+    assert [query.level for query, *_ in compilations] == ["mild"] * 3 + ["strong"] * 3
+    for query, relevant, left_out in compilations:
+        truth = read_montage_truth(query.path.with_suffix(".json"))
+        assert {piece.file for piece in truth.pieces} == relevant
+        assert len(truth.pieces) == len(relevant) == 4  # footages a and b, and the montages: there are no more
+        assert [piece.end_s - piece.start_s for piece in truth.pieces] == pytest.approx([4.0] * 4)
+        assert video_facts(query.path).duration_s == pytest.approx(16.0)
+        assert query.tokens.issuperset(f"file:{file}" for file in relevant)
+        if "b.mp4" in relevant:
+            assert "b_scene.mp4" in left_out
+
+
+def test_a_compilation_is_made_anew_when_a_source_is():
+    job = Compilation(Path("c.mp4"), (), 15, (64, 48), source_keys=("a",))
+    assert job.key != replace(job, source_keys=("b",)).key
+
+
+def test_long_queries_without_a_match_show_stills_that_no_video_of_the_library_shows(benchmark_of_test):
+    long = [(i, query) for i, query in enumerate(benchmark_of_test.queries) if query.kind == LONG_NO_MATCH]
+    assert len(long) == 2
+    for i, query in long:
+        assert video_facts(query.path).duration_s == pytest.approx(60.0)
+        pieces = read_montage_truth(query.path.with_suffix(".json")).pieces
+        assert len({piece.file for piece in pieces}) == len(pieces) == 20
+        assert not pictures_of([query]) & pictures_of(benchmark_of_test.videos)
+        assert not benchmark_of_test.is_relevant[i].any()
+    assert not any(query.is_pooled for _, query in long)
+
+
 def test_queries_show_at_most_ten_seconds_of_their_source(benchmark_of_test):
     for query in benchmark_of_test.queries:
-        if query.kind == EDIT:
+        if query.kind == EDIT and query.source is not None:
             (truth,) = read_truths(query.path.with_suffix(".json"))
             assert truth.end_s - truth.start_s <= MAX_QUERY_S + 0.3
             assert truth.source == query.source.name
@@ -171,10 +209,10 @@ def test_queries_show_at_most_ten_seconds_of_their_source(benchmark_of_test):
 
 def test_relevant_are_the_source_and_its_copies_and_what_is_only_related_is_left_out(shown):
     for query, relevant, left_out in shown.values():
-        if query.kind == EDIT and query.source.name == "b.mp4":
+        if query.source is not None and query.source.name == "b.mp4":
             assert relevant == {"b.mp4", "b_copy.mp4", "b_part.mp4"}
             assert "b_scene.mp4" in left_out
-        if query.kind == EDIT and query.source.name == "a.mp4":
+        if query.source is not None and query.source.name == "a.mp4":
             assert relevant == {"a.mp4"}
 
 
@@ -200,7 +238,7 @@ def test_montages_have_no_piece_in_common(benchmark_of_test):
 def test_queries_whose_sources_are_related_are_one_unit_of_the_bootstrap(benchmark_of_test):
     unit = {}
     for query in benchmark_of_test.queries:
-        if query.kind == EDIT:
+        if query.source is not None:
             unit.setdefault(query.source.name, set()).add(query.unit)
     assert all(len(units) == 1 for units in unit.values())
     for query in benchmark_of_test.queries:
@@ -211,7 +249,8 @@ def test_queries_whose_sources_are_related_are_one_unit_of_the_bootstrap(benchma
 
 
 def test_negatives_have_no_match_and_look_alikes_share_a_subject_with_the_library(benchmark_of_test):
-    negatives = [(i, query) for i, query in enumerate(benchmark_of_test.queries) if query.kind != EDIT]
+    kinds_apart = (EDIT, LONG_NO_MATCH)
+    negatives = [(i, query) for i, query in enumerate(benchmark_of_test.queries) if query.kind not in kinds_apart]
     kinds = [query.kind for _, query in negatives]
     assert sorted(kinds) == sorted([*FURNITURE, NO_MATCH, NO_MATCH, LOOK_ALIKE, LOOK_ALIKE])
     for i, query in negatives:

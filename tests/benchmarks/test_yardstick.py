@@ -9,6 +9,7 @@ import pytest
 from visil.benchmarks.benchmark_data import (
     DISTRACTOR,
     EDIT,
+    LONG_NO_MATCH,
     LOOK_ALIKE,
     MONTAGE,
     NO_MATCH,
@@ -27,6 +28,7 @@ from visil.benchmarks.yardstick import (
     found_matches,
     gains,
     read_thresholds,
+    sources_found,
     thresholds,
 )
 from visil.errors import DataError
@@ -93,6 +95,62 @@ def test_figures_of_a_cell_are_of_its_queries_and_leave_related_videos_out(score
 def test_intervals_draw_whole_units(scores):
     pooled = next(cell for cell in figures(bench(), scores) if (cell.family, cell.part) == ("pooled", "all"))
     assert (pooled.recall_at_1.low, pooled.recall_at_1.high) == (0.0, 1.0)  # either unit may be drawn twice
+
+
+def with_others() -> Benchmark:
+    """With a compilation of three videos, and a long query without a match: neither is pooled."""
+    usual = bench()
+    queries = (
+        *usual.queries,
+        Query(Path("compilation"), EDIT, NOTHING, "compilations", "compilation", "strong"),
+        Query(Path("long"), LONG_NO_MATCH, NOTHING, "g"),
+    )
+    of_others = np.zeros((2, len(VIDEOS)), dtype=bool)
+    of_others[0, [0, 1, 3]] = True
+    return Benchmark(
+        usual.settings,
+        usual.folder,
+        usual.videos,
+        queries,
+        np.concatenate([usual.is_relevant, of_others]),
+        np.concatenate([usual.is_unrelated, ~of_others]),
+    )
+
+
+#                    real  other montage barrel anchor titled
+SCORES_OF_OTHERS = [[0.9, 0.3, 0.99, 0.8, 0.7, 0.1], [0.1, 0.6, 0.1, 0.1, 0.95, 0.99]]
+
+
+def test_families_that_are_not_pooled_have_a_row_of_their_own_and_change_no_other_figure(scores):
+    both = np.concatenate([scores, np.array(SCORES_OF_OTHERS, dtype=np.float32)])
+    found = figures(with_others(), both)
+    assert [cell for cell in found if cell.family != "compilation"] == figures(bench(), scores)
+    (compilation,) = [cell for cell in found if cell.family == "compilation"]
+    assert compilation.recall_at_1.value == 0.0
+    assert compilation.mean_average_precision.value == pytest.approx((1 / 2 + 2 / 3 + 3 / 5) / 3)
+    assert thresholds(with_others(), both, (0.0, 0.2)) == thresholds(bench(), scores, (0.0, 0.2))
+    assert found_matches(with_others(), both, [0.5]) == found_matches(bench(), scores, [0.5])
+    usual = false_matches(bench(), scores, [0.55, 0.9])
+    rows = false_matches(with_others(), both, [0.55, 0.9])
+    assert [row for row in rows if row.name != LONG_NO_MATCH] == [row for row in usual if row.name != LONG_NO_MATCH]
+    for part in ("all", "strong"):
+        alone = gains(bench(), {"a": scores, "b": scores[:, ::-1]}, ["a"], part=part)
+        assert gains(with_others(), {"a": both, "b": both[:, ::-1]}, ["a"], part=part) == alone
+
+
+def test_of_a_compilation_the_share_of_its_n_sources_among_the_first_n_videos_is_told(scores):
+    both = np.concatenate([scores, np.array(SCORES_OF_OTHERS, dtype=np.float32)])
+    (row,) = sources_found(with_others(), both)
+    assert (row.family, row.level, row.num_queries, row.num_sources) == ("compilation", "strong", 1, 3)
+    assert row.share == pytest.approx(2 / 3)  # .9 and .8 after a false one; .3 is the fifth
+    assert sources_found(bench(), scores) == []
+
+
+def test_pairs_of_long_queries_without_a_match_are_counted_by_themselves(scores):
+    both = np.concatenate([scores, np.array(SCORES_OF_OTHERS, dtype=np.float32)])
+    (row,) = [row for row in false_matches(with_others(), both, [0.55, 0.9]) if row.name == LONG_NO_MATCH]
+    assert (row.num_queries, row.num_pairs) == (1, 5)  # no video under furniture
+    assert (row.pairs, row.queries) == ((2, 1), (1, 1))
 
 
 def edits_of_two_units(edits_of_each: int) -> Benchmark:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cli.commands import Ended, Run
 from visil.cli.main import main
-from visil.library.library import Library
-from visil.model.model import Model
+
+if TYPE_CHECKING:
+    from visil.model.model import Model
 
 
 @pytest.fixture
@@ -42,6 +44,8 @@ def bundle_file(quick_model: Model, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def indexed(quick_model: Model, made_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library of the six clips, which nobody changes."""
+    from visil.library.library import Library
+
     path = tmp_path_factory.mktemp("cli") / "library"
     Library.create(path, quick_model).add([made_clips], workers=2)
     return path

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,58 +25,17 @@ import visil.library.ingest as ingest_module
 import visil.library.workload as workload_module
 import visil.media.readers as readers_module
 from tests.cli.commands import Ended, Run, assert_one_line_error, loaded_by, run_fresh
-from visil.cli.main import COMMANDS
+from tests.media.made_files import write_frames
 from visil.cli.output import human_bytes
 from visil.library.library import Library
 from visil.media.limits import DecodeLimits
 from visil.model.bundle import Bundle
 from visil.model.model import Model
 from visil.synth.video_file import write_video
-
-
-class TestHelp:
-    @pytest.mark.parametrize("command", COMMANDS)
-    def test_of_every_command_says_what_it_does_shows_an_example_and_names_its_exit_status(self, run, command):
-        ended = run(command, "--help")
-        assert (ended.status, ended.err) == (0, "")
-        assert f"visil {command} [OPTIONS]" in ended.out
-        if command != "models":  # a group of commands, each with its own help
-            assert re.search(rf"Examples?:\n\s+visil {command}", ended.out)
-            assert "Exit status: 0" in ended.out
-
-    @pytest.mark.parametrize("command", ["list", "show", "convert"])
-    def test_of_the_models_commands_shows_an_example(self, run, command):
-        assert re.search(rf"Examples?:\n\s+visil models {command}", run("models", command, "--help").out)
-
-    @pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
-    def test_of_visil_names_every_command(self, run, arguments):
-        ended = run(*arguments)
-        assert ended.status == 0
-        for command in COMMANDS:
-            assert re.search(rf"^  {command}  ", ended.out, re.MULTILINE)
-
-    def test_the_version_is_printed(self, run):
-        ended = run("--version")
-        assert (ended.status, ended.out.strip()) == (0, f"visil, version {visil.__version__}")
-
-    @pytest.mark.parametrize(
-        "arguments", [["serach"], ["search"], ["list", "--fromat", "csv"], ["index", "a", "--workers", "0"]]
-    )
-    def test_a_wrong_call_ends_with_2_and_no_traceback(self, run, arguments):
-        ended = run(*arguments)
-        assert (ended.status, ended.out) == (2, "")
-        assert "Error: " in ended.err and "Traceback" not in ended.err
+from visil.values import EncodedVideo
 
 
 class TestImports:
-    HEAVY = frozenset({"torch", "timm", "torchvision", "lance", "pyarrow", "av", "faiss", "rich", "numpy", "filelock"})
-
-    @pytest.mark.parametrize(
-        "arguments", [["--help"], ["search", "--help"], ["index", "--help"], ["evaluate", "--help"], ["--version"]]
-    )
-    def test_help_loads_nothing_heavy(self, arguments, tmp_path):
-        assert loaded_by(*arguments, home=tmp_path).isdisjoint(self.HEAVY)
-
     @pytest.mark.parametrize(
         "arguments",
         [["search", "id:clip_0.mp4"], ["list"], ["info"], ["info", "clip_0.mp4"], ["verify"]],
@@ -81,6 +43,13 @@ class TestImports:
     )
     def test_what_encodes_no_picture_loads_no_timm(self, arguments, indexed, tmp_path):
         assert loaded_by(*arguments, "--library", indexed, home=tmp_path).isdisjoint({"timm", "torchvision"})
+
+
+def cut_short(encode: Callable[..., EncodedVideo]) -> Callable[..., EncodedVideo]:
+    """Whatever is encoded is cut short by a crash."""
+    return lambda *arguments, **options: replace(
+        encode(*arguments, **options), warning="the decoder crashed", cut_short="crashed"
+    )
 
 
 class TestIndex:
@@ -107,11 +76,26 @@ class TestIndex:
         assert f"visil: {tmp_path / 'broken.mp4'}: not a video, or its headers are damaged\n" in ended.err
         again = run("index", tmp_path / "broken.mp4", "--library", library)
         assert again.status == 2
-        assert "1 file(s) failed before and were not tried again; `visil index --retry-failed` does" in again.err
+        assert "1 file failed before, not tried again; `visil index --retry-failed` does it\n" in again.err
         assert run("index", tmp_path / "broken.mp4", "--library", library, "--quiet").err == ""
         assert (
             "headers are damaged" in run("index", tmp_path / "broken.mp4", "--library", library, "--retry-failed").err
         )
+
+    def test_a_file_that_is_cut_short_is_indexed_with_a_warning_that_names_the_next_try(self, run, library, tmp_path):
+        noise = np.random.default_rng(0).integers(0, 256, (32, 48, 64, 3), dtype=np.uint8)
+        path = write_frames(tmp_path / "a.mkv", noise, fps=8, codec="libx264")
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size + (6 << 30))  # zeros in which nothing is found
+        index = ("index", path, "--library", library, "--stall-seconds", 1)
+        ended = run(*index)
+        assert ended.status == 0
+        assert re.search(rf"{path}: indexed in part: .*; --stall-seconds waits longer", ended.err)
+        assert "1 file(s) were cut short; `visil index --retry-failed` tries them again" in ended.err
+        (row,) = (row for row in run("list", "--library", library).rows() if row["id"] == "a.mkv")
+        assert (row["status"], row["num_samples"]) == ("ok", 4)
+        assert row["reason"].endswith("--stall-seconds waits longer")
+        assert "0 added, 1 replaced" in run(*index, "--retry-failed").err
 
     def test_nothing_but_failures_ends_with_2(self, run, library, tmp_path):
         (tmp_path / "broken.mp4").write_text("no video")
@@ -149,6 +133,37 @@ class TestIndex:
         rows = run("list", "--library", tmp_path / "library").rows()
         assert [row["id"] for row in rows] == ["clip_0.mp4", "clip_1.mp4"]
 
+    def test_media_files_passed_over_are_counted_and_can_be_listed(self, run, clips, library):
+        for name in ("b.webp", "a.HEIC", "x.heic"):
+            (clips / name).write_text("a picture")
+        ended = run("index", clips, "--library", library)
+        assert (ended.status, ended.out) == (0, "")
+        told = "visil: 3 media files passed over (2 .heic, 1 .webp); --list-passed-over lists them\n"
+        assert told in ended.err
+        listed = run("index", clips, "--list-passed-over", "--library", library, "--quiet")
+        assert (listed.status, listed.err) == (0, "")
+        assert listed.out == "".join(f"{clips / name}\n" for name in ("a.HEIC", "b.webp", "x.heic"))
+
+    def test_choosing_nothing_but_pictures_says_why_there_is_nothing(self, run, clips, library, tmp_path):
+        (clips / "b.webp").write_text("a picture")
+        why = r"; 1 media file passed over \(1 \.webp\): these are no names of videos, a file is only tried if you name"
+        for path, said in ((library, "no video found"), (tmp_path / "new", "no video found, so no library is made")):
+            assert_one_line_error(run("index", clips, "--include", "*.webp", "--library", path), said + why)
+        assert "a still picture" not in run("index", clips / "b.webp", "--library", library).err
+        assert [row["id"] for row in run("list", "--failed", "--library", library).rows()] == ["b.webp"]
+
+    def test_of_a_drive_takes_no_trash_and_no_source_code_for_videos(self, run, shared_data, tmp_path, bundle_file):
+        folder = tmp_path / "drive"
+        folder.mkdir()
+        for name in ("$RECYCLE.BIN", "component.ts", "front.mp4"):
+            (folder / name).symlink_to(shared_data / "field_reports" / name)
+        ended = run("index", folder, "--library", tmp_path / "library", "--model", bundle_file)
+        assert (ended.status, "1 added" in ended.err, "1 video in" in ended.err) == (0, True, True)
+        assert [row["id"] for row in run("list", "--library", tmp_path / "library").rows()] == ["front.mp4"]
+        named = run("index", folder / "component.ts", "--library", tmp_path / "library")
+        assert (named.status, "component.ts: not a video" in named.err) == (2, True)
+        assert run("index", folder, "--library", tmp_path / "library").status == 0, "it was not looked at again"
+
     def test_a_reader_that_is_not_installed_is_refused_before_a_library_is_made(
         self, run, clips, tmp_path, monkeypatch
     ):
@@ -177,8 +192,8 @@ class TestIndex:
         assert ended.status == 2
         lines = [line for line in ended.err.splitlines() if str(clips) in line]
         assert lines == [
-            f"visil: {clips}: missing or empty, as an unmounted drive is; 6 video(s) of it stay in the library: "
-            f"mount it and run this again, or forget them with `visil remove --below {clips}`"
+            f"visil: {clips}: missing or empty, as an unmounted drive is; the library keeps 6 videos of it: "
+            f"mount it and run this again, or forget it with `visil remove --below {shlex.quote(str(clips))}`"
         ]
         assert run("index", clips, tmp_path / "unplugged/clip_0.mp4", *library).status == 1
         assert "6 removed" in run("remove", "--below", clips, *library).err
@@ -243,7 +258,8 @@ class TestIndex:
         monkeypatch.setattr(Library, "add", interrupted)
         ended = run("index", clips, "--library", library, "--exclude", "*.tmp.mp4")
         assert (ended.status, ended.out) == (130, "")
-        assert f"go on with: visil index {clips} --library {library} --exclude '*.tmp.mp4'\n" in ended.err
+        again = shlex.join(["visil", "index", str(clips), "--library", str(library), "--exclude", "*.tmp.mp4"])
+        assert f"go on with: {again}\n" in ended.err
         assert "Traceback" not in ended.err
         assert len(run("list", "--library", library).rows()) == 6
 
@@ -295,6 +311,13 @@ class TestSearch:
         assert ended.status == 1
         assert len(self.matches(ended)) == 5
         assert "nowhere.mp4: no such file" in ended.err and "1 of 2 queries searched" in ended.err
+
+    def test_a_query_that_was_read_in_part_is_searched_and_named(self, run, indexed, made_clips, monkeypatch):
+        monkeypatch.setattr(Model, "encode", cut_short(Model.encode))
+        query = made_clips / "clip_0.mp4"
+        ended = run("search", query, "--library", indexed, "--quiet")
+        assert (ended.status, len(self.matches(ended))) == (0, 6)
+        assert ended.err == f"visil: {query}: searched in part: the decoder crashed\n"
 
     def test_nothing_but_bad_queries_ends_with_2(self, run, indexed):
         ended = run("search", "id:nobody", "--library", indexed)
@@ -448,6 +471,13 @@ class TestTheOtherCommands:
             run("compare", f"{clip}@80-", clip, "--model", bundle_file), r"the range begins at 80 s, the video ends at"
         )
 
+    def test_compare_says_what_was_read_in_part(self, run, made_clips, bundle_file, monkeypatch):
+        monkeypatch.setattr(Model, "encode", cut_short(Model.encode))
+        a, b = made_clips / "clip_0.mp4", made_clips / "clip_1.mp4"
+        ended = run("compare", a, b, "--model", bundle_file)
+        assert (ended.status, len(ended.rows())) == (0, 2)
+        assert ended.err == "".join(f"visil: {name}: compared in part: the decoder crashed\n" for name in (a, b))
+
     def test_compare_of_what_shows_nothing_is_an_error(self, run, made_clips, bundle_file, tmp_path):
         black = tmp_path / "black.mp4"
         write_video(black, [np.zeros((48, 64, 3), np.uint8)] * 8, 8)
@@ -548,10 +578,20 @@ class TestTerminals:
             f"visil: {tmp_path}/line\\nbreak.mp4: not a video, or its headers are damaged"
         ]
 
+    @pytest.mark.parametrize("terminal", ["latin-1", "ascii", "cp1252"])
+    def test_an_export_is_utf_8_whatever_the_terminal_shows(self, run, library, clips, tmp_path, terminal):
+        path = (clips / "clip_0.mp4").rename(clips / "Übung 日本.mp4")
+        run("index", path, "--library", library)
+        for style in ("csv", "json", "jsonl"):
+            command = [sys.executable, "-m", "visil.cli.main", "list", "--library", str(library), "--format", style]
+            environment = {**os.environ, "PYTHONIOENCODING": terminal}
+            out = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment).stdout.decode("utf-8")
+            assert (path.name if style == "csv" else json.dumps(path.name)) in out
+
     def test_a_reader_that_leaves_early_is_no_error(self, indexed):
-        command = f"{sys.executable} -m visil.cli.main list --library {indexed} | head -n 1"
+        command = shlex.join([sys.executable, "-m", "visil.cli.main", "list", "--library", str(indexed)])
         ended = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+            ["bash", "-c", f"set -o pipefail; {command} | head -n 1"], capture_output=True, text=True, check=False
         )
         assert (ended.returncode, ended.stderr) == (0, "")
         assert ended.stdout.count("\n") == 1

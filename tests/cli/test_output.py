@@ -11,7 +11,7 @@ import pytest
 
 import visil.cli.output as output_module
 from visil.cli.main import run
-from visil.cli.output import human_bytes, human_seconds, notice, progress
+from visil.cli.output import counted, human_bytes, human_seconds, notice, progress
 from visil.library.library import Library
 
 
@@ -30,6 +30,14 @@ def test_sizes(num_bytes, text):
 )  # fmt: skip
 def test_durations(seconds, text):
     assert human_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "plural", "text"),
+    [(0, "files", "0 files"), (1, "files", "1 file"), (2, "files", "2 files"), (1, "queries", "1 query")],
+)
+def test_counts(number, plural, text):
+    assert counted(number, plural) == text
 
 
 class TestProgressLines:
@@ -57,6 +65,12 @@ class TestProgressLines:
             at(600)
             report(90, 100, share=0.1)
         assert capsys.readouterr().err == "visil: index: 90/100 videos, 0.1/s, 1 h 30 min left\n"
+
+    def test_of_a_single_video_say_so(self, at, capsys):
+        with progress("search", "queries", quiet=False) as report:
+            at(10)
+            report(1, 1)
+        assert capsys.readouterr().err.startswith("visil: search: 1/1 query, ")
 
     def test_are_not_one_a_file(self, at, capsys):
         with progress("index", "videos", quiet=False) as report:

@@ -376,6 +376,10 @@ class TestWarnings:
             "T: scored queries without relevant videos, skipped: 1",
         )
 
+    def test_a_query_that_is_a_video_of_the_data_set_is_not_called_unknown(self):
+        (line,) = evaluated(data_set(task({"q": "a"}), queries=("q",)), ranked(q="ab", b="a")).warnings
+        assert line == "scored queries that are videos of Toys, but none of its queries, ignored: 1 (such as 'b')"
+
     def test_scored_videos_that_are_not_available_are_counted(self):
         (line,) = evaluated(data_set(task({"q": "a"}), queries=("q",)), ranked(q="ab"), {"q", "a"}).warnings
         assert "unavailable" in line and "1" in line

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")  # a library loads the network of its bundle
+
 from tests.library.made import encoded_video, failed_video, file_facts
 from visil.errors import DataError
 from visil.evaluation.ground_truth import GroundTruth, Task

@@ -16,6 +16,7 @@ from visil.evaluation.metrics import (
     mean_average_precision,
     precision_curve,
     recall_at_k,
+    share_found,
     weighted_mean,
 )
 
@@ -238,6 +239,20 @@ class TestRecallAtK:
 
     def test_nothing_retrieved_is_zero(self):
         assert recall_at_k(ranking([], num_relevant=1), 1) == 0
+
+
+class TestShareFound:
+    def test_is_the_share_of_the_relevant_videos_among_the_first_k(self):
+        assert [share_found(ranking([1, 0, 1, 1, 0]), k) for k in (1, 2, 3, 4)] == pytest.approx(
+            [1 / 3, 1 / 3, 2 / 3, 1]
+        )
+
+    def test_those_that_were_not_retrieved_count(self):
+        assert share_found(ranking([1, 0], num_relevant=4), 4) == 0.25
+
+    def test_equal_scores_count_by_the_share_of_their_places(self):
+        tied = ranking([1, 1, 1, 0, 0], scores=[0.9, 0.5, 0.5, 0.5, 0.5])  # two of four are relevant, two places left
+        assert share_found(tied, 3) == pytest.approx((1 + 2 * 2 / 4) / 3)
 
 
 class TestPrecisionCurve:

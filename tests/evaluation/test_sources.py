@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch")  # a library loads the network of its bundle
+
 from visil.errors import DataError
 from visil.evaluation.evaluate import evaluate
 from visil.evaluation.ground_truth import GroundTruth, Task

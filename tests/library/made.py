@@ -56,11 +56,12 @@ def failed_video(id: str, reason: str = "not a video") -> StoredVideo:
 
 def assert_same_video(read: StoredVideo, written: StoredVideo) -> None:
     """Every value of a video comes back as it was written, bit for bit."""
-    assert (read.id, read.file, read.status, read.reason) == (
+    assert (read.id, read.file, read.status, read.reason, read.reason_class) == (
         written.id,
         written.file,
         written.status,
         written.reason,
+        written.reason_class,
     )
     if written.encoded is None or read.encoded is None:
         assert read.encoded is written.encoded

@@ -102,6 +102,120 @@ class TestFolders:
         assert find_files([root]) == found
 
 
+class TestTrashFolders:
+    TRASH = (
+        "$RECYCLE.BIN/S-1-5-21-1", "$Recycle.Bin", "#recycle", "@Recycle", ".Trash", ".Trash-1000/files",
+        ".Trashes/501", "System Volume Information",
+    )  # fmt: skip
+
+    @pytest.mark.parametrize("trash", TRASH)
+    def test_are_passed_over_at_any_depth(self, root, trash):
+        for name in ("a.mp4", f"{trash}/b.mp4", f"c/{trash}/d.mp4"):
+            touch(root / name)
+        assert names(root) == ["a.mp4"]
+        assert names(root, pattern="{id}") == ["a.mp4"]
+
+    @pytest.mark.parametrize("trash", TRASH)
+    def test_are_searched_when_a_path_is_or_lies_in_one(self, root, trash):
+        touch(root / trash / "b/c.mp4")
+        assert names(root / trash) == ["b/c.mp4"]
+        assert names(root / trash / "b") == ["c.mp4"]
+        assert names(root / trash / "b/c.mp4") == ["c.mp4"]
+
+    @pytest.mark.parametrize("trash", TRASH)
+    def test_are_searched_when_a_pattern_to_include_names_them(self, root, trash):
+        touch(root / "a.mp4")
+        path = touch(root / trash / "b.mp4").relative_to(root).as_posix()
+        assert names(root, include=[f"{trash}/*.mp4"]) == [path]
+        assert names(root, include=[f"{trash.upper()}/**"]) == [path]
+        assert names(root, include=["*.mp4"]) == ["a.mp4"]
+        assert names(root, include=["*/*.mp4"]) == [], "a pattern that matches them does not name them"
+
+    def test_are_no_more_than_these(self, root):
+        for name in ("#recycled/a.mp4", "@home/b.mp4", "Recycle/c.mp4"):
+            touch(root / name)
+        assert names(root) == ["#recycled/a.mp4", "@home/b.mp4", "Recycle/c.mp4"]
+
+    def test_of_a_real_drive(self, shared_data):
+        folder = shared_data / "field_reports"
+        assert not [name for name in names(folder) if "RECYCLE" in name]
+        assert names(folder / "$RECYCLE.BIN") == ["S-1-5-21-1/$IABC123.mp4", "S-1-5-21-1/$RABC123.mp4"]
+
+
+class TestTypeScript:
+    SOURCE = "export const answer: number = 42; // GGGG\n" * 200
+
+    @pytest.mark.parametrize("name", ["component.ts", "module.MTS", "short.ts", "empty.ts", "german_linguist.ts"])
+    def test_is_passed_over_unless_it_is_named(self, root, name):
+        text = {"short.ts": "G", "empty.ts": "", "german_linguist.ts": "<TS language='de_DE'>Übersetzung</TS>"}
+        path = touch(root / name, text.get(name, self.SOURCE))
+        assert (names(root), find_files([root]).unreadable) == ([], ())
+        assert names(root, pattern="{id}") == []
+        assert names(path) == [name]
+
+    @pytest.mark.parametrize("packet_bytes", [188, 192, 204])
+    @pytest.mark.parametrize("num_before", [0, 1, 4, 187])
+    def test_is_no_transport_stream_of_any_packet_size_wherever_it_begins(self, root, packet_bytes, num_before):
+        packet = b"G".ljust(packet_bytes, b"x")  # no zero byte, to be known by its sync bytes alone
+        (root / "a.ts").write_bytes(b"y" * num_before + packet * 30)
+        (root / "b.mts").write_bytes(b"y" * num_before + packet * 3)
+        assert names(root) == ["a.ts", "b.mts"]
+
+    def test_is_no_video_of_another_kind_under_that_name_nor_a_damaged_one(self, root, made_clips):
+        (root / "segment.ts").write_bytes((made_clips / "clip_0.mp4").read_bytes())
+        (root / "zeros.ts").write_bytes(bytes(5000))
+        assert names(root) == ["segment.ts", "zeros.ts"]
+
+    def test_is_not_looked_for_under_other_names(self, root):
+        touch(root / "a.mp4", self.SOURCE)
+        touch(root / "b.m2ts", self.SOURCE)
+        assert names(root) == ["a.mp4", "b.m2ts"]
+
+    def test_that_cannot_be_opened_is_left_to_the_decoder(self, root, monkeypatch):
+        touch(root / "a.ts", self.SOURCE)
+
+        def denied(self, *args):
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+        monkeypatch.setattr(Path, "open", denied)
+        assert names(root) == ["a.ts"]
+
+    def test_of_the_field_reports(self, shared_data):
+        folder = shared_data / "field_reports"
+        found = names(folder)
+        assert "component.ts" not in found
+        assert {"first_part.ts", "clock_restarts.ts", "one_frame_late.ts", "menu_then_film.ts"} <= set(found)
+        assert names(folder / "component.ts") == ["component.ts"]
+
+
+class TestOtherMedia:
+    FILES = ("IMG_1.HEIC", "a.mp4", "b/c.webp", "b/cache/d.jpg", "e.txt", ".hidden.png", "#recycle/f.png")
+
+    @pytest.fixture
+    def tree(self, root: Path) -> Path:
+        for name in self.FILES:
+            touch(root / name)
+        return root
+
+    def passed_over(self, root: Path, *more: Path, **patterns: Any) -> list[str]:
+        return [Path(path).relative_to(root).as_posix() for path in find_files([root, *more], **patterns).passed_over]
+
+    def test_is_passed_over_and_told(self, tree):
+        assert names(tree) == ["a.mp4"]
+        assert self.passed_over(tree) == ["IMG_1.HEIC", "b/c.webp", "b/cache/d.jpg"]
+
+    def test_is_told_as_far_as_patterns_choose_it(self, tree):
+        assert self.passed_over(tree, include=["*.webp", "*.txt"]) == ["b/c.webp"]
+        assert self.passed_over(tree, exclude=["cache", "*.heic"]) == ["b/c.webp"]
+        assert self.passed_over(tree, pattern="{id}") == [], "which takes files of any suffix"
+        assert self.passed_over(tree, only={"nobody"}) == []
+
+    def test_that_is_named_is_not_passed_over(self, tree):
+        found = find_files([tree, tree / "b/c.webp"])
+        assert [file.name for file in found.files] == ["a.mp4", "c.webp"]
+        assert self.passed_over(tree, tree / "b/c.webp") == ["IMG_1.HEIC", "b/cache/d.jpg"]
+
+
 class TestPaths:
     def test_a_file_that_is_named_is_taken_whatever_it_is_called(self, root):
         assert names(touch(root / "strange.name"), touch(root / ".hidden")) == [".hidden", "strange.name"]

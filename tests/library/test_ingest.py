@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import visil.library.ingest as ingest_module
-from tests.library.made import DIM, encoded_video, file_facts
+from tests.library.made import DIM, assert_same_video, encoded_video, file_facts
 from tests.media.processes import running_workers
-from visil.errors import DataError, LibraryError, VisilError
+from visil.errors import DataError, LibraryError, MediaError, VisilError
 from visil.library.ingest import IngestReport, Progress
 from visil.library.library import Library
 from visil.library.planning import Job, Target
@@ -236,6 +236,105 @@ class TestFailures:
         assert report.warnings == [(str(clips / "clip_0.mp4"), "decoding stopped early (damaged)")]
         (record,) = library.list()
         assert (record.status, record.reason) == ("ok", "decoding stopped early (damaged)")
+
+
+class TestVideosThatAreCutShort:
+    REASON = "given up: no progress for 60 s; kept up to 2.0 s"
+
+    @pytest.fixture
+    def cut_short(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+        """Make every video that is decoded from now on stall after so many samples; 0: it fails."""
+        decode_files = ingest_module.decode_files
+
+        def stall(num_samples: int) -> None:
+            def stalled(*arguments, **options):
+                for index, event in decode_files(*arguments, **options):
+                    if not isinstance(event, DecodeEnd):
+                        first, times_s = event.images[:num_samples], event.times_s[:num_samples]
+                        part = replace(event, images=first, times_s=times_s, warning=self.REASON, cut_short="stalled")
+                        if num_samples:
+                            yield index, part
+                    else:
+                        yield index, event if num_samples else DecodeEnd(MediaError(self.REASON, "stalled"))
+
+            monkeypatch.setattr(ingest_module, "decode_files", stalled)
+
+        return stall
+
+    @staticmethod
+    def row(library: Library) -> tuple[str, str, str, int]:
+        library.refresh()
+        (record,) = library.list()
+        return record.status, record.reason_class, record.reason, record.num_samples
+
+    def test_are_indexed_with_the_reason_and_its_class(self, library, clips, cut_short):
+        cut_short(2)
+        report = library.add([clips / "clip_0.mp4"], workers=1)
+        assert (report.added, report.num_cut_short, report.num_failures) == (["clip_0.mp4"], 1, 0)
+        assert report.warnings == [(str(clips / "clip_0.mp4"), self.REASON)]
+        assert self.row(library) == ("ok", "stalled", self.REASON, 2)
+        assert library.encoded("clip_0.mp4").cut_short == "stalled"
+        assert library.verify() == []
+
+    def test_are_found_by_what_was_read(self, library, clips, cut_short):
+        cut_short(2)
+        library.add([clips / "clip_0.mp4"], workers=1)
+        assert library.search(clips / "clip_0.mp4")[0].identical
+
+    def test_are_read_again_only_if_that_is_asked_for(self, library, clips, encoded_paths, cut_short):
+        cut_short(2)
+        library.add([clips / "clip_0.mp4"], workers=1)
+        encoded_paths.clear()
+        assert library.add([clips / "clip_0.mp4"], workers=1).unchanged == 1
+        assert encoded_paths == []
+        library.add([clips / "clip_0.mp4"], workers=1, retry_failed=True)
+        assert encoded_paths == ["clip_0.mp4"]
+
+    @pytest.mark.parametrize("num_now", [2, 3])
+    def test_are_replaced_by_as_much_or_more(self, library, clips, cut_short, num_now):
+        cut_short(2)
+        library.add([clips / "clip_0.mp4"], workers=1)
+        cut_short(num_now)
+        report = library.add([clips / "clip_0.mp4"], workers=1, retry_failed=True)
+        assert (report.replaced, report.kept) == (["clip_0.mp4"], [])
+        assert self.row(library) == ("ok", "stalled", self.REASON, num_now)
+
+    @pytest.mark.parametrize("num_now", [0, 1])
+    def test_stay_as_they_are_when_a_new_try_gives_less(self, library, clips, cut_short, num_now):
+        cut_short(2)
+        library.add([clips / "clip_0.mp4"], workers=1)
+        before = contents(library)["clip_0.mp4"]
+        cut_short(num_now)
+        told: list[Progress] = []
+        report = library.add([clips / "clip_0.mp4"], workers=1, retry_failed=True, progress=told.append)
+        assert (report.replaced, report.failed) == ([], [])
+        assert report.kept == [(str(clips / "clip_0.mp4"), self.REASON)]
+        assert (report.num_inputs, told[-1].done, told[-1].total) == (1, 1, 1)
+        assert_same_video(contents(library)["clip_0.mp4"], before)
+
+    def test_lose_their_reason_when_they_are_read_to_the_end(self, library, clips, monkeypatch, cut_short):
+        whole = ingest_module.decode_files
+        cut_short(2)
+        library.add([clips / "clip_0.mp4"], workers=1)
+        monkeypatch.setattr(ingest_module, "decode_files", whole)
+        assert library.add([clips / "clip_0.mp4"], workers=1, retry_failed=True).num_cut_short == 0
+        assert self.row(library)[:3] == ("ok", "", "")
+
+    def test_lose_their_vectors_with_their_content(self, library, clips, cut_short):
+        cut_short(2)
+        library.add([clips / "clip_0.mp4"], workers=1)
+        write_broken(clips / "clip_0.mp4")
+        assert library.add([clips / "clip_0.mp4"], workers=1, retry_failed=True).failed
+        assert self.row(library)[0] == "failed"
+
+    def test_are_searched_for_by_what_was_read_and_that_is_said(self, library, clips, monkeypatch):
+        library.add([clips / "clip_0.mp4"], workers=1)
+        encode, query = library.model.encode, clips / "clip_1.mp4"
+        monkeypatch.setattr(
+            library.model, "encode", lambda *a, **o: replace(encode(*a, **o), warning="gone", cut_short="crashed")
+        )
+        (part,) = library.search_many([query])
+        assert (part.warning, len(part.matches)) == (f"{query}: searched in part: gone", 1)
 
 
 class TestFilesThatChangeWhileTheyAreRead:

@@ -319,6 +319,44 @@ class TestFailures:
         assert made.failed_before == ([] if retry_failed else [record])
 
 
+class TestVideosThatWereCutShort:
+    """By a stall, a crash or a limit: the row holds what came before, and its reason class."""
+
+    @staticmethod
+    def cut_short(path: Path) -> VideoRecord:
+        return replace(record_of(path), num_samples=7, reason_class="stalled")
+
+    def test_are_left_alone(self, root):
+        record = self.cut_short(write(root / "a.mp4", "A"))
+        assert plan_for(root, [record], hash_file=never_hash) == Plan(unchanged=[record])
+
+    def test_are_tried_again_with_the_failures_and_must_not_become_less(self, root):
+        record = self.cut_short(write(root / "a.mp4", "A"))
+        made = plan_for(root, [record], retry_failed=True)
+        assert jobs_of(made) == {"a.mp4": None}, "not a copy of itself"
+        assert made.jobs[0].targets[0].num_kept == 7
+
+    def test_are_tried_again_where_they_were_moved_to(self, root):
+        record = self.cut_short(write(root / "a.mp4", "A"))
+        (root / "a.mp4").rename(root / "b.mp4")
+        made = plan_for(root, [record], retry_failed=True)
+        assert jobs_of(made) == {"a.mp4": None}
+        assert (made.jobs[0].path, made.jobs[0].targets[0].num_kept) == (root / "b.mp4", 7)
+
+    def test_may_become_anything_when_their_content_has_changed(self, root):
+        record = self.cut_short(write(root / "a.mp4", "A"))
+        write(root / "a.mp4", "B", at_s=2000)
+        assert plan_for(root, [record]).jobs[0].targets[0].num_kept == 0
+
+    def test_of_one_content_are_read_once(self, root):
+        records = [self.cut_short(write(root / name, "A")) for name in ("a.mp4", "b.mp4")]
+        assert [len(job.targets) for job in plan_for(root, records, retry_failed=True).jobs] == [2]
+
+    def test_take_the_whole_video_where_an_equal_file_was_read_to_its_end(self, root):
+        records = [self.cut_short(write(root / "a.mp4", "A")), record_of(write(root / "b.mp4", "A"))]
+        assert jobs_of(plan_for(root, records, retry_failed=True)) == {"a.mp4": "b.mp4"}
+
+
 class TestRowsWithoutAHash:
     """`verify --repair` leaves such a failure for a video whose row was damaged: its content is not known."""
 

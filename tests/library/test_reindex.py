@@ -403,6 +403,22 @@ class TestWhatIsMissing:
         library.reindex(other_bundle, workers=1)
         assert len(vectors(library)) == len(library.list()) == NUM_CLIPS + 1
 
+    def test_includes_a_file_that_is_cut_short_now(self, library, other_bundle, monkeypatch):
+        finished, cut = ingest_module._finished, []
+
+        def cut_once(encoder, error):
+            encoded, error = finished(encoder, error)
+            if encoded is None or cut:
+                return encoded, error
+            cut.append(1)
+            return replace(encoded, warning="the decoder crashed on this file", cut_short="crashed"), error
+
+        monkeypatch.setattr(ingest_module, "_finished", cut_once)
+        with pytest.raises(UnfinishedReindexError, match="the decoder crashed on this file"):
+            library.reindex(other_bundle, workers=1)
+        library.reindex(other_bundle, workers=1)
+        assert {record.reason_class for record in library.list() if record.status != FAILED} == {""}
+
 
 def record(id: str, *, sha256: str = "", path: str = "", status: str = OK) -> VideoRecord:
     return VideoRecord(id, file_facts(path or f"/{id}", sha256=sha256), status, "", 1.0, 1, None)

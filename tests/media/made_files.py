@@ -44,6 +44,7 @@ def write_frames(
     sound_from_s: float | None = None,
     container_options: dict[str, str] | None = None,
     codec_options: dict[str, str] | None = None,
+    title: str = "",
 ) -> Path:
     """Encode pictures, shown at these times (default: one after the other at `fps`).
 
@@ -55,6 +56,7 @@ def write_frames(
         times_s = [Fraction(k) / Fraction(fps) for k in range(len(pictures))]
     time_base = Fraction(1, 1000)
     with av.open(str(path), "w", format=container, container_options=container_options or {}) as output:
+        output.metadata.update({"title": title} if title else {})
         stream = output.add_stream(codec, rate=Fraction(fps))
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixel_format or {"ffv1": "bgr0", "gif": "rgb8", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")

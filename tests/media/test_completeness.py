@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from tests.media.made_files import read, write_grey
+from tests.media.made_files import SMALL, read, write_frames, write_grey
+from tests.media.test_thinning import moving_pictures
 from visil.errors import MediaError
 from visil.media.completeness import Completeness
+from visil.media.pyav_reader import PyAVReader
 
 
-def decoded(pattern: str, promised_s: int | None = None) -> Completeness:
-    """After a pass over packets: `+` gave a picture, `-` was refused, `.` gave nothing."""
-    complete = Completeness(None if promised_s is None else Fraction(promised_s))
-    for packet in pattern:
-        complete.num_packets += 1
-        if packet == "+":
-            complete.decoded()
+def decoded(pattern: str, promised_s: int | None = None, *, keys_only: bool = False) -> Completeness:
+    """After a pass over packets: `+` gave a picture, `~` a damaged one, `K` and `X` the same of key pictures, `-` was
+    refused, `.` gave nothing; those behind `|` come out at the end of the file."""
+    complete = Completeness(None if promised_s is None else Fraction(promised_s), keys_only=keys_only)
+    within, _, at_end = pattern.partition("|")
+    for number, packet in enumerate(within + at_end):
+        if number < len(within):
+            complete.given(is_shown=True)
+        if packet in "+~KX":
+            complete.decoded(is_key=packet in "KX", is_damaged=packet in "~X")
         elif packet == "-":
-            complete.refused()
+            complete.refused(is_key=False)
     return complete
 
 
@@ -45,7 +52,7 @@ class TestWarning:
         assert decoded("+.." * 10).warning(Fraction(1)) == "20 of 30 packets gave no picture"
 
     def test_packets_that_were_refused_are_missed_if_they_are_more_than_a_tenth(self):
-        assert decoded("-" + "+" * 9).warning(Fraction(1)) == ""
+        assert decoded("-K" + "+" * 8).warning(Fraction(1)) == ""
         assert decoded("--" + "+" * 8).warning(Fraction(1)) == "2 of 10 packets gave no picture"
 
     def test_an_early_end_comes_first(self):
@@ -54,6 +61,107 @@ class TestWarning:
         assert complete.warning(Fraction(3)) == (
             "decoding stopped early (not implemented); only 3.0 s of the 8.0 s that its header promises"
         )
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        ("pattern", "num_damaged"),
+        [
+            ("K++++++K+++", 0),
+            ("K+++~~+K+++", 2),
+            ("K+++-++K+++", 1),
+            ("X++X++X++", 3),
+            ("K+++~~~~~~~|~~", 6),  # all behind the last packet is in doubt
+            ("~~~+~K+++", 0),  # a recording that begins within a group of pictures
+            ("-++K+++", 0),
+            ("~~~+~K+~+", 1),
+            ("K+++~", 0),  # one that ends within a picture
+            ("K+++-|++", 0),
+            ("K+++|+~", 0),
+            ("~~~~~+", 5),  # no key picture that would excuse them
+        ],
+    )
+    def test_is_counted_between_the_first_key_picture_and_the_last_packet(self, pattern, num_damaged):
+        assert decoded(pattern).num_damaged == num_damaged
+
+    def test_is_told_with_its_count(self):
+        assert decoded("K++~+K~+++").warning(Fraction(1)) == "its decoder found damage in 2 of 10 frames"
+
+    def test_is_not_told_again_if_all_of_it_is_packets_without_a_picture(self):
+        assert decoded("K--++").warning(Fraction(1)) == "2 of 5 packets gave no picture"
+        assert decoded("K--~+").warning(Fraction(1)) == (
+            "2 of 5 packets gave no picture; its decoder found damage in 3 of 5 frames"
+        )
+
+    def test_between_key_frames_does_not_count_where_they_alone_are_samples(self):
+        assert decoded("K~-~X~+K+", keys_only=True).num_damaged == 1
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """H.264 of six groups of pictures, 100 frames."""
+    options = {"preset": "veryfast", "g": "20"}
+    path = tmp_path_factory.mktemp("whole") / "whole.mp4"
+    return write_frames(path, moving_pictures(100), codec="libx264", codec_options=options)
+
+
+class TestDamagedFiles:
+    def test_encrypted_in_the_middle_say_so(self, whole, tmp_path):
+        packets = packets_of(whole)
+        path = scrambled(whole, tmp_path / "a.mp4", packets[33], packets[40])
+        assert re.fullmatch(r"its decoder found damage in [789] of \d+ frames", read(path)[-1].warning)
+        path = scrambled(whole, tmp_path / "a.mp4", packets[33], packets[66])
+        assert re.fullmatch(r"3\d of 100 packets gave no picture", read(path)[-1].warning)
+
+    def test_whose_key_frames_alone_are_encrypted_say_so(self, whole, tmp_path):
+        path = whole
+        for packet in packets_of(whole):
+            if packet.is_keyframe:
+                path = scrambled(path, tmp_path / "a.mp4", packet, packet, skip=60)
+        assert "its decoder found damage in" in read(path)[-1].warning
+
+    def test_with_one_damaged_picture_say_so(self, whole, tmp_path):
+        packet = next(packet for packet in packets_of(whole)[50:] if not packet.is_disposable)
+        path = scrambled(whole, tmp_path / "a.mp4", packet, packet, skip=8)
+        assert "its decoder found damage in" in read(path)[-1].warning
+
+    def test_are_judged_alike_however_they_are_decoded(self, whole, tmp_path):
+        packets = packets_of(whole)
+        for first in range(21, 90, 7):
+            path = scrambled(whole, tmp_path / "a.mp4", packets[first], packets[first + 5])
+            in_full = list(PyAVReader(in_full=True).read(path, SMALL))
+            assert read(path)[-1].warning == in_full[-1].warning != ""
+
+    @pytest.mark.parametrize(("name", "codec"), [("a.ts", "libx264"), ("a.flv", "libx264"), ("a.mkv", "libx264")])
+    def test_do_not_count_as_such_where_a_recording_was_cut_at_both_ends(self, tmp_path, name, codec):
+        whole = write_frames(
+            tmp_path / name, moving_pictures(60), codec=codec, codec_options={"preset": "veryfast", "g": "20"}
+        ).read_bytes()
+        cut = tmp_path / f"cut_{name}"
+        for k in range(12):
+            first = 188 * (len(whole) * k // (188 * 40)) if name == "a.ts" else 0
+            cut.write_bytes(whole[first : len(whole) * (99 - k) // 100 - k])
+            assert "damage" not in read(cut)[-1].warning
+
+    def test_that_are_whole_but_by_an_old_x264_are_shown_as_it_meant_them(self, shared_data):
+        (frames,) = read(shared_data / "hard_media" / "empty_edit_5s.mp4", SMALL)
+        assert frames.warning == ""
+        bottom = frames.images[:, -2:].astype(int)
+        assert np.abs(bottom - frames.images[:, :1]).mean() < 90, "the test card ends as it begins, not in green"
+
+
+def packets_of(path: Path) -> list[av.Packet]:
+    with av.open(str(path)) as container:
+        return [packet for packet in container.demux(video=0) if packet.size]
+
+
+def scrambled(source: Path, target: Path, first: av.Packet, last: av.Packet, *, skip: int = 0) -> Path:
+    """Random bytes from one packet to the end of another, but for the first few."""
+    content = bytearray(source.read_bytes())
+    start, end = first.pos + skip, last.pos + last.size
+    content[start:end] = np.random.default_rng(0).bytes(end - start)
+    target.write_bytes(content)
+    return target
 
 
 class TestCheck:

@@ -1,4 +1,4 @@
-"""Decoding in worker processes: the same frames for any number of them, and no file can do more than fail."""
+"""Decoding in worker processes: the same frames for any number of them, and no file can do more than end early."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def assert_same_frames(ours: list[Frames], theirs: list[Frames]) -> None:
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one.images, other.images)
         np.testing.assert_array_equal(one.times_s, other.times_s)
-        assert (one.video, one.duration_s, one.warning) == (other.video, other.duration_s, other.warning)
+        assert (one.video, one.duration_s) == (other.video, other.duration_s)
+        assert (one.warning, one.cut_short) == (other.warning, other.cut_short)
 
 
 @pytest.fixture
@@ -82,8 +83,8 @@ def replace_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[int]
         ids = []
 
         def started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-            assert command[-4:-2] == ["-m", "visil.media.worker"]
-            process = start([*command[:-4], "-c", program, *command[-2:]], **options)
+            assert command[-5:-3] == ["-m", "visil.media.worker"]
+            process = start([*command[:-5], "-c", program, *command[-3:]], **options)
             ids.append(process.pid)
             return process
 
@@ -93,21 +94,37 @@ def replace_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[int]
     return replace
 
 
-def worker_that(deed: str) -> str:
-    """A worker that does something after every chunk of `long.mkv`; `served` names the files it has read before."""
+NUM_BEFORE = 40  # samples of `long.mkv` before something happens: more than a chunk
+
+
+def worker_that(deed: str, *, num_before: int = NUM_BEFORE) -> str:
+    """A worker that does something when it has so many samples of `long.mkv`; `served` names the files before."""
     return f"""
 import os, pathlib, signal
 import visil.media.pyav_reader as reader, visil.media.worker as worker
 read, served = reader.PyAVReader.read, []
-def odd(self, path, preprocessing, *, alive, **options):
-    for chunk in read(self, path, preprocessing, alive=alive, **options):
-        yield chunk
-        if path.name == "long.mkv":
+def odd(self, path, preprocessing, *, alive, sampled, **options):
+    def reach(number):
+        if path.name == "long.mkv" and number == {num_before}:
 {indent(deed, " " * 12)}
+    def seen(number, sample):
+        sampled(number, sample)
+        reach(number + 1)
+    reach(0)
+    yield from read(self, path, preprocessing, alive=alive, sampled=seen, **options)
     served.append(path.name)
 reader.PyAVReader.read = odd
 worker.main()
 """
+
+
+def kept(outcome: Outcome) -> tuple[int, str, str]:
+    """How many samples there are of `long.mkv`, the first ones, and the class and the reason why there are no more."""
+    chunks, error = outcome
+    assert error is None
+    assert shown_frames(chunks) == [k % 40 for k in range(sum(map(len, chunks)))]
+    assert all(len(chunk) == CHUNK_SAMPLES and not chunk.cut_short + chunk.warning for chunk in chunks[:-1])
+    return sum(map(len, chunks)), chunks[-1].cut_short, chunks[-1].warning
 
 
 class TestEvents:
@@ -194,11 +211,11 @@ class TestProcesses:
             outcomes(files, workers=3)
         assert running_workers() == []
 
-    def test_a_killed_worker_costs_one_file_and_the_others_are_read(self, files, replace_worker):
+    def test_a_killed_worker_costs_the_rest_of_one_file_and_the_others_are_read(self, files, replace_worker):
         replace_worker(worker_that("os.kill(os.getpid(), signal.SIGKILL)"))
         for workers in (1, 3):
             found = outcomes(files, workers=workers)
-            assert found[0][1] == f"{files[0]}: {CRASHED}"
+            assert kept(found[0]) == (NUM_BEFORE, "crashed", f"{CRASHED}; kept up to 39.0 s")
             assert [found[k][1] for k in (1, 3, 5)] == [None] * 3
             assert shown_frames(found[5][0]) == list(range(40))
 
@@ -208,9 +225,9 @@ class TestProcesses:
         (worker,) = running_workers()
         os.kill(worker, 9)
         rest = list(events)
-        ends = {index: event.error and str(event.error) for index, event in rest if isinstance(event, DecodeEnd)}
-        assert [ends[k] for k in (1, 2, 3)] == [None] * 3
-        assert ends[0] in (None, f"{files[0]}: {CRASHED}")  # None if all had been sent before
+        assert [event.error for _, event in rest if isinstance(event, DecodeEnd)] == [None] * 4
+        last = [event for index, event in rest if index == 0 and isinstance(event, Frames)][-1]
+        assert last.cut_short in ("", "crashed")  # empty if all had been sent before
 
     @pytest.mark.parametrize("program", ["raise SystemExit(1)", "print('hello')"])
     def test_that_never_get_ready_are_not_blamed_on_the_files(self, files, replace_worker, program):
@@ -231,7 +248,7 @@ class TestProcesses:
     def test_import_neither_torch_nor_anything_else_that_is_heavy(self, files):
         request = {"path": str(files[1]), "preprocessing": {"min_samples": 1}, "span_s": None, "stills": False}
         with subprocess.Popen(
-            [sys.executable, "-P", "-X", "importtime", "-m", "visil.media.worker", "pyav", str(1 << 30)],
+            [sys.executable, "-P", "-X", "importtime", "-m", "visil.media.worker", "pyav", str(1 << 30), "54"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -259,32 +276,46 @@ class TestTime:
 
     @pytest.fixture
     def pass_time(self, monkeypatch, tmp_path) -> Callable[[float], str]:
-        """From the line of code that this gives until a new worker starts, every look at a wait finds so much gone."""
+        """From the line of code that this gives until a new worker starts, every look at a wait finds so much gone.
 
-        def prepare(seconds: float) -> str:
-            hanging, waited = tmp_path / "hanging", Patience.waited
+        Of the looks that nothing comes of not the first ones: what was sent before is on its way. Those that something
+        comes of count `while_heard` only.
+        """
 
-            def passing(self: Patience, _: float) -> None:
+        def prepare(seconds: float, *, while_heard: bool = False) -> str:
+            hanging, waited, looks = tmp_path / "hanging", Patience.waited, iter(range(1000))
+
+            def passing(self: Patience, really_s: float) -> None:
                 if self.stall_s == process_module.START_S:
                     hanging.unlink(missing_ok=True)
-                waited(self, seconds if hanging.exists() else 0)
+                is_heard = really_s < process_module.TICK_S
+                is_time = hanging.exists() and (while_heard if is_heard else next(looks) >= 2)
+                waited(self, seconds if is_time else 0)
 
             monkeypatch.setattr(Patience, "waited", passing)
             return f"pathlib.Path({str(hanging)!r}).touch()"
 
         return prepare
 
-    def test_a_file_that_hangs_is_given_up(self, files, replace_worker, pass_time):
+    def test_a_file_that_hangs_ends_with_what_came_before(self, files, replace_worker, pass_time):
         started = replace_worker(worker_that(f"{pass_time(61)}\nsignal.pause()"))
         found = outcomes([files[1], files[0], files[3]], workers=1)
-        assert found[1][1] == f"{files[0]}: given up: no progress for 60 s; --stall-seconds waits longer"
+        reason = "given up: no progress for 60 s; --stall-seconds waits longer; kept up to 39.0 s"
+        assert kept(found[1]) == (NUM_BEFORE, "stalled", reason)
         assert [found[k][1] for k in (0, 2)] == [None, None]
         assert len(started) == 2, "the next file gets a new worker"
 
     def test_a_file_that_makes_progress_for_ever_is_given_up_too(self, files, replace_worker, pass_time):
-        replace_worker(worker_that(f"worker.PULSE_S = 0\n{pass_time(19)}\nwhile True:\n    alive()"))
+        replace_worker(worker_that(f"worker.PULSE_S = 0\n{pass_time(19, while_heard=True)}\nwhile True:\n    alive()"))
         # 70 s in the header: one stall limit of 60 s, and ten times the length
-        assert re.search(r"given up: not done after 760 s, too long", outcomes(files[:1], workers=1)[0][1])
+        num_samples, reason_class, reason = kept(outcomes(files[:1], workers=1)[0])
+        assert (num_samples, reason_class) == (NUM_BEFORE, "stalled")
+        assert re.match(r"given up: not done after 760 s, too long", reason)
+
+    def test_a_file_that_hangs_before_its_first_sample_fails(self, files, replace_worker, pass_time):
+        replace_worker(worker_that(f"{pass_time(61)}\nsignal.pause()", num_before=0))
+        error = outcomes(files[:1], workers=1)[0][1]
+        assert error == f"{files[0]}: given up: no progress for 60 s; --stall-seconds waits longer"
 
     def test_a_worker_that_does_not_start_in_time_is_not_the_fault_of_a_file(self, files, replace_worker, monkeypatch):
         monkeypatch.setattr(process_module, "START_S", 0.1)
@@ -298,10 +329,10 @@ class TestMemory:
     LIMITS = DecodeLimits(memory_bytes=100 << 20)
     TOO_LARGE = "needs more than the 0.0977 GiB of memory that decoding may use; --decode-memory allows more"
 
-    def test_a_file_that_takes_it_all_fails_and_the_others_are_read(self, files, replace_worker):
+    def test_a_file_that_takes_it_all_ends_with_what_came_before_and_the_others_are_read(self, files, replace_worker):
         started = replace_worker(worker_that("bytearray(200 << 20)"))
         found = outcomes([*files[:2], files[3]], workers=1, limits=self.LIMITS)
-        assert found[0][1] == f"{files[0]}: {self.TOO_LARGE}"
+        assert kept(found[0]) == (NUM_BEFORE, "too_large", f"{self.TOO_LARGE}; kept up to 39.0 s")
         assert [found[k][1] for k in (1, 2)] == [None, None]
         assert len(started) == 2
 
@@ -318,11 +349,102 @@ class TestMemory:
         assert first[0][1] is second[1][1] is None
         assert_same_frames(first[0][0], second[1][0])  # nothing twice
 
-    def test_what_no_worker_has_room_for_fails_in_any_order(self, files, replace_worker):
+    def test_what_no_worker_has_room_for_is_kept_as_far_as_it_goes_in_any_order(self, files, replace_worker):
         replace_worker(worker_that("raise MemoryError"))
         for paths in (files[:2], [files[1], files[0]]):
-            errors = {paths[k].name: error for k, (_, error) in outcomes(paths, workers=1).items()}
-            assert errors["long.mkv"].startswith(f"{files[0]}: needs more than the 2 GiB of memory that")
+            found = outcomes(paths, workers=1)[paths.index(files[0])]
+            assert kept(found)[:2] == (NUM_BEFORE, "too_large")
+            assert kept(found)[2].startswith("needs more than the 2 GiB of memory that")
+
+
+class TestKeptSamples:
+    """Nothing that was sampled is lost with what comes behind it."""
+
+    DENSE = replace(SMALL, min_samples=20)
+
+    @pytest.mark.parametrize("num_before", [1, CHUNK_SAMPLES - 1, CHUNK_SAMPLES, CHUNK_SAMPLES + 1, 70])
+    def test_are_all_that_were_sent_wherever_the_chunks_end(self, files, replace_worker, num_before):
+        replace_worker(worker_that("os.kill(os.getpid(), signal.SIGKILL)", num_before=num_before))
+        outcome = outcomes(files[:1], workers=1)[0]
+        assert kept(outcome) == (num_before, "crashed", f"{CRASHED}; kept up to {num_before - 1}.0 s")
+
+    def test_are_those_of_a_worker_killed_from_outside_in_the_middle(self, files, replace_worker, tmp_path):
+        os.mkfifo(tmp_path / "there")
+        replace_worker(
+            worker_that(f"os.write(os.open({str(tmp_path / 'there')!r}, os.O_WRONLY), b'!')\nsignal.pause()")
+        )
+
+        def kill() -> None:
+            with (tmp_path / "there").open("rb", buffering=0) as from_worker:
+                from_worker.read(1)
+                os.kill(*running_workers(), 9)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        assert kept(outcomes(files[:1], workers=1)[0])[:2] == (NUM_BEFORE, "crashed")
+        killer.join()
+
+    def test_of_a_video_that_is_too_short_so_far_are_the_first_ones(self, files, replace_worker):
+        replace_worker(worker_that("os.kill(os.getpid(), signal.SIGKILL)", num_before=5))
+        assert kept(outcomes(files[:1], workers=1, preprocessing=self.DENSE)[0])[0] == 5
+
+    @pytest.mark.parametrize(
+        ("reading", "num_before", "expected"),
+        [(1, 3, [0, 10, 20]), (2, 2, [0, 10, 20]), (2, 8, [0, 1, 3, 4, 6, 7, 9, 10])],
+    )
+    def test_of_a_short_video_are_those_of_the_reading_that_came_further(
+        self, tmp_path, replace_worker, reading, num_before, expected
+    ):
+        path = write_grey(tmp_path / "long.mkv", 30, fps=10)  # three samples; read again for twenty
+        killed = f"if readings == [0] * {reading}:\n    os.kill(os.getpid(), signal.SIGKILL)"
+        program = worker_that(killed, num_before=num_before)
+        for line, before in (
+            ("    def reach", "    readings = []\n"),
+            ("        reach(number", "        readings.extend([0] * (number == 0))\n"),
+        ):
+            program = program.replace(line, before + line)
+        replace_worker(program)
+        (chunk,), error = outcomes([path], workers=1, preprocessing=self.DENSE)[0]
+        assert (shown_frames([chunk]), chunk.cut_short, error) == (expected, "crashed", None)
+
+    def test_of_a_file_that_is_decoded_in_another_way_are_not_given_twice(self, files, replace_worker):
+        program = worker_that("pass").replace(
+            "worker.main()",
+            "from visil.media.thinning import ThinningError\n"
+            "from visil.media.one_pass import Decoding\n"
+            "packets = Decoding._packets\n"
+            "def odd(self):\n"
+            "    for number, packet in enumerate(packets(self)):\n"
+            "        if number == 50 and self._keys is not None:\n"
+            "            raise ThinningError('this way goes no further')\n"
+            "        yield packet\n"
+            "Decoding._packets = odd\n"
+            "worker.main()",
+        )
+        keys = replace(SMALL, sampling="keyframes")
+        expected = outcomes(files[:1], workers=1, preprocessing=keys)[0]
+        replace_worker(program)
+        found = outcomes(files[:1], workers=1, preprocessing=keys)[0]
+        assert found[1] is expected[1] is None
+        assert_same_frames(found[0], expected[0])
+
+    def test_of_pictures_that_become_too_large_are_those_before(self, files, replace_worker):
+        too_large = "from visil.errors import MediaError\nraise MediaError(f'{path}: pictures too large', 'too_large')"
+        replace_worker(worker_that(too_large))
+        outcome = outcomes(files[:1], workers=1)[0]
+        assert kept(outcome) == (NUM_BEFORE, "too_large", "pictures too large; kept up to 39.0 s")
+
+    @pytest.mark.parametrize("reason_class", ["undecodable", "truncated", "unsupported_format"])
+    def test_of_a_file_that_is_not_to_be_believed_are_none(self, files, replace_worker, reason_class):
+        replace_worker(
+            worker_that(f"from visil.errors import MediaError\nraise MediaError('all garbage', {reason_class!r})")
+        )
+        assert outcomes(files[:1], workers=1)[0][1] == "all garbage"
+
+    def test_reach_the_caller_of_a_single_file_with_the_reason(self, files, replace_worker):
+        replace_worker(worker_that("os.kill(os.getpid(), signal.SIGKILL)"))
+        chunks = list(read_frames(files[0], SMALL))
+        assert kept((chunks, None))[:2] == (NUM_BEFORE, "crashed")
 
 
 class TestEndOfTheParent:
@@ -335,7 +457,7 @@ class TestEndOfTheParent:
             "import subprocess, sys\n"
             "from pathlib import Path\n"
             "start = subprocess.Popen\n"
-            f"subprocess.Popen = lambda command, **o: start([*command[:2], '-c', {worker!r}, *command[-2:]], **o)\n"
+            f"subprocess.Popen = lambda command, **o: start([*command[:2], '-c', {worker!r}, *command[-3:]], **o)\n"
             "from visil.media.decoding import read_frames\n"
             "from visil.media.preprocessing import Preprocessing\n"
             f"list(read_frames(Path({str(files[0])!r}), Preprocessing()))\n"
@@ -358,7 +480,8 @@ class TestProbedLengths:
         replace_worker(
             "import os, visil.media.worker as worker\n"
             "probe = worker._header_duration_s\n"
-            "worker._header_duration_s = lambda path: os._exit(1) if path.name == 'short.mkv' else probe(path)\n"
+            "dying = lambda path, packet_s: os._exit(1) if path.name == 'short.mkv' else probe(path, packet_s)\n"
+            "worker._header_duration_s = dying\n"
             "worker.main()\n"
         )
         assert probe_durations(files) == [70, None, None, 1, None, 40]
@@ -376,11 +499,11 @@ def kind_of_next_message(stream: IO[bytes]) -> str:
 
 
 HEADER = {
-    "kind": "frames",
-    "shape": [1, 16, 16, 3],
-    "times_s": [0.0],
+    "kind": "sample",
+    "number": 0,
+    "shape": [16, 16, 3],
+    "time_s": 0.0,
     "duration_s": 1.0,
-    "warning": "",
     "video": {
         "coded_size_px": [64, 48],
         "rotated_size_px": [64, 48],
@@ -398,19 +521,25 @@ def message(header: object, pixels: bytes = PIXELS) -> bytes:
     return LENGTHS.pack(len(text), len(pixels)) + text + pixels
 
 
-def frames_with(pixels: bytes = PIXELS, **changes: object) -> bytes:
+def sample_with(pixels: bytes = PIXELS, **changes: object) -> bytes:
     return message({**HEADER, **changes}, pixels)
 
 
 READY = message({"kind": "ready"}, b"")
 OPENED = message({"kind": "opened", "duration_s": 1.0}, b"")
 ALIVE = message({"kind": "alive"}, b"")
-FRAMES = frames_with()
-END = message({"kind": "end", "error": None}, b"")
+SAMPLE = sample_with()
+SECOND = sample_with(number=1, time_s=1.0)
+ENDING = {"kind": "end", "error": None, "duration_s": 1.0, "warning": "", "cut_short": ""}
+END = message(ENDING, b"")
+
+
+def end_with(**changes: object) -> bytes:
+    return message({**ENDING, **changes}, b"")
 
 
 def video_with(**changes: object) -> bytes:
-    return frames_with(video={**HEADER["video"], **changes})
+    return sample_with(video={**HEADER["video"], **changes})
 
 
 class Payload:
@@ -428,17 +557,17 @@ class TestMessages:
         ("asked", "most_bytes"),
         [
             (None, 0),
-            (SMALL, CHUNK_SAMPLES * 16 * 16 * 3),
-            (PRESETS["paper-visil"], CHUNK_SAMPLES * 224 * 224 * 3),
-            (replace(PRESETS["paper-s2vs"], crop_px=None), CHUNK_SAMPLES * 257 * 25600 * 3),
+            (SMALL, 16 * 16 * 3),
+            (PRESETS["paper-visil"], 224 * 224 * 3),
+            (replace(PRESETS["paper-s2vs"], crop_px=None), 257 * 25600 * 3),
         ],
     )
-    def test_may_be_as_large_as_a_chunk_of_what_was_asked_for(self, asked, most_bytes):
+    def test_may_be_as_large_as_a_picture_of_what_was_asked_for(self, asked, most_bytes):
         assert Request(Path("a.mp4"), asked).most_pixel_bytes == most_bytes
 
 
 class TestAWorkerThatWasTakenOver:
-    """Whatever it sends, the file fails, the next one is read, and nothing that came from it is run."""
+    """Whatever it sends, the file fails, samples before included, the next one is read, and nothing of it is run."""
 
     def run(self, replace_worker: Callable[[str], None], sent: bytes) -> list[Outcome]:
         """What becomes of `bad`, for which the worker sends this, says that all went well and ends; and of `good`."""
@@ -448,7 +577,7 @@ class TestAWorkerThatWasTakenOver:
             "sys.stdout.buffer.flush()\n"
             "for line in sys.stdin:\n"
             "    is_bad = json.loads(line)['path'].endswith('bad')\n"
-            f"    sys.stdout.buffer.write({sent + END!r} if is_bad else {FRAMES + END!r})\n"
+            f"    sys.stdout.buffer.write({sent + END!r} if is_bad else {SAMPLE + END!r})\n"
             "    sys.stdout.buffer.flush()\n"
             "    if is_bad:\n"
             "        os._exit(0)\n"
@@ -458,7 +587,7 @@ class TestAWorkerThatWasTakenOver:
         return [found[0], found[1]]
 
     def test_a_well_formed_answer_is_believed(self, replace_worker):
-        (chunk,) = self.run(replace_worker, OPENED + ALIVE + FRAMES + ALIVE)[0][0]
+        (chunk,) = self.run(replace_worker, OPENED + ALIVE + SAMPLE + ALIVE)[0][0]
         assert chunk.images.shape == (1, 16, 16, 3)
 
     @pytest.mark.parametrize(
@@ -473,35 +602,47 @@ class TestAWorkerThatWasTakenOver:
             message([]),
             message("text"),
             message({}),
-            message({"kind": "frames"}),
+            message({"kind": "sample"}),
             message({"kind": "news"}),
-            frames_with(shape=[1, 16, 16]),
-            frames_with(shape=[16, 16, 3]),
-            frames_with(shape=[1, 16, 16, 4]),
-            frames_with(shape=[2, 16, 16, 3]),
-            frames_with(shape=[-1, -16, 16, 3]),
-            frames_with(shape=["1", "16", "16", "3"]),
-            frames_with(shape=[0, 16, 16, 3], pixels=b"", times_s=[]),
-            frames_with(shape=[1, 8, 8, 3], pixels=bytes(8 * 8 * 3)),
-            frames_with(shape=[1, 16, 17, 3], pixels=bytes(16 * 17 * 3)),
-            frames_with(shape=[33, 16, 16, 3], pixels=PIXELS * 33, times_s=[0.0] * 33),
-            frames_with(times_s=[]),
-            frames_with(times_s=[0.0, 1.0]),
-            frames_with(times_s=["soon"]),
-            frames_with(times_s=[float("nan")]),
-            frames_with(shape=[2, 16, 16, 3], pixels=PIXELS * 2, times_s=[1.0, 0.0]),
-            frames_with(duration_s=None),
-            frames_with(duration_s=float("inf")),
-            frames_with(video=None),
-            frames_with(video=[]),
+            sample_with(shape=[1, 16, 16, 3]),
+            sample_with(shape=[16, 16]),
+            sample_with(shape=[16, 16, 4]),
+            sample_with(shape=[32, 16, 3]),
+            sample_with(shape=[-16, -16, 3]),
+            sample_with(shape=["16", "16", "3"]),
+            sample_with(shape=[16.0, 16.0, 3]),
+            sample_with(shape=[0, 16, 3], pixels=b""),
+            sample_with(shape=[8, 8, 3], pixels=bytes(8 * 8 * 3)),
+            sample_with(shape=[16, 17, 3], pixels=bytes(16 * 17 * 3)),
+            sample_with(shape=[32, 16, 3], pixels=PIXELS * 2),
+            sample_with(number=1),
+            sample_with(number=-1),
+            sample_with(number="0"),
+            sample_with(number=None),
+            SAMPLE + sample_with(number=2, time_s=1.0),
+            SAMPLE + SECOND + SECOND,
+            sample_with(time_s=None),
+            sample_with(time_s="soon"),
+            sample_with(time_s=float("nan")),
+            sample_with(duration_s=None),
+            sample_with(duration_s=float("inf")),
+            sample_with(video=None),
+            sample_with(video=[]),
             video_with(coded_size_px=[64]),
             video_with(coded_size_px="64x48"),
             video_with(rotated_size_px=[2**40, 1]),
             video_with(square_pixel_size_px=[0, 48]),
             video_with(rotation_deg="left"),
             video_with(start_offset_s=float("nan")),
-            frames_with() + frames_with(shape=[1, 32, 32, 3], pixels=bytes(32 * 32 * 3)),
-            frames_with(times_s=[1.0]) + frames_with(times_s=[0.0]),
+            SAMPLE + sample_with(number=1, shape=[32, 32, 3], pixels=bytes(32 * 32 * 3)),
+            SECOND.replace(b'"number": 1', b'"number": 0') + sample_with(number=1, time_s=0.0),
+            SAMPLE + end_with(duration_s=None),
+            SAMPLE + end_with(duration_s=-1),
+            SAMPLE + end_with(duration_s=float("nan")),
+            SAMPLE + end_with(warning=["odd"]),
+            SAMPLE + end_with(cut_short="news"),
+            SAMPLE + end_with(cut_short="undecodable"),
+            SAMPLE + end_with(cut_short=["crashed"]),
             message({"kind": "opened"}, b""),
             message({"kind": "opened", "duration_s": "long"}, b""),
             message({"kind": "opened", "duration_s": float("nan")}, b""),
@@ -511,7 +652,7 @@ class TestAWorkerThatWasTakenOver:
             message({"kind": "end", "error": "odd"}, b""),
             message({"kind": "end", "error": "odd", "reason_class": "fine"}, b""),
             message({"kind": "end", "error": "odd", "reason_class": ["undecodable"]}, b""),
-            frames_with() + b"\0",
+            SAMPLE + b"\x80\x04garbage" * 100,
         ],
     )
     def test_anything_else_is_one_clear_error(self, replace_worker, sent):

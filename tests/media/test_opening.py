@@ -8,8 +8,10 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.media.made_files import SMALL, grey_frames, read, shown_frames, write_grey
+from tests.media.made_files import SMALL, grey_frames, read, shown_frames, times_of, write_grey
+from tests.media.made_pictures import box, write_avif, write_heic
 from visil.errors import MediaError
+from visil.media.frame_table import IrregularError, read_frame_table
 from visil.media.preprocessing import Preprocessing
 from visil.media.pyav_reader import PyAVReader
 
@@ -45,10 +47,6 @@ def boxes(content: bytes) -> list[tuple[bytes, bytes]]:
         found.append((name, content[position + 8 : position + size]))
         position += size
     return found
-
-
-def box(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(content), name) + content
 
 
 def box_of(content: bytes, wanted: bytes) -> bytes:
@@ -98,6 +96,65 @@ class TestStills:
         assert shown_frames(list(PyAVReader().read(path, SMALL, stills=True))) == [0, 1, 2]
 
 
+class TestPhotos:
+    """HEIC and AVIF: pictures in the container of MP4."""
+
+    @pytest.fixture(params=["HEIC", "AVIF"])
+    def photo(self, request, tmp_path) -> Path:
+        path = tmp_path / "photo.mp4"
+        return write_heic(path, [PICTURE]) if request.param == "HEIC" else write_avif(path, [PICTURE])
+
+    @pytest.mark.parametrize("name", ["photo.mp4", "photo.jpg", "100%03d.avif"])
+    def test_are_not_videos_whatever_their_name(self, photo, name):
+        renamed = photo.rename(photo.with_name(name))
+        with pytest.raises(MediaError, match="a still picture, not a video") as caught:
+            read(renamed)
+        assert caught.value.reason_class == "not_a_video"
+        assert len(read(renamed, stills=True)) == 1
+
+    def test_are_videos_of_one_frame_where_they_are_asked_for(self, photo):
+        (chunk,) = PyAVReader().read(photo, Preprocessing(), stills=True)
+        assert (shown_frames([chunk]), chunk.times_s.tolist(), chunk.warning) == ([7], [0], "")
+        assert chunk.video.coded_size_px == (128, 96)
+
+    def test_are_not_for_readers_by_number(self, photo):
+        with pytest.raises(IrregularError, match="it opens MP4, MOV, Matroska, WebM and AVI only"):
+            read_frame_table(photo, stills=True, alive=lambda: None)
+
+    def test_have_no_parts(self, photo):
+        with pytest.raises(MediaError, match="a still picture has no parts"):
+            read(photo, stills=True, span_s=(0, 1))
+
+    @pytest.mark.parametrize(("tiles", "grid"), [(6, (2, 3)), (1, (1, 1))])
+    def test_in_tiles_are_refused_not_read_by_their_first_tile(self, tmp_path, tiles, grid):
+        path = write_heic(tmp_path / "photo.heic", [PICTURE] * tiles, grid)
+        with pytest.raises(MediaError, match=r"photo\.heic: a picture in tiles .* convert it to JPEG or PNG") as caught:
+            read(path, stills=True)
+        assert caught.value.reason_class == "unsupported_format"
+        with pytest.raises(MediaError, match="a still picture, not a video"):
+            read(path)
+
+    def test_cut_off_in_their_headers_are_said_to_be(self, tmp_path):
+        path = write_heic(tmp_path / "photo.heic", [PICTURE])
+        path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(MediaError, match="cut off before its headers are complete"):
+            read(path, stills=True)
+
+    @pytest.mark.parametrize("stills", [False, True])
+    def test_that_move_are_videos(self, tmp_path, stills):
+        path = write_avif(tmp_path / "moving.avif", [picture.repeat(2, axis=0) for picture in grey_frames(6)])
+        chunks = read(path, Preprocessing(fps=4, size_px=16, min_samples=1), stills=stills)
+        assert (shown_frames(chunks), times_of(chunks)) == (list(range(6)), [k / 4 for k in range(6)])
+
+    def test_brands_alone_make_no_picture_of_a_video(self, tmp_path):
+        path = write_grey(tmp_path / "a.mp4", 3, fps=1, codec="mpeg4")
+        path.write_bytes(path.read_bytes().replace(b"isom", b"heic", 1))
+        assert shown_frames(read(path)) == [0, 1, 2]
+
+
+PICTURE = grey_frames(8, (128, 96))[7]
+
+
 def write_still(path: Path, codec: str) -> Path:
     """Frame 7 in grey."""
     with av.open(str(path), "w", format="image2", container_options={"update": "1"}) as output:
@@ -107,3 +164,12 @@ def write_still(path: Path, codec: str) -> Path:
         output.mux(stream.encode(av.VideoFrame.from_ndarray(grey_frames(8)[7], format="rgb24")))
         output.mux(stream.encode())
     return path
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_a_title_in_another_encoding_than_utf_8_is_no_obstacle(tmp_path, name):
+    path = write_grey(tmp_path / name, 3, fps=1, codec="mpeg4", title="Gruesse")
+    content = path.read_bytes()
+    assert content.count(b"Gruesse") == 1
+    path.write_bytes(content.replace(b"Gruesse", "Grüße  ".encode("latin-1")))
+    assert times_of(read(path)) == [0, 1, 2]

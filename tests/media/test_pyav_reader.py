@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import visil.media.chunks as chunks_module
+import visil.media.one_pass as one_pass_module
 import visil.media.opening as opening_module
 import visil.media.pyav_reader as reader_module
 from tests.media.made_files import (
@@ -280,11 +281,83 @@ class TestChunks:
         path = write_frames(tmp_path / "a.mkv", grey_frames(2), [0, 1_000_000])
         assert shown_frames(read(path)) == [0]
 
-    def test_more_samples_than_anybody_wants_are_an_error_too(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("in_full", [True, False])
+    def test_a_video_that_is_longer_than_any_is_kept_up_to_the_limit(self, tmp_path, monkeypatch, in_full):
+        monkeypatch.setattr(one_pass_module, "MAX_SPAN_S", 3600)
+        times_s = [48.5 * k for k in range(80)]
+        path = write_frames(tmp_path / "a.mp4", grey_frames(80), times_s, codec="libx264")
+        seldom = replace(SMALL, fps=0.01)
+        chunks = list(PyAVReader(in_full=in_full).read(path, seldom))
+        assert times_of(chunks) == [100 * k for k in range(36)]
+        assert shown_frames(chunks) == [int(100 * k / 48.5) % 40 for k in range(36)]
+        assert (chunks[-1].duration_s, chunks[-1].cut_short) == (3600, "too_large")
+        assert chunks[-1].warning == "only its first 1 hours were read"
+
+    @pytest.mark.parametrize("in_full", [True, False])
+    def test_of_more_samples_than_anybody_wants_the_first_are_kept(self, tmp_path, monkeypatch, in_full):
         monkeypatch.setattr(chunks_module, "MAX_SAMPLES", 50)
-        path = write_frames(tmp_path / "a.mkv", grey_frames(2), [0, 1_000])
-        with pytest.raises(MediaError, match="more than 50 samples"):
-            read(path)
+        path = write_frames(tmp_path / "a.mp4", grey_frames(40), [3.25 * k for k in range(40)], codec="libx264")
+        chunks = list(PyAVReader(in_full=in_full).read(path, SMALL))
+        assert times_of(chunks) == list(range(50))
+        assert (chunks[-1].duration_s, chunks[-1].cut_short) == (50, "too_large")
+        assert chunks[-1].warning == "it has more than 50 samples; kept up to 50.0 s"
+
+
+def followed_by_zeros(path: Path, num_bytes: int) -> Path:
+    """The file grown by a hole, which takes no room on the disk."""
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + num_bytes)
+    return path
+
+
+class TestNothingMoreToFind:
+    """Zeros behind a whole video, as a download that was never finished leaves them."""
+
+    EVERY_FRAME = replace(SMALL, fps=10)
+
+    @pytest.mark.parametrize(
+        ("name", "codec"), [("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mjpeg"), ("a.flv", "libx264")]
+    )
+    @pytest.mark.parametrize("num_frames", [3, 30])
+    def test_ends_the_video_with_all_its_frames_and_a_warning(self, tmp_path, name, codec, num_frames):
+        reordered = {"preset": "medium", "x264-params": "bframes=3:b-adapt=0"}  # the decoder holds frames back
+        options = reordered if codec == "libx264" else {}
+        path = write_grey(tmp_path / name, num_frames, fps=10, codec=codec, codec_options=options)
+        whole = read(path, self.EVERY_FRAME)
+        (chunk,) = read(followed_by_zeros(path, 6 << 30), self.EVERY_FRAME, packet_s=0.5)
+        assert shown_frames([chunk]) == shown_frames(whole) == list(range(num_frames))
+        assert chunk.duration_s == whole[-1].duration_s
+        assert (chunk.warning, chunk.cut_short) == (
+            "no further packet found for 0.5 s; --stall-seconds waits longer",
+            "stalled",
+        )
+
+    def test_is_nothing_to_a_format_whose_headers_know_every_packet(self, tmp_path):
+        path = write_grey(tmp_path / "a.mp4", 30, fps=10, codec="libx264")
+        (chunk,) = read(followed_by_zeros(path, 6 << 30), self.EVERY_FRAME, packet_s=0.5)
+        assert (len(chunk), chunk.warning, chunk.cut_short) == (30, "", "")
+
+    @pytest.mark.parametrize("num_zeros", [188 * 1000, 10 << 20])
+    def test_does_not_end_a_transport_stream_that_goes_on_behind_it(self, tmp_path, num_zeros):
+        whole = write_grey(tmp_path / "a.ts", 30, fps=10, codec="libx264")
+        content = whole.read_bytes()
+        middle = len(content) // 188 // 2 * 188
+        path = tmp_path / "hole.ts"
+        path.write_bytes(content[:middle] + bytes(num_zeros) + content[middle:])
+        (chunk,) = read(path, self.EVERY_FRAME, packet_s=60)
+        assert shown_frames([chunk])[-1] == 29
+        assert chunk.cut_short == ""
+
+    def test_ends_a_transport_stream_too(self, tmp_path):
+        path = write_grey(tmp_path / "a.ts", 30, fps=10, codec="libx264")
+        (chunk,) = read(followed_by_zeros(path, 6 << 30), self.EVERY_FRAME, packet_s=0.5)
+        assert shown_frames([chunk]) == list(range(29))  # the last packet has no end but the next one's beginning
+        assert chunk.cut_short == "stalled"
+
+    def test_holds_for_key_frames_alone_too(self, tmp_path):
+        path = write_grey(tmp_path / "a.mkv", 30, fps=10, codec="libx264", codec_options={"g": "10"})
+        (chunk,) = read(followed_by_zeros(path, 6 << 30), replace(SMALL, sampling="keyframes"), packet_s=0.5)
+        assert (shown_frames([chunk]), chunk.duration_s, chunk.cut_short) == ([0, 10, 20], 3, "stalled")
 
 
 def quadrants(top_left: int, top_right: int, bottom_left: int, bottom_right: int) -> np.ndarray:

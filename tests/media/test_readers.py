@@ -200,11 +200,23 @@ class TestContract:
         with pytest.raises(MediaError, match=r"a\.mp4: too short for the `ffmpeg` sampler: no frame is taken"):
             list(reader.read(path, Preprocessing(sampling="ffmpeg", size_px=16)))
 
-    def test_more_samples_than_anybody_wants_are_refused(self, reader, tmp_path, monkeypatch):
+    def test_of_more_samples_than_anybody_wants_the_first_are_kept(self, reader, tmp_path, monkeypatch):
         monkeypatch.setattr(chunks_module, "MAX_SAMPLES", 3)
         path = write_grey(tmp_path / "a.mp4", 40, fps=10, codec="libx264")
-        with pytest.raises(MediaError, match=r"a\.mp4: its timestamps span more than 3 samples"):
-            list(reader.read(path, SMALL))
+        (chunk,) = reader.read(path, SMALL)
+        assert (shown_frames([chunk]), chunk.duration_s, chunk.cut_short) == ([0, 10, 20], 3, "too_large")
+        assert chunk.warning == "it has more than 3 samples; kept up to 3.0 s"
+
+    def test_every_sample_is_told_before_the_next_is_looked_for(self, reader, tmp_path):
+        told: list[tuple[int, float, int]] = []
+        path = write_grey(tmp_path / "a.mp4", 38, fps=10, codec="libx264")
+
+        def sampled(number: int, sample: Frames) -> None:
+            told.append((number, float(sample.times_s[0]), *shown_frames([sample])))
+
+        (chunk,) = reader.read(path, SMALL, sampled=sampled)
+        assert told == [(0, 0, 0), (1, 1, 10), (2, 2, 20), (3, 3, 30)]
+        assert len(chunk) == 4
 
     def test_progress_is_told(self, reader, tmp_path):
         told: list[None] = []
@@ -235,7 +247,7 @@ class TestAwkwardFiles:
             ("negative_first_timestamp.mkv", "a frame without a timestamp"),
             ("truncated_faststart.mp4", "damaged"),
             ("displaymatrix.mp4", "damaged"),
-            ("empty_edit_5s.mp4", "its first frame is hidden or damaged"),
+            ("empty_edit_5s.mp4", "an old x264 wrote it wrongly"),
             ("corrupted.mp4", "it cannot decode frame"),
         ],
     )

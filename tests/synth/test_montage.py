@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from visil.errors import DataError
 from visil.synth.edits import cut_clip
-from visil.synth.montage import Shot, Source, montage_truth, plan_host, plan_montage, write_montage
+from visil.synth.montage import Shot, Source, montage_truth, plan_compilation, plan_host, plan_montage, write_montage
 from visil.synth.montage_truth import (
     MontageTruth,
     Piece,
@@ -235,6 +235,18 @@ class TestPlan:
         assert {shot.source.path.name for shot in only_first} == {"copy_0.mp4"}
         with pytest.raises(DataError, match="run out after 0 of 4 shots"):
             plan_montage(np.random.default_rng(0), files, fps=FPS, num_shots=4, avoid_pieces=pieces)
+
+    @given(seeds)
+    def test_a_compilation_shows_four_seconds_of_every_video_in_their_order(self, seed):
+        sources = [Source(Path(f"{i}.mp4"), f"c{i}", 4.0 + i) for i in range(5)]
+        pieces = montage_truth("m.mp4", plan_compilation(np.random.default_rng(seed), sources, fps=15), fps=15).pieces
+        assert [piece.file for piece in pieces] == [source.path.name for source in sources]
+        assert [piece.end_s for piece in pieces] == pytest.approx([4, 8, 12, 16, 20])
+        assert all(0 <= p.source_start_s < p.source_end_s <= 4.0 + i + 1e-6 for i, p in enumerate(pieces))
+
+    def test_a_video_shorter_than_its_clip_is_an_error(self):
+        with pytest.raises(DataError, match="the pieces run out"):
+            plan_compilation(np.random.default_rng(0), [Source(Path("a.mp4"), "a", 3.9)], fps=15)
 
     def test_when_the_pieces_run_out_the_error_says_what_is_lacking(self):
         sources = some_sources(videos=1, stills=3)

@@ -27,6 +27,9 @@ MAKERS = {
         (picture_edits.logo_in_corner, 0.4),
         (picture_edits.emojis, 0.3),
         (picture_edits.border, 0.15),
+        (picture_edits.turn, 90),
+        (picture_edits.vertical_blurred, 0.6),
+        (picture_edits.screen_filmed, 0.3),
     ]
 }
 
@@ -178,6 +181,53 @@ def test_a_border_lies_around_the_whole_picture():
         assert np.abs(inner[-1, -1].astype(int) - gradient()[-1, -1]).max() < 6
         grounds.add(framed[:top].tobytes())
     assert len(grounds) > 3
+
+
+def test_a_turn_by_90_degrees_goes_either_way_and_by_180_upside_down():
+    turned = {picture_edits.turn(generator(seed), HEIGHT, WIDTH, 90)(gradient()).tobytes() for seed in range(8)}
+    assert turned == {np.rot90(gradient(), k).tobytes() for k in (1, 3)}
+    upside_down = picture_edits.turn(generator(), HEIGHT, WIDTH, 180)(gradient())
+    assert np.array_equal(upside_down, gradient()[::-1, ::-1])
+
+
+def test_a_wide_picture_lies_in_the_middle_of_a_vertical_one_over_a_blurred_copy():
+    striped = gradient()
+    striped[..., 2] = np.arange(WIDTH) % 8 // 4 * 200  # fine stripes in blue: what is blurred has none
+    for kept, rows in ((1, round(HEIGHT * HEIGHT / WIDTH)), (0.6, round(HEIGHT * HEIGHT / (0.6 * WIDTH)))):
+        vertical = picture_edits.vertical_blurred(generator(), HEIGHT, WIDTH, kept)(striped).astype(int)
+        assert vertical.shape == (160, 90, 3)
+        is_sharp = np.abs(np.diff(vertical[..., 2], axis=1)).mean(axis=1) > 40
+        assert np.ptp(np.flatnonzero(is_sharp)) + 1 == is_sharp.sum() == pytest.approx(rows, abs=1)
+        assert np.flatnonzero(is_sharp).mean() == pytest.approx(79.5, abs=1)
+        assert np.diff(vertical[80, [5, 45, 85], 0]) == pytest.approx(
+            kept * 110, abs=15
+        )  # red grows over the width kept
+
+
+def test_a_tall_picture_lies_in_a_wide_one():
+    tall = np.ascontiguousarray(gradient().swapaxes(0, 1))
+    wide = picture_edits.vertical_blurred(generator(), WIDTH, HEIGHT, 1)(tall)
+    assert wide.shape == (90, 160, 3)
+
+
+def test_a_filmed_screen_is_whole_soft_and_surrounded_by_a_bezel_and_a_dim_room():
+    for seed in range(5):
+        edit = picture_edits.screen_filmed(generator(seed), HEIGHT, WIDTH, 0.12)
+        dark, bright = edit(plain(0)).astype(int), edit(plain(230)).astype(int)
+        on_screen = (bright - dark).max(axis=-1) > 0
+        assert 0.6 < on_screen.mean() < 0.98
+        assert (bright >= dark).all()
+        assert bright[on_screen].mean() > 120  # it shines
+        assert bright[~on_screen].mean() < 120
+    stripes = (np.arange(WIDTH) % 2 * 200).astype(np.uint8)[None, :, None] * np.ones((HEIGHT, 1, 3), dtype=np.uint8)
+    assert np.abs(np.diff(edit(stripes).astype(int), axis=1))[40:50, 60:100].mean() < 30
+
+
+def test_a_filmed_screen_has_a_glare_that_stays_where_it_is():
+    edit = picture_edits.screen_filmed(generator(2), HEIGHT, WIDTH, 0.3)
+    plain_screen = edit(plain(0)).astype(int)
+    assert plain_screen.max() > 120
+    assert np.array_equal(edit(plain(0)), plain_screen)
 
 
 class TestStickers:

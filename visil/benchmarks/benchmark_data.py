@@ -2,9 +2,10 @@
 
     real videos, stills ─► roles ─► [plan] ─► files ─► [Benchmark: library, queries, relevant and unrelated pairs]
 
-Queries are edits of real videos, edits of montages, and videos that have no match: under the same furniture (a title
-card, a logo ...) as videos of the library, of the same subject as some, or neither. The library holds the real videos
-of the split, the montages, and a pan over every still that has no other use. All of a split is made from it alone.
+Queries are edits of real videos, edits of montages, compilations of both, and videos that have no match: under the same
+furniture (a title card, a logo ...) as videos of the library, of the same subject as some, neither, or as long as a
+compilation. The library holds the real videos of the split, the montages, and a pan over every still that has no other
+use. All of a split is made from it alone.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from visil.benchmarks.benchmark_files import Edit, Montage, Pan, make, rng_of
+from visil.benchmarks.benchmark_files import Compilation, Edit, Montage, Pan, make, rng_of
 from visil.benchmarks.stills import Roles, Still, assign_roles, read_stills
 from visil.errors import DataError
 from visil.evaluation.real_videos import ND, PART, RealVideo, RealVideos, components_of, read_real_videos
 from visil.synth.edits import FAMILIES
 from visil.synth.furniture import FURNITURE
 from visil.synth.look_alikes import look_alike_pairs
-from visil.synth.montage import Shot, Source, plan_montage
+from visil.synth.montage import Shot, Source, plan_compilation, plan_montage
 from visil.synth.montage_truth import PlainVideo, RelatedVideos, related_matrix
 from visil.synth.truth import EditTruth
 
@@ -36,8 +37,11 @@ STILLS_AROUND = 6  # host stills of a query: MAX_QUERY_S of other footage
 NUM_SHOTS, SHOT_S = 4, (2.5, 4.0)  # of a montage that queries are made from: 10 to 16 s
 NUM_CUTS = 2  # of the shots, while there is footage
 MONTAGE_FPS, MONTAGE_SIZE_PX = 12, (320, 180)
+COMPILATION_SIZE_PX = (426, 240)  # at the rate of queries
+COMPILATIONS = "compilations"  # they share sources with each other, so all are one unit of the bootstrap
 
 DISTRACTOR_S, NEGATIVE_S = 5.0, 8.0
+NUM_LONG_SHOTS, LONG_SHOT_S = 20, 3.0  # of a long query without a match: 60 s
 NUM_DESIGNS = 4  # of every kind of furniture; videos of one design are under the very same
 PAN_FPS, PAN_SIZE_PX = 6, (256, 192)
 
@@ -46,6 +50,7 @@ PAN_FPS, PAN_SIZE_PX = 6, (256, 192)
 SHOWN_FOR_ND, SHOWN_FOR_PART = 0.6, 0.95
 
 EDIT, NO_MATCH, LOOK_ALIKE = "edit", "no match", "look-alike"  # what a query is; or a kind of furniture
+LONG_NO_MATCH = "no match, 60 s"
 REAL, MONTAGE, DISTRACTOR = "real", "montage", "distractor"  # what a video is; or a kind of furniture
 
 
@@ -58,6 +63,7 @@ class BenchmarkSettings:
         num_furniture: videos of the library, and queries, for each kind of furniture.
         num_no_match: queries of no particular subject, and as many of a subject that is in the library too.
         num_hosts: stills kept as footage around queries.
+        num_long: queries of 60 s without a match.
     """
 
     split: str
@@ -66,6 +72,7 @@ class BenchmarkSettings:
     num_furniture: int = 20
     num_no_match: int = 20
     num_hosts: int = 60
+    num_long: int = 100
     families: tuple[str, ...] = tuple(FAMILIES)
 
     def __post_init__(self) -> None:
@@ -76,7 +83,7 @@ class BenchmarkSettings:
     def name(self) -> str:
         """Of a folder for what is made; fewer families need no other one, they make a part of the same files."""
         usual = BenchmarkSettings(self.split, self.seed, families=self.families)
-        amounts = (self.num_queries, self.num_furniture, self.num_no_match, self.num_hosts)
+        amounts = (self.num_queries, self.num_furniture, self.num_no_match, self.num_hosts, self.num_long)
         return f"{self.split}-seed{self.seed}" + ("" if self == usual else "-" + "-".join(map(str, amounts)))
 
 
@@ -105,10 +112,11 @@ class Query:
     """A video that is searched for.
 
     Attributes:
-        kind: EDIT, NO_MATCH, LOOK_ALIKE or a key of FURNITURE.
+        kind: EDIT, NO_MATCH, LONG_NO_MATCH, LOOK_ALIKE or a key of FURNITURE.
         tokens: what it shows.
         unit: of the bootstrap: sources that are related over any chain of others have one.
-        family, level, source: of an edit; `of_montage` says what the source is.
+        family, level: of an edit.
+        source: of an edit, None where it has several; `of_montage` says what the source is.
         subject: of its still, where known.
         design: of its furniture; -1 without.
     """
@@ -124,6 +132,11 @@ class Query:
     subject: str = ""
     design: int = -1
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether it counts in pooled figures and in thresholds."""
+        return self.kind == EDIT and FAMILIES[self.family].is_pooled
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -131,7 +144,7 @@ class Benchmark:
 
     Attributes:
         folder: where the made files lie; what is worked out from them is kept there too.
-        is_relevant: bool [Q, V]: the video shows what was edited.
+        is_relevant: bool [Q, V]: the video shows what was edited; of a compilation, its sources alone.
         is_unrelated: bool [Q, V]: the two have nothing in common; the only negatives.
     """
 
@@ -165,16 +178,19 @@ def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int
     montages = _plan_montages(real, roles, settings, num_montages, folder / "library")
     pans = _plan_pans(roles, look_alikes, settings, folder / "library")
     edits = _plan_edits(footages, montages, roles, settings, folder / "queries")
+    compilations = _plan_compilations(footages, montages, settings, folder / "queries")
     negatives = _plan_negatives(roles, look_alikes, settings, folder / "queries")
+    long_negatives = _plan_long_negatives(roles, settings, folder / "queries")
     make([*(job for _, job in montages), *(job for _, job in pans)], workers=workers)
-    make([*(job for _, job in edits), *(job for _, job in negatives)], workers=workers)
+    planned = [*edits, *compilations, *negatives, *long_negatives]
+    make([job for _, job in planned], workers=workers)
 
     videos = [
         *(video for videos in footages.values() for video in videos),
         *(video for video, _ in montages),
         *(video for video, _ in pans),
     ]
-    queries = [*(query for query, _ in edits), *(query for query, _ in negatives)]
+    queries = [query for query, _ in planned]
     is_relevant = np.zeros((len(queries), len(videos)), dtype=bool)
     column = {video.path: number for number, video in enumerate(videos)}
     for row, (query, job) in zip(is_relevant, edits, strict=False):
@@ -182,6 +198,8 @@ def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int
         if not query.of_montage:
             partners = shown_partners(real, job.truth)
             row[[column[real.folder / file] for file in partners]] = True
+    for row, (_, compilation) in zip(is_relevant[len(edits) :], compilations, strict=False):
+        row[[column[shot.source.path] for shot in compilation.shots]] = True
     is_unrelated = ~related_matrix(queries, videos) & ~is_relevant
     return Benchmark(settings, folder, tuple(videos), tuple(queries), is_relevant, is_unrelated)
 
@@ -301,6 +319,8 @@ def _plan_edits(
     unit_of = components_of(names, links)
     planned = []
     for family in settings.families:
+        if FAMILIES[family].joins_sources:
+            continue
         for level in FAMILIES[family].levels:
             rng = rng_of(settings.seed, "queries", family, level)
             choices = _sources(footages, family)
@@ -335,6 +355,37 @@ def _plan_edits(
                     of_montage=source.kind == MONTAGE,
                 )
                 planned.append((query, job))
+    return planned
+
+
+def _plan_compilations(
+    footages: Mapping[str, Sequence[LibraryVideo]],
+    montages: Sequence[tuple[LibraryVideo, Montage]],
+    settings: BenchmarkSettings,
+    folder: Path,
+) -> list[tuple[Query, Compilation]]:
+    """Of one file of every footage that is long enough, and of montages, no two of them the same file."""
+    key_of = {video.path: job.key for video, job in montages}
+    planned = []
+    for family in settings.families:
+        if not FAMILIES[family].joins_sources:
+            continue
+        for level in FAMILIES[family].levels:
+            rng = rng_of(settings.seed, "queries", family, level)
+            for number in range(settings.num_queries):
+                files = [videos[int(rng.integers(len(videos)))] for videos in _sources(footages, family)]
+                files += [video for video, _ in montages]
+                chosen = [files[i] for i in rng.permutation(len(files))[: int(FAMILIES[family].strength(level))]]
+                sources = [Source(video.path, f"file:{video.path.name}", video.duration_s) for video in chosen]
+                job = Compilation(
+                    folder / f"{family}_{level}_{number:02d}.mp4",
+                    tuple(plan_compilation(rng, sources, fps=QUERY_MAX_FPS)),
+                    QUERY_MAX_FPS,
+                    COMPILATION_SIZE_PX,
+                    source_keys=tuple(key_of.get(video.path, "") for video in chosen),
+                )
+                tokens = frozenset().union(*(video.tokens for video in chosen))
+                planned.append((Query(job.path, EDIT, tokens, COMPILATIONS, family=family, level=level), job))
     return planned
 
 
@@ -376,6 +427,22 @@ def _plan_negatives(
         job = _pan(folder, kind, still, settings, design)
         unit = f"still {still.component}"
         planned.append((Query(job.path, kind, _tokens(still), unit, subject=still.subject, design=design), job))
+    return planned
+
+
+def _plan_long_negatives(roles: Roles, settings: BenchmarkSettings, folder: Path) -> list[tuple[Query, Montage]]:
+    """Queries of 60 s without any match: pans over stills that no video of the library shows.
+
+    There are too few of those to show each once: a query has no still twice, but stills are met again in other queries.
+    """
+    rng = rng_of(settings.seed, "long queries")
+    stills = [_source(still) for still in (*roles.hosts, *roles.queries)]
+    shot_s = (LONG_SHOT_S, LONG_SHOT_S)
+    planned = []
+    for number in range(settings.num_long):
+        shots = plan_montage(rng, stills, fps=PAN_FPS, num_shots=NUM_LONG_SHOTS, num_cuts=0, shot_s=shot_s)
+        job = Montage(folder / f"no_match_long_{number:03d}.mp4", tuple(shots), PAN_FPS, PAN_SIZE_PX)
+        planned.append((Query(job.path, LONG_NO_MATCH, job.truth.tokens, LONG_NO_MATCH), job))
     return planned
 
 

@@ -113,6 +113,17 @@ class Montage(Job):
 
 
 @dataclass(frozen=True)
+class Compilation(Montage):
+    """Clips of several videos, one after the other.
+
+    Attributes:
+        source_keys: of the jobs that made the videos, in the order of the shots; empty for a real video.
+    """
+
+    source_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Edit(Job):
     """An edited copy of a part of a source.
 

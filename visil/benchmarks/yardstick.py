@@ -2,7 +2,9 @@
 
     SystemScores ─► [figures by family and level, thresholds, false matches] ─► report
 
-Only unrelated pairs are negatives, everywhere. A video that could not be read is missing in the rankings, and counts.
+Only unrelated pairs are negatives, everywhere. Pooled figures, thresholds and counts of pairs are of the families that
+`Family.is_pooled` names; the others have rows of their own, so that a new one leaves all other figures as they were. A
+video that could not be read is missing in the rankings, and counts.
 """
 
 from __future__ import annotations
@@ -14,7 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from visil.benchmarks.benchmark_data import DISTRACTOR, EDIT, LOOK_ALIKE, MONTAGE, NO_MATCH, REAL, Benchmark, Query
+from visil.benchmarks.benchmark_data import (
+    DISTRACTOR,
+    EDIT,
+    LONG_NO_MATCH,
+    LOOK_ALIKE,
+    MONTAGE,
+    NO_MATCH,
+    REAL,
+    Benchmark,
+    Query,
+)
 from visil.benchmarks.benchmark_files import rng_of
 from visil.benchmarks.benchmark_search import NO_SCORE
 from visil.errors import DataError
@@ -25,9 +37,10 @@ from visil.evaluation.metrics import (
     average_precision,
     bootstrap_weights,
     recall_at_k,
+    share_found,
     weighted_mean,
 )
-from visil.synth.edits import LEVELS
+from visil.synth.edits import FAMILIES, LEVELS
 from visil.synth.furniture import FURNITURE
 
 RATES = (1e-3, 1e-4, 1e-5)  # of false matches among unrelated pairs, that thresholds are chosen for
@@ -80,6 +93,22 @@ class PairsAbove:
     source_pairs: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class SourcesFound:
+    """How much of their several sources edited queries of one family and level find.
+
+    Attributes:
+        num_sources: N, of a query; the most where they differ.
+        share: of its sources among the first N videos, mean over the queries.
+    """
+
+    family: str
+    level: str
+    num_queries: int
+    num_sources: int
+    share: float
+
+
 def figures(benchmark: Benchmark, scores: np.ndarray) -> list[Figures]:
     """For every family and level, and pooled.
 
@@ -92,7 +121,7 @@ def figures(benchmark: Benchmark, scores: np.ndarray) -> list[Figures]:
     precision = np.array([average_precision(ranking) for ranking in rankings])
     found = []
     for family, part in _cells(benchmark):
-        chosen = [i for i, query in enumerate(queries) if family in (POOLED, query.family) and part in _parts(query)]
+        chosen = [i for i, query in enumerate(queries) if _is_in(query, family) and part in _parts(query)]
         units = [queries[i].unit for i in chosen]
         if not chosen:
             continue
@@ -130,9 +159,10 @@ def gains(
     values, samples = {}, {}
     for name, of_system in scores.items():
         numbers, rankings = _rankings(benchmark, of_system)
-        chosen = [i for i, number in enumerate(numbers) if part in _parts(benchmark.queries[number])]
+        queries = [benchmark.queries[number] for number in numbers]
+        chosen = [i for i, query in enumerate(queries) if query.is_pooled and part in _parts(query)]
         micro = MicroAveragePrecision([rankings[i] for i in chosen])
-        units = [benchmark.queries[numbers[i]].unit for i in chosen]
+        units = [queries[i].unit for i in chosen]
         weights = bootstrap_weights(units, rng_of(benchmark.settings.seed, "bootstrap", POOLED, part))
         values[name], samples[name] = micro(), micro.resampled(weights)
     return {
@@ -141,6 +171,29 @@ def gains(
         for other in scores
         if other != name
     }
+
+
+def sources_found(benchmark: Benchmark, scores: np.ndarray) -> list[SourcesFound]:
+    """For every level of the families that join several sources.
+
+    Args:
+        scores: [Q, V], NO_SCORE where there is none.
+    """
+    rankings: dict[tuple[str, str], list[RankedQuery]] = {}
+    for number, ranking in zip(*_rankings(benchmark, scores), strict=True):
+        query = benchmark.queries[number]
+        if FAMILIES[query.family].joins_sources:
+            rankings.setdefault((query.family, query.level), []).append(ranking)
+    return [
+        SourcesFound(
+            family,
+            level,
+            num_queries=len(of_level),
+            num_sources=max(ranking.num_relevant for ranking in of_level),
+            share=float(np.mean([share_found(ranking, ranking.num_relevant) for ranking in of_level])),
+        )
+        for (family, level), of_level in rankings.items()
+    ]
 
 
 def thresholds(benchmark: Benchmark, scores: np.ndarray, rates: Sequence[float] = RATES) -> list[float]:
@@ -182,7 +235,7 @@ def false_matches(benchmark: Benchmark, scores: np.ndarray, above: Sequence[floa
 
 def found_matches(benchmark: Benchmark, scores: np.ndarray, above: Sequence[float]) -> list[PairsAbove]:
     """Matches of edited queries above thresholds, by level; those without a score count among all."""
-    level_of = np.array([query.level for query in benchmark.queries])
+    level_of = np.array([query.level if query.is_pooled else "" for query in benchmark.queries])
     matches = {level: benchmark.is_relevant & (level_of == level)[:, None] for level in LEVELS}
     return [_above(benchmark, level, pairs, pairs, scores, above) for level, pairs in matches.items()]
 
@@ -190,6 +243,10 @@ def found_matches(benchmark: Benchmark, scores: np.ndarray, above: Sequence[floa
 def _parts(query: Query) -> tuple[str, str, str]:
     """What an edited query is pooled under, see `Figures`."""
     return ("all", query.level, "montages" if query.of_montage else "real")
+
+
+def _is_in(query: Query, family: str) -> bool:
+    return query.is_pooled if family == POOLED else query.family == family
 
 
 def _cells(benchmark: Benchmark) -> list[tuple[str, str]]:
@@ -214,6 +271,7 @@ def _rankings(benchmark: Benchmark, scores: np.ndarray) -> tuple[list[int], list
 def _unrelated_pairs(benchmark: Benchmark) -> dict[str, np.ndarray]:
     """Kinds of unrelated pairs: name -> bool [Q, V]."""
     query_kind = np.array([query.kind for query in benchmark.queries])[:, None]
+    is_pooled = np.array([query.is_pooled for query in benchmark.queries])[:, None]
     video_kind = np.array([video.kind for video in benchmark.videos])[None, :]
     query_subject = np.array([query.subject for query in benchmark.queries])[:, None]
     video_subject = np.array([video.subject for video in benchmark.videos])[None, :]
@@ -222,11 +280,12 @@ def _unrelated_pairs(benchmark: Benchmark) -> dict[str, np.ndarray]:
     same_furniture = (query_kind == video_kind) & np.isin(query_kind, list(FURNITURE)) & (query_design == video_design)
     is_plain = np.isin(video_kind, (REAL, MONTAGE, DISTRACTOR))
     kinds = {
-        UNRELATED: (query_kind == EDIT) & is_plain,
+        UNRELATED: is_pooled & is_plain,
         **{kind: same_furniture & (query_kind == kind) for kind in FURNITURE},
         ALL_FURNITURE: same_furniture,
         LOOK_ALIKE: (query_kind == LOOK_ALIKE) & (query_subject == video_subject) & is_plain,
         NO_MATCH: np.isin(query_kind, (NO_MATCH, LOOK_ALIKE)) & is_plain,
+        LONG_NO_MATCH: (query_kind == LONG_NO_MATCH) & is_plain,
     }
     return {name: pairs & benchmark.is_unrelated for name, pairs in kinds.items()}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from visil.cli.options import library_option, quiet_option
-from visil.cli.output import notice
+from visil.cli.output import counted, notice
 
 
 @click.command("compact")
@@ -29,5 +29,5 @@ def command(library: Path, quiet: bool) -> int:
 
     opened = Library.open(library, device="cpu")
     freed_mb = opened.compact() / 1e6
-    notice(f"{freed_mb:,.1f} MB given back; {len(opened.list())} videos in {library}", quiet=quiet)
+    notice(f"{freed_mb:,.1f} MB given back; {counted(len(opened.list()), 'videos')} in {library}", quiet=quiet)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from visil.cli.options import compute_options, format_option, quiet_option
-from visil.cli.output import chosen_format, print_rows
+from visil.cli.output import chosen_format, notice, print_rows
 from visil.defaults import DEFAULT_BUNDLE
 from visil.errors import DataError
 
@@ -42,6 +42,8 @@ def command(
         encoded = loaded.encode(source.path, span_s=source.span_s, stills=True)
         if not encoded.has_content:
             raise DataError(f"{name}: every frame is blank, so it has no score")
+        if encoded.cut_short:
+            notice(f"{name}: compared in part: {encoded.warning}")
         sides.append(encoded)
     result = loaded.compare(*sides)
     rows = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from visil.cli.output import Rows, human_bytes, notice, print_table, printable
+from visil.cli.output import Rows, counted, human_bytes, notice, print_table, printable
 from visil.errors import DataError
 from visil.evaluation.evaluation_report import (
     CSV_COLUMNS,
@@ -86,7 +86,7 @@ def tell_what_matters(evaluation: Evaluation, *, quiet: bool) -> None:
     unsure = ties_that_matter(evaluation)
     if unsure:
         name, metric, measure = unsure[0]
-        more = f", {len(unsure) - 1} more metrics too" if len(unsure) > 1 else ""
+        more = f", {counted(len(unsure) - 1, 'more metrics')} too" if len(unsure) > 1 else ""
         notice(
             f"equal scores matter: by their order {name} {metric} is {measure.worst:.4f} to {measure.best:.4f}{more} "
             "(worst and best in json and csv)",
@@ -110,7 +110,9 @@ def draw_evaluation(path: Path, evaluation: Evaluation, other: Evaluation | None
                 label = f"{task.name}{'' if run is evaluation else ', other run'} (mAP {value:.3f})"
                 curves.append(Curve(task.name, label, task.recall, task.precision, is_other=run is not evaluation))
     queries = evaluation.coverage.queries
-    draw_precision_recall(path, f"{evaluation.data_set}, {queries.found} of {queries.total} queries", curves)
+    draw_precision_recall(
+        path, f"{evaluation.data_set}, {queries.found} of {counted(queries.total, 'queries')}", curves
+    )
 
 
 def draw_segments(path: Path, evaluation: SegmentEvaluation) -> None:
@@ -245,7 +247,9 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "queries" in coverage:
         videos = "database videos" if coverage["knows_available"] else "database videos scored for any query"
         parts = {"queries": "queries", "database": videos, "relevant_pairs": "relevant pairs"}
-        shares = (f"{coverage[part]['found']} of {coverage[part]['total']} {name}" for part, name in parts.items())
+        shares = (
+            f"{coverage[part]['found']} of {counted(coverage[part]['total'], name)}" for part, name in parts.items()
+        )
         yield "coverage", ", ".join(shares)
         if not coverage["knows_available"]:
             yield "available", "not known of a file of scores: strict differs from value by missing queries alone"
@@ -255,7 +259,7 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"{manifest['num_resamples']} bootstrap samples of queries, related ones together, seed {manifest['seed']}",
         )
     else:
-        yield "coverage", f"{coverage['num_predicted']} of {coverage['num_pairs']} pairs predicted"
+        yield "coverage", f"{coverage['num_predicted']} of {counted(coverage['num_pairs'], 'pairs')} predicted"
     for kind in ("similarities", "segments"):
         if kind in manifest:
             yield "scores", manifest[kind]
@@ -267,7 +271,7 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _library_facts(library: Mapping[str, Any], encoding: Mapping[str, float] | None) -> Iterator[tuple[str, str]]:
-    yield "library", f"{library['path']}, {library['num_videos']} database videos"
+    yield "library", f"{library['path']}, {counted(library['num_videos'], 'database videos')}"
     system = f"{library['bundle_name']} ({library['bundle_hash'][:12]}), sampling {library['sampling']}"
     yield "bundle", f"{system}, {library['precision']} on {library['device']}"
     yield "fine scores", f"{library['num_fine']} (--rerank {library['rerank']})"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from visil.cli.options import compute_options, decoding_options, library_option, quiet_option
-from visil.cli.output import Report, human_bytes, notice, progress
+from visil.cli.output import Report, counted, export_as_utf8, human_bytes, notice, printable, progress
 from visil.defaults import BUILT_IN_BUNDLES, DEFAULT_BUNDLE
 from visil.errors import DataError
 from visil.media.limits import DecodeLimits
@@ -19,6 +20,9 @@ from visil.media.limits import DecodeLimits
 if TYPE_CHECKING:
     from visil.library.ingest import IngestReport, Progress
     from visil.library.library import Library
+
+
+MOST_KINDS = 5  # of files passed over, that a line names
 
 
 @click.command("index")
@@ -34,7 +38,8 @@ if TYPE_CHECKING:
     type=click.Choice(["time", "keyframes"]),
     help="Of a new library, or of one that is moved: keyframes is faster and coarser.  [default: as the bundle says]",
 )
-@click.option("--retry-failed", is_flag=True, help="Try files again that could not be read before.")
+@click.option("--retry-failed", is_flag=True, help="Try files again that could not be read before, or only in part.")
+@click.option("--list-passed-over", is_flag=True, help="Print the media files that were passed over, a line each.")
 @decoding_options
 @compute_options
 @quiet_option
@@ -48,6 +53,7 @@ def command(
     exclude: tuple[str, ...],
     sampling: str | None,
     retry_failed: bool,
+    list_passed_over: bool,
     workers: int,
     reader: str,
     stall_seconds: float,
@@ -58,10 +64,14 @@ def command(
 ) -> int:
     """Make the videos of files and folders searchable.
 
-    PATH is a video file, tried whatever its name, or a folder, searched for names that videos usually have (hidden
-    ones are passed over). Run it again at any time: unchanged files are skipped, moved ones recognised, changed ones
-    replaced, vanished ones reported, and an interrupted run goes on where it stopped. A folder that is missing or
-    empty and was not before is taken for an unmounted drive: its videos stay as they are.
+    PATH is a video file, tried whatever its name, or a folder, searched for names that videos usually have. Passed
+    over, unless PATH lies in them or --include names them, are hidden folders and trash ($RECYCLE.BIN, #recycle,
+    @Recycle, System Volume Information); always hidden files and TypeScript called .ts. Pictures and rare kinds of
+    video are passed over and counted.
+
+    Run it again at any time: unchanged files are skipped, moved ones recognised, changed ones replaced, vanished ones
+    reported, and an interrupted run goes on where it stopped. A folder that is missing or empty and was not before is
+    taken for an unmounted drive: its videos stay as they are.
 
     --include and --exclude may be repeated. A pattern without a slash is for the names of files and folders at any
     depth, one with a slash for paths below PATH; * and ? match within a name, ** across folders, upper and lower case
@@ -107,8 +117,12 @@ def command(
             limits=limits,
             progress=tell,
         )
+        if list_passed_over:
+            export_as_utf8()
+            for path in report.passed_over:
+                click.echo(printable(path))
         if not report.num_inputs and not report.vanished:
-            raise DataError(f"{', '.join(paths)}: no video found")
+            raise DataError(f"{', '.join(paths)}: no video found{_only(report.passed_over)}")
         return report
 
     statuses = []
@@ -150,7 +164,23 @@ def _check_there_is_a_video(
     found = find_files(paths, pattern=pattern, include=include, exclude=exclude)
     if not found.files:
         reasons = [f"{path}: {reason}" for path, reason in found.unreadable]
-        raise DataError("; ".join(reasons) or f"{', '.join(paths)}: no video found, so no library is made")
+        nothing = f"{', '.join(paths)}: no video found, so no library is made{_only(found.passed_over)}"
+        raise DataError("; ".join(reasons) or nothing)
+
+
+def _only(passed_over: Sequence[str]) -> str:
+    """What there is instead of videos, and what can be done about it."""
+    if not passed_over:
+        return ""
+    return f"; {_passed_over(passed_over)}: these are no names of videos, a file is only tried if you name it itself"
+
+
+def _passed_over(paths: Sequence[str]) -> str:
+    """How many media files of which kinds were passed over, most of one kind first."""
+    kinds = Counter(Path(path).suffix.lower() for path in paths).most_common()
+    named = ", ".join(f"{number} {suffix}" for suffix, number in kinds[:MOST_KINDS])
+    more = ", ..." if len(kinds) > MOST_KINDS else ""
+    return f"{counted(len(paths), 'media files')} passed over ({named}{more})"
 
 
 def run_ingest(
@@ -185,20 +215,27 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
         notice(f"{old_path}: gone; still in the library, `visil remove` forgets it")
     for root, count in done.unmounted:
         notice(
-            f"{root}: missing or empty, as an unmounted drive is; {count} video(s) of it stay in the library: mount it "
-            f"and run this again, or forget them with `visil remove --below {shlex.quote(root)}`"
+            f"{root}: missing or empty, as an unmounted drive is; the library keeps {counted(count, 'videos')} of it: "
+            f"mount it and run this again, or forget it with `visil remove --below {shlex.quote(root)}`"
         )
     for path, reason in done.warnings:
         notice(f"{path}: indexed in part: {reason}")
+    if done.num_cut_short:
+        notice(f"{done.num_cut_short} file(s) were cut short; `visil index --retry-failed` tries them again")
+    for path, reason in done.kept:
+        notice(f"{path}: stays indexed as it was, because the new try gave less: {reason}")
     for path, reason in done.failed:
         notice(f"{path}: {reason}")
     if done.failed_before:
         is_of_features = all(path.startswith(FEATURE_SET) for path, _ in done.failed_before)
-        remedy = "they are when the file has changed" if is_of_features else "`visil index --retry-failed` does"
-        notice(f"{len(done.failed_before)} file(s) failed before and were not tried again; {remedy}", quiet=quiet)
+        remedy = "a file that has changed is" if is_of_features else "`visil index --retry-failed` does it"
+        notice(f"{counted(len(done.failed_before), 'files')} failed before, not tried again; {remedy}", quiet=quiet)
+    if done.passed_over:
+        notice(f"{_passed_over(done.passed_over)}; --list-passed-over lists them", quiet=quiet)
     summary = (
         f"{len(done.added)} added, {len(done.replaced)} replaced, {len(done.moved)} moved, {done.unchanged} unchanged, "
-        f"{len(done.vanished)} vanished, {len(done.failed)} failed; {len(opened.list())} videos in {opened.path}"
+        f"{len(done.vanished)} vanished, {len(done.failed)} failed; "
+        f"{counted(len(opened.list()), 'videos')} in {opened.path}"
     )
     notice(summary, quiet=quiet)
     return 0 if not done.num_failures else 2 if done.num_failures == done.num_inputs else 1
@@ -218,7 +255,7 @@ class _Teller:
             grows = work.library_bytes
             estimate = "" if grows is None else f"; the library will grow by about {human_bytes(grows)}"
             notice(
-                f"{work.num_files} files to decode, {human_bytes(work.num_bytes)}{estimate}, "
+                f"{counted(work.num_files, 'files')} to decode, {human_bytes(work.num_bytes)}{estimate}, "
                 f"{human_bytes(work.free_bytes)} are free",
                 quiet=self._quiet,
             )

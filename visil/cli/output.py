@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
@@ -42,6 +43,23 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def counted(number: int, plural: str) -> str:
+    """1 file, 2 files, 1 query, 2 queries."""
+    return f"{number} {_noun(number, plural)}"
+
+
+def _noun(number: int, plural: str) -> str:
+    if number != 1:
+        return plural
+    return f"{plural.removesuffix('ies')}y" if plural.endswith("ies") else plural.removesuffix("s")
+
+
+def export_as_utf8() -> None:
+    """What programs will read leaves standard output as UTF-8, whatever the terminal shows."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def chosen_format(output_format: str | None) -> str:
     """The format asked for, or the one that suits standard output."""
     return output_format or ("table" if sys.stdout.isatty() else "jsonl")
@@ -61,6 +79,8 @@ class Rows:
         self._header = header or {}
         self._rows: list[dict[str, Any]] = []
         self._failed: list[dict[str, str]] = []
+        if output_format != "table":
+            export_as_utf8()
         if output_format == "jsonl" and header:
             click.echo(json.dumps(header))
         elif output_format == "csv":
@@ -205,7 +225,7 @@ class _Pace:
 
     def text(self, done: int, total: int, note: str, share: float) -> str:
         passed_s = max(1e-9, time.monotonic() - self._started_s)
-        parts = [f"{done}/{total} {self._unit}"]
+        parts = [f"{done}/{total} {_noun(total, self._unit)}"]
         if done:
             parts.append(f"{done / passed_s:.1f}/s")
         if share:

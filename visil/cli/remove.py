@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from visil.cli.options import Folder, library_option, quiet_option
-from visil.cli.output import notice
+from visil.cli.output import counted, notice
 from visil.errors import DataError
 
 
@@ -45,5 +45,5 @@ def command(ids: tuple[str, ...], below: tuple[Path, ...], library: Path, quiet:
             raise DataError(f"{folder}: no video of the library lies there; `visil list` names them")
         chosen |= lying
     opened.remove(sorted(chosen))
-    notice(f"{len(chosen)} removed; {len(opened.list())} videos in {library}", quiet=quiet)
+    notice(f"{len(chosen)} removed; {counted(len(opened.list()), 'videos')} in {library}", quiet=quiet)
     return 0

@@ -90,6 +90,8 @@ def command(
                 num_failed += 1
                 notice(f"{result.error}; skipped")
                 out.add_failure({"query": result.query, "error": result.error})
+            if result.warning:
+                notice(result.warning)
             for rank, match in enumerate(result.matches, start=1):
                 row = {"rank": rank, **asdict(match)}
                 out.add(row if style in ("json", "jsonl") else {**row, "fine": None, **row["stages"]})

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from visil.cli.options import format_option, library_option, quiet_option
-from visil.cli.output import chosen_format, notice, print_rows, progress
+from visil.cli.output import chosen_format, counted, notice, print_rows, progress
 
 
 @click.command("verify")
@@ -68,7 +68,8 @@ def command(
     print_rows(rows, chosen_format(output_format), ["id", "problem", "damage"])
     damaged = sum(f.damage for f in findings)
     notice(
-        f"{len(opened.list())} videos checked: {damaged} damaged, {len(findings) - damaged} changed or gone",
+        f"{counted(len(opened.list()), 'videos')} checked: {damaged} damaged, "
+        f"{len(findings) - damaged} changed or gone",
         quiet=quiet,
     )
     return 2 if damaged else 1 if findings else 0

@@ -271,6 +271,20 @@ def recall_at_k(query: RankedQuery, k: int) -> float:
     return 1.0 - comb(num_wrong, k - above) / comb(num_tied, k - above)
 
 
+def share_found(query: RankedQuery, k: int) -> float:
+    """Share of the relevant videos that are among the first k.
+
+    Of a group of equal scores that reaches over rank k each counts by the share of the group's places up to there.
+    """
+    if len(query.scores) <= k:
+        return len(query.positions) / query.num_relevant
+    cut = query.scores[k - 1 : k]
+    above, at_least = int(_num_above(query.scores, cut)[0]), int(_num_at_least(query.scores, cut)[0])
+    num_above, num_at_least = (int((query.positions < rank).sum()) for rank in (above, at_least))
+    num_tied = num_at_least - num_above
+    return (num_above + num_tied * (k - above) / (at_least - above)) / query.num_relevant
+
+
 def precision_curve(queries: Sequence[RankedQuery], ties: str = GROUP) -> np.ndarray:
     """Highest precision at a recall of i/20 or more, i = 0 ... 20; mean over queries; float64 [21].
 

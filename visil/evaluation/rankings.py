@@ -160,7 +160,10 @@ class Rankings:
         name, known_queries = self.truth.name, set(self.truth.queries)
         unavailable = set() if self.available is None else (self.scored & self.database) - self.available
         happened = {
-            f"scored queries that {name} does not have, ignored": self.unknown_queries,
+            f"scored queries that {name} does not have, ignored": set(self.unknown_queries) - self.database,
+            f"scored queries that are videos of {name}, but none of its queries, ignored": (
+                set(self.unknown_queries) & self.database
+            ),
             f"scored videos that {name} does not have, ignored": (
                 () if self.truth.is_open else self.scored - self.database - known_queries
             ),

@@ -24,6 +24,17 @@ VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .apng .asf .avi .divx .dv .f4v .flv .gif .h264 .hevc .ivf .m1v .m2t .m2ts .m2v .m4v .mjpeg .mjpg .mkv "
     ".mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv .y4m".split()
 )
+# Pictures, and videos under names that are not looked for: passed over, and told.
+OTHER_MEDIA_SUFFIXES = frozenset(
+    ".264 .265 .amv .avif .bik .bmp .braw .dav .evo .h265 .heic .heif .insv .jpe .jpeg .jpg .jxl .lrv .mj2 .mod .nsv "
+    ".obu .ogg .png .r3d .smk .swf .tif .tiff .tod .tp .trp .vro .webp".split()
+)
+# Trash and system folders of Windows, macOS and network drives, in lower case; those of Linux (.Trash-1000) are hidden.
+TRASH_FOLDERS = frozenset({"$recycle.bin", "#recycle", "@recycle", "system volume information"})
+SOURCE_CODE_SUFFIXES = frozenset({".ts", ".mts"})  # of TypeScript as well as of MPEG transport streams
+PACKET_BYTES = (188, 192, 204)  # of a transport stream: plain, with time codes, with error correction
+SYNC_BYTE = 0x47  # each of its packets begins with
+HEAD_BYTES = 4096  # twenty packets
 HASH_BLOCK_BYTES = 1 << 20  # long enough that reading and hashing run at full speed
 
 
@@ -51,10 +62,17 @@ class FoundFile:
 
 @dataclass(frozen=True)
 class Found:
-    """The videos below some paths, sorted by path, each once; and the paths that could not be looked at, with why."""
+    """The videos below some paths.
+
+    Attributes:
+        files: sorted by path, each once.
+        unreadable: (path, reason) of what could not be looked at.
+        passed_over: paths of other media (OTHER_MEDIA_SUFFIXES) in the folders, sorted.
+    """
 
     files: tuple[FoundFile, ...]
     unreadable: tuple[tuple[str, str], ...]
+    passed_over: tuple[str, ...] = ()
 
 
 def find_files(
@@ -71,7 +89,8 @@ def find_files(
     across folders (`**/` also none).
 
     Args:
-        paths: files (taken as they are) and folders (searched for VIDEO_SUFFIXES; hidden names are passed over).
+        paths: files (taken as they are) and folders (searched for VIDEO_SUFFIXES). What is hidden is passed over, and
+            so are TRASH_FOLDERS, unless a path lies in such a folder or `include` names it; and TypeScript, always.
         pattern: the path of a video below its folder, `{id}` standing for its id: `{id}/video.*`.
         include: only what one of these matches, or lies in a folder that one matches: `news/2024-*`, `*.mov`. A
             pattern without a slash is for names at any depth, one with a slash for paths below the folder; upper and
@@ -84,6 +103,7 @@ def find_files(
     """
     selection = _Selection(pattern, include, exclude, only)
     found: dict[Path, FoundFile] = {}
+    passed_over: set[str] = set()
     unreadable: list[tuple[str, str]] = []
 
     def skip(error: OSError) -> None:
@@ -95,12 +115,16 @@ def find_files(
             unreadable.append((str(given), "no such file or folder"))
         elif path.is_dir():
             for below, name in _walk(path, selection, skip):
-                found.setdefault(below, FoundFile(below, path, name))
+                if name is None:
+                    passed_over.add(str(below))
+                else:
+                    found.setdefault(below, FoundFile(below, path, name))
         elif path.is_file():
             found.setdefault(path, FoundFile(path, path.parent, path.name, is_given=True))
         else:
             unreadable.append((str(given), "not a regular file"))
-    return Found(tuple(found[path] for path in sorted(found)), tuple(unreadable))
+    passed_over -= {str(path) for path in found}  # named itself
+    return Found(tuple(found[path] for path in sorted(found)), tuple(unreadable), tuple(sorted(passed_over)))
 
 
 def is_there(path: str | Path) -> bool:
@@ -121,14 +145,23 @@ class _Selection:
         self._include = [_glob_matcher(glob) for glob in include]
         self._exclude = [_glob_matcher(glob) for glob in exclude]
         self._only = only
+        self._named = {name.casefold() for glob in include for name in glob.split("/")}
 
-    def excludes(self, relative: str) -> bool:
-        """Whether the file or folder at this path below its root is left out."""
+    def enters(self, relative: str) -> bool:
+        """Whether the folder at this path below its root is searched."""
+        name = PurePosixPath(relative).name.casefold()
+        is_passed_over = name.startswith(".") or name in TRASH_FOLDERS
+        return not self._excludes(relative) and (not is_passed_over or name in self._named)
+
+    def _excludes(self, relative: str) -> bool:
         return any(matcher.fullmatch(relative) for matcher in self._exclude)
+
+    def _includes(self, relative: str) -> bool:
+        return not self._include or any(matcher.fullmatch(relative) for matcher in self._include)
 
     def name(self, relative: str) -> str | None:
         """The name of the file at this path below its root, None if it is not taken."""
-        if self.excludes(relative) or (self._include and not any(m.fullmatch(relative) for m in self._include)):
+        if self._excludes(relative) or not self._includes(relative):
             return None
         if self._pattern is None:
             name = relative if PurePosixPath(relative).suffix.lower() in VIDEO_SUFFIXES else None
@@ -137,9 +170,18 @@ class _Selection:
             name = match["id"] if match else None
         return name if self._only is None or name in self._only else None
 
+    def passes_over(self, relative: str) -> bool:
+        """Whether a file that is not taken is one that a user may have meant."""
+        is_chosen = self._includes(relative) and not self._excludes(relative)
+        goes_by_suffix = self._pattern is None and self._only is None
+        return goes_by_suffix and is_chosen and PurePosixPath(relative).suffix.lower() in OTHER_MEDIA_SUFFIXES
 
-def _walk(root: Path, selection: _Selection, skip: Callable[[OSError], None]) -> Iterator[tuple[Path, str]]:
-    """Files below a folder that are taken, and their names; links to folders are followed, each is entered once."""
+
+def _walk(root: Path, selection: _Selection, skip: Callable[[OSError], None]) -> Iterator[tuple[Path, str | None]]:
+    """Files below a folder that are taken, with their names, and other media with None.
+
+    Links to folders are followed, each is entered once.
+    """
     entered: set[tuple[int, int]] = set()
     for directory, folders, names in os.walk(root, onerror=skip, followlinks=True):
         try:
@@ -152,10 +194,14 @@ def _walk(root: Path, selection: _Selection, skip: Callable[[OSError], None]) ->
             continue
         entered.add((status.st_dev, status.st_ino))
         below = "" if Path(directory) == root else f"{Path(directory).relative_to(root).as_posix()}/"
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and not selection.excludes(below + n))
+        folders[:] = sorted(name for name in folders if selection.enters(below + name))
         for entry in sorted(names):
+            if entry.startswith("."):
+                continue
             path, name = Path(directory, entry), selection.name(below + entry)
-            if name is not None and not entry.startswith(".") and _is_file(path, skip):
+            if name is None and selection.passes_over(below + entry):
+                yield path, None
+            elif name is not None and _is_file(path, skip) and not _is_source_code(path):
                 yield path, name
 
 
@@ -168,6 +214,25 @@ def _is_file(path: Path, skip: Callable[[OSError], None]) -> bool:
     except OSError as error:  # a folder whose names may be read, but nothing else
         skip(error)
     return False
+
+
+def _is_source_code(path: Path) -> bool:
+    """Whether a file that is called like a transport stream is TypeScript, or another text.
+
+    A video of another kind under such a name has zero bytes in its first boxes, as no text has.
+    """
+    if path.suffix.lower() not in SOURCE_CODE_SUFFIXES:
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:  # who tries to decode it will say why
+        return False
+    return 0 not in head and not any(
+        head[start::period].count(SYNC_BYTE) == len(head[start::period]) > 2
+        for period in PACKET_BYTES
+        for start in range(period)
+    )
 
 
 def _pattern_matcher(pattern: str) -> re.Pattern[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from visil.errors import MediaError
 from visil.library.files import content_hash, find_files
-from visil.library.planning import Job, Plan, plan
+from visil.library.planning import Job, Plan, Target, plan
 from visil.library.store import Store, StoredVideo, VideoRecord
 from visil.library.workload import Workload, workload
 from visil.media.decoding import DecodeEnd, DecodeLimits, decode_files
@@ -51,6 +51,9 @@ class IngestReport:
 
     Attributes:
         failed, failed_before, warnings: (path, reason).
+        passed_over: other media in the folders, see `files.Found`.
+        kept: (path, reason): were cut short, and the new try gave less, so that they stay as they were.
+        num_cut_short: of the videos that were stored, how many a stall, a crash or a limit cut short.
         unmounted: (folder, number of its videos): missing or empty, so that nothing is known about them.
         num_samples, num_bytes: encoded, and read to the end, by this run.
     """
@@ -64,13 +67,16 @@ class IngestReport:
     failed: list[tuple[str, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+    kept: list[tuple[str, str]] = field(default_factory=list)
+    num_cut_short: int = 0
     num_samples: int = 0
     num_bytes: int = 0
 
     @property
     def num_inputs(self) -> int:
         """Files looked at, and folders that are not there."""
-        stored = len(self.added) + len(self.replaced) + self.unchanged
+        stored = len(self.added) + len(self.replaced) + len(self.kept) + self.unchanged
         return stored + self.num_failures
 
     @property
@@ -126,6 +132,7 @@ def add_files(
         retry_failed=retry_failed,
     )
     report = _report(todo, found.unreadable)
+    report.passed_over += found.passed_over
     store.update_files(todo.new_files)
     encode_jobs(
         store,
@@ -171,7 +178,7 @@ def encode_jobs(
 
     def tell() -> None:
         if progress is not None:
-            done = len(report.added) + len(report.replaced) + len(report.failed)
+            done = len(report.added) + len(report.replaced) + len(report.kept) + len(report.failed)
             progress(Progress(done, total, report.num_samples, len(report.failed), report.num_bytes, work))
 
     tell()
@@ -327,6 +334,13 @@ class _Hashes:
         self._threads.shutdown(cancel_futures=True)
 
 
+def _gives_less(encoded: EncodedVideo | None, target: Target) -> bool:
+    """Whether the row has more of the same content than this result; a whole video is never less."""
+    if encoded is None:
+        return target.num_kept > 0
+    return encoded.num_samples < target.num_kept and encoded.warning != ""
+
+
 class Commits:
     """Collects finished videos and has another thread write them together, one commit at a time.
 
@@ -346,21 +360,23 @@ class Commits:
 
     def finish(self, job: Job, encoded: EncodedVideo | None, error: MediaError | None) -> None:
         """A job is done: its rows go into the next commit."""
-        reason = encoded.warning if encoded is not None else ""
+        reason, reason_class = (encoded.warning, encoded.cut_short) if encoded is not None else ("", "")
         if error is not None:
-            reason = str(error).removeprefix(f"{job.path}: ")
+            reason, reason_class = str(error).removeprefix(f"{job.path}: "), error.reason_class
         for target in job.targets:
+            if _gives_less(encoded, target):
+                self._report.kept.append((target.file.path, reason))
+                continue
             if not self._waiting:
                 self._first_at_s = time.monotonic()
-            self._waiting.append(
-                StoredVideo(target.id, target.file, encoded, reason, error.reason_class if error is not None else "")
-            )
+            self._waiting.append(StoredVideo(target.id, target.file, encoded, reason, reason_class))
             if error is not None:
                 self._report.failed.append((target.file.path, reason))
                 continue
             (self._report.added if target.is_new else self._report.replaced).append(target.id)
             if reason:
                 self._report.warnings.append((target.file.path, reason))
+            self._report.num_cut_short += reason_class != ""
         self.flush_if_due()
 
     def flush_if_due(self) -> None:

@@ -440,7 +440,7 @@ class Library:
             include, exclude, only: for folders, what to take and what to leave out; see
                 `visil.library.files.find_files`.
             workers: decoding processes; default: one a core. The content does not depend on it.
-            retry_failed: try files again that failed before.
+            retry_failed: try files again that failed before, or that a stall, a crash or a limit cut short.
             reader: what decodes; see `visil.media.readers`.
             limits: what one file may cost.
             progress: called after every video.

@@ -19,11 +19,16 @@ from visil.library.store import FAILED, FileFacts, VideoRecord
 
 @dataclass(frozen=True)
 class Target:
-    """A row to write: an id and the file it stands for."""
+    """A row to write: an id and the file it stands for.
+
+    Attributes:
+        num_kept: samples of this content that the row holds; a result that gives less must not replace it.
+    """
 
     id: str
     file: FileFacts
     is_new: bool
+    num_kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ def plan(
     When a whole root is missing or empty, a drive is taken to be unmounted: its videos are neither gone nor moved,
     unless one of them is found again at the same path below another root: then the root was renamed.
 
+    To try again what failed or was cut short reads it anew, whoever has the same content.
+
     Rows that came from a feature file have no file that could be found or gone; only their ids are taken.
     """
     result = Plan()
@@ -101,14 +108,18 @@ def plan(
     gone: dict[str, list[VideoRecord]] = defaultdict(list)
     for missing in _gone(records, pending, below, result):  # popped from the end: first path first
         gone[missing.file.sha256].append(missing)
-    stored = {record.file.sha256: record.id for record in reversed(records) if record.status != FAILED}
+    stored = {
+        record.file.sha256: record.id
+        for record in reversed(records)
+        if record.status != FAILED and not (retry_failed and record.is_to_retry)
+    }
     targets: dict[str, list[Target]] = {}
     for file, facts, record in pending:
         if record is None and facts.sha256 and gone[facts.sha256]:
             old = gone[facts.sha256].pop()
             result.new_files[old.id] = facts
             result.moved.append((old.id, old.file.path, facts.path))
-            if old.status == FAILED and retry_failed:
+            if old.is_to_retry and retry_failed:
                 record = old
             else:
                 (result.failed_before if old.status == FAILED else result.unchanged).append(old)
@@ -116,7 +127,9 @@ def plan(
         id = record.id if record is not None else new_id(file, taken)
         taken.add(id)
         content = facts.sha256 or facts.path  # not hashed: like no other
-        targets.setdefault(content, []).append(Target(id, facts, is_new=record is None))
+        is_same = record is not None and record.file.sha256 == facts.sha256 != ""
+        num_kept = record.num_samples if record is not None and is_same else 0
+        targets.setdefault(content, []).append(Target(id, facts, is_new=record is None, num_kept=num_kept))
     result.jobs = [Job(tuple(rows), copy_of=stored.get(content)) for content, rows in targets.items()]
     result.vanished = sorted(
         (r for rows in gone.values() for r in rows if any(Path(r.file.path).is_relative_to(root) for root in below)),
@@ -150,7 +163,7 @@ def _changed_or_new(
             result.unreadable.append((ascii(path), "its name is not valid UTF-8; rename it"))
             continue
         if record is not None and (record.file.size_bytes, record.file.mtime_ns) == (facts.size_bytes, facts.mtime_ns):
-            if record.status == FAILED and retry_failed:
+            if record.is_to_retry and retry_failed:
                 pending.append((file, record.file, record))
                 continue
             (result.failed_before if record.status == FAILED else result.unchanged).append(record)
@@ -169,7 +182,7 @@ def _changed_or_new(
                 result.unreadable.append((facts.path, f"cannot be read ({error.strerror or error})"))
                 continue
         is_only_touched = record is not None and record.file.sha256 == facts.sha256 != ""
-        if record is not None and is_only_touched and not (record.status == FAILED and retry_failed):
+        if record is not None and is_only_touched and not (record.is_to_retry and retry_failed):
             result.new_files[record.id] = facts
             (result.failed_before if record.status == FAILED else result.unchanged).append(record)
         else:

@@ -120,7 +120,7 @@ def encode_anew(
     made = {record.id: record for record in new.records()}
     lost = [video.file.path for video in videos if not _is_ready(video, made.get(video.id))]
     if lost:
-        reason = dict(report.failed)[lost[0]]
+        reason = dict([*report.warnings, *report.failed])[lost[0]]
         raise UnfinishedReindexError(
             f"{len(lost)} of {len(videos)} videos cannot be encoded with bundle {model.settings.name!r} (first: "
             f"{lost[0]}: {reason}); bring their files back, or `visil remove` or `visil index` them, then run this "
@@ -196,10 +196,11 @@ def _plan_content(records: Sequence[VideoRecord], look_at: Callable[[FileFacts],
 
 
 def _is_ready(old: VideoRecord, new: VideoRecord | None) -> bool:
-    """Nothing of a video is lost with the old generation: equal content, and it fails only if it failed before."""
+    """Nothing of a video is lost with the old generation: equal content, and it fails, or is cut short, only if it
+    failed, or was cut short, before."""
     if new is None or new.file.sha256 != old.file.sha256:
         return False
-    return new.status != FAILED or old.status == FAILED
+    return old.is_to_retry if new.is_to_retry else True
 
 
 def _as_it_is(file: FileFacts) -> FileFacts:

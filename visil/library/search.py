@@ -53,12 +53,14 @@ class SearchResult:
     Attributes:
         num_fine: fine scores computed.
         error: one line if the query could not be read or has no score.
+        warning: one line if only a part of the query could be read; its matches are those of that part.
     """
 
     query: str
     matches: list[Match] = field(default_factory=list)
     num_fine: int = 0
     error: str | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,9 @@ def _rank(
             )
         )
     matches.sort(key=lambda match: (not match.identical, -round(match.score, SCORE_DECIMALS), match.video))
-    return SearchResult(query.name, matches[:top], int(chosen.sum()))
+    encoded = query.encoded
+    warning = f"{query.name}: searched in part: {encoded.warning}" if encoded.cut_short else ""
+    return SearchResult(query.name, matches[:top], int(chosen.sum()), warning=warning)
 
 
 def _in_two_bands(

@@ -68,7 +68,10 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """What is written: an encoded video, or the reason why there is none and its class (`visil.errors`)."""
+    """What is written: an encoded video, or the reason why there is none, and its class (`visil.errors`).
+
+    Of an encoded video the reason is its warning, and the class says what cut it short, if anything did.
+    """
 
     id: str
     file: FileFacts
@@ -94,7 +97,7 @@ class VideoRecord:
     Attributes:
         status: `ok`, `no_content` (every frame is blank: no score) or `failed`.
         reason: why it failed, or a warning about a video that was read in part.
-        reason_class: of a failure, one of `visil.errors.REASON_CLASSES`; else empty.
+        reason_class: of a failure, or of what cut a video short, one of `visil.errors.REASON_CLASSES`; else empty.
     """
 
     id: str
@@ -105,6 +108,11 @@ class VideoRecord:
     num_samples: int
     video: VideoInfo | None
     reason_class: str = ""
+
+    @property
+    def is_to_retry(self) -> bool:
+        """Whether another try may give more: it failed, or was cut short."""
+        return self.status == FAILED or self.reason_class != ""
 
 
 @dataclass(frozen=True)
@@ -229,8 +237,16 @@ class Store:
             np.array([t for row in rows for t in row["times_s"]], dtype=np.float64),
         )
         descriptors = np.array(rows[0]["descriptors"], dtype=np.float32).reshape(-1, self._dim)
-        encoded = EncodedVideo(vectors, descriptors, record.num_samples, record.duration_s, record.video, record.reason)
-        return StoredVideo(id, record.file, encoded, record.reason)
+        encoded = EncodedVideo(
+            vectors,
+            descriptors,
+            record.num_samples,
+            record.duration_s,
+            record.video,
+            record.reason,
+            record.reason_class,
+        )
+        return StoredVideo(id, record.file, encoded, record.reason, record.reason_class)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every row as it is stored, for `verify`; one block of vectors in memory at a time."""

@@ -25,7 +25,7 @@ from visil.media.chunks import chunks
 from visil.media.frame_table import FrameTable, IrregularError, read_frame_table
 from visil.media.pictures import input_picture
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import beyond_end
+from visil.media.reader import Sampled, beyond_end, nobody
 from visil.media.sampling import Part, Samples, ShownFrame, key_frames, part_of, sample, within
 from visil.values import Frames
 
@@ -69,10 +69,12 @@ class ByNumberReader(ABC):
         span_s: tuple[float, float] | None = None,
         stills: bool = False,
         alive: Callable[[], None] = lambda: None,
+        sampled: Sampled = nobody,
+        packet_s: float | None = None,
     ) -> Iterator[Frames]:
         """See `FrameReader.read`."""
         try:
-            table = read_frame_table(path, stills=stills, alive=alive)
+            table = read_frame_table(path, stills=stills, alive=alive, packet_s=packet_s)
             samples, end_s = _samples(path, table, preprocessing, span_s)
             pictures = self._opened(path, table)
 
@@ -86,6 +88,7 @@ class ByNumberReader(ABC):
                 preprocessing.sampling,
                 image_of,
                 lambda images, times_s: Frames(images, times_s, table.video, float(end_s)),
+                sampled,
             )
         except IrregularError as error:
             raise MediaError(

@@ -29,32 +29,50 @@ class Completeness:
 
     Attributes:
         promised_s: length of the video as the headers tell it; None if they do not.
+        keys_only: only key pictures are samples, so damage to others does not count.
         num_packets: packets given to the decoder of which a picture is expected; those that are skipped on purpose,
             and those that the container marks as not shown, do not count.
         num_refused: packets that the decoder called invalid.
         num_frames: pictures that came out.
         num_lone: pictures that came out right after a refused packet.
+        num_damaged: pictures that the decoder calls damaged, and packets that it refused, in the middle of the video.
+            Those before the first key picture are not counted, because a recording may begin within a group of
+            pictures; nor are those behind the last packet, in the middle of which it may end.
         stopped: why reading ended before the end of the file, or an empty text.
     """
 
     promised_s: Fraction | None
+    keys_only: bool = False
     num_packets: int = 0
     num_refused: int = 0
     num_frames: int = 0
     num_lone: int = 0
+    num_damaged: int = 0
     stopped: str = ""
+    _num_reported: int = 0  # like num_damaged, with what came behind the latest packet
+    _has_begun: bool = False
     _after_refusal: bool = False
 
-    def refused(self) -> None:
-        """The decoder called a packet invalid."""
+    def given(self, *, is_shown: bool) -> None:
+        """A packet goes to the decoder."""
+        self.num_packets += is_shown
+        self.num_damaged = self._num_reported
+
+    def refused(self, *, is_key: bool) -> None:
+        """The decoder called the packet invalid."""
         self.num_refused += 1
+        self._num_reported += is_key or not self.keys_only
         self._after_refusal = True
 
-    def decoded(self) -> None:
+    def decoded(self, *, is_key: bool, is_damaged: bool) -> None:
         """A picture came out."""
         self.num_frames += 1
         self.num_lone += self._after_refusal
         self._after_refusal = False
+        if is_key and not self._has_begun:
+            self._has_begun = True
+            self.num_damaged = self._num_reported = 0
+        self._num_reported += is_damaged and (is_key or not self.keys_only)
 
     def check(self, path: Path) -> None:
         """At the end of a file.
@@ -87,10 +105,14 @@ class Completeness:
         promised_s = self.promised_s or Fraction(0)
         if end_s <= LEAST_SHARE * promised_s and end_s <= promised_s - LEAST_MISSING_S:
             found.append(f"only {float(end_s):.1f} s of the {float(promised_s):.1f} s that its header promises")
+        num_lost = 0
         if (
             self.num_frames < LEAST_FRAMES_A_PACKET * self.num_packets
             or self.num_refused > (1 - LEAST_SHARE) * self.num_packets
         ):
             num_lost = max(self.num_packets - self.num_frames, self.num_refused)
             found.append(f"{num_lost} of {self.num_packets} packets gave no picture")
+        if self.num_damaged > num_lost:
+            num_all = self.num_frames + self.num_refused
+            found.append(f"its decoder found damage in {self.num_damaged} of {num_all} frames")
         return "; ".join(found)

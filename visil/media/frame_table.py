@@ -21,13 +21,22 @@ from av.video.stream import VideoStream
 
 from visil.media.clock import PacketTimes
 from visil.media.completeness import Completeness
-from visil.media.opening import header_duration_s, open_video, reason_of
-from visil.media.pictures import video_info
+from visil.media.opening import (
+    OLD_X264,
+    full_streams,
+    header_duration_s,
+    is_still,
+    is_transparent_webm,
+    open_video,
+    reason_of,
+)
+from visil.media.pictures import has_alpha, odd_turn_deg, video_info
 from visil.media.reader import MAX_SPAN_S
 from visil.media.sampling import FALLBACK_FPS, ShownFrame
 from visil.values import VideoInfo
 
 HEAD_BYTES = 64  # the document type of Matroska and WebM lies within
+TRANSPARENT = "it may be transparent"
 
 
 class IrregularError(Exception):
@@ -80,19 +89,22 @@ class FrameTable:
             yield ShownFrame(self.time_s(number), self.duration_s(number), number)
 
 
-def read_frame_table(path: Path, *, stills: bool, alive: Callable[[], None]) -> FrameTable:
+def read_frame_table(
+    path: Path, *, stills: bool, alive: Callable[[], None], packet_s: float | None = None
+) -> FrameTable:
     """The times of all frames of a file.
 
     Args:
         alive: called for every packet.
+        packet_s: seconds in which the next must be found; see `open_video`.
 
     Raises:
         MediaError: not a readable video.
         IrregularError: a video, but not a regular one.
     """
-    container, stream = open_video(path, stills=stills)
+    container, stream = open_video(path, stills=stills, packet_s=packet_s)
     with container:
-        _require_regular(path, container)
+        _require_regular(path, container, stream)
         try:
             return _frame_table(container, stream, alive)
         except MemoryError:
@@ -101,17 +113,21 @@ def read_frame_table(path: Path, *, stills: bool, alive: Callable[[], None]) -> 
             raise IrregularError(f"damaged: {reason_of(error)}") from error
 
 
-def _require_regular(path: Path, container: InputContainer) -> None:
+def _require_regular(path: Path, container: InputContainer, stream: VideoStream) -> None:
     """By first bytes that every version of FFmpeg takes for the same container, and none for a playlist."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     is_mp4 = head[4:8] == b"ftyp"
     is_matroska = head.startswith(b"\x1a\x45\xdf\xa3") and (b"matroska" in head or b"webm" in head)
     is_avi = head.startswith(b"RIFF") and head[8:12] == b"AVI "
-    if not (is_mp4 or is_matroska or is_avi):
+    if not (is_mp4 or is_matroska or is_avi) or is_still(path, container):
         raise IrregularError("it opens MP4, MOV, Matroska, WebM and AVI only")
-    if len([s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]) > 1:
+    if len(full_streams(container)) > 1:
         raise IrregularError("several video streams")
+    if is_transparent_webm(stream):
+        raise IrregularError(TRANSPARENT)
+    if OLD_X264.items() <= stream.codec_context.options.items():
+        raise IrregularError("an old x264 wrote it wrongly")
 
 
 def _frame_table(container: InputContainer, stream: VideoStream, alive: Callable[[], None]) -> FrameTable:
@@ -138,6 +154,10 @@ def _frame_table(container: InputContainer, stream: VideoStream, alive: Callable
     starts, is_key = np.array(times)[order], np.array(keys, dtype=bool)[order]
     if picture is None or picture.is_corrupt or not len(starts) or picture.pts != starts[0]:
         raise IrregularError("its first frame is hidden or damaged")
+    if has_alpha(picture.format.name):
+        raise IrregularError(TRANSPARENT)
+    if odd_turn_deg(picture):
+        raise IrregularError("its display matrix is no quarter turn")
     if (np.diff(starts) == 0).any():
         raise IrregularError("two frames at one time")
     is_key[0] = True

@@ -16,6 +16,7 @@ TIMES_ITS_LENGTH = 10  # 4K HEVC of ten bits on one busy core takes three to ten
 LONGEST_DECODING_S = 12 * 3600  # whatever length a file claims
 LEAST_STALL_S = 1.0  # workers report progress several times a second
 LEAST_MEMORY_BYTES = 16 << 20
+PACKET_SHARE = 0.9  # of stall_s: a worker that ends a file itself keeps the last frames, too
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class DecodeLimits:
             raise DataError(f"stall_s must be at least {LEAST_STALL_S:g} seconds, got {self.stall_s}")
         if not self.memory_bytes >= LEAST_MEMORY_BYTES:
             raise DataError(f"memory_bytes must be at least {LEAST_MEMORY_BYTES}, got {self.memory_bytes}")
+
+    @property
+    def packet_s(self) -> float:
+        """Seconds in which a demuxer must find the next packet: as long as can be waited for any progress."""
+        return PACKET_SHARE * self.stall_s
 
     def file_s(self, size_bytes: int, header_duration_s: float | None) -> float:
         """Seconds that a whole file may take.

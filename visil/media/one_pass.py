@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from pathlib import Path
+from time import monotonic
 
 import av
 
@@ -19,12 +21,23 @@ from visil.errors import MediaError
 from visil.media.clock import MPEG_PERIOD_S, SLIGHT_S, Clock, Timed, unwrapped
 from visil.media.completeness import Completeness
 from visil.media.key_frames import KeyPackets
-from visil.media.opening import check_memory, header_duration_s, is_still, open_video, reason_of, refuse_huge
+from visil.media.opening import (
+    check_memory,
+    decoder_of,
+    full_streams,
+    header_duration_s,
+    is_still,
+    open_video,
+    reason_of,
+    refuse_huge,
+)
+from visil.media.pictures import odd_turn_deg
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import MAX_SPAN_S, beyond_end
+from visil.media.reader import MAX_SPAN_S, Sampled, beyond_end
 from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
 from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
 
+LEAST_FULL = 2  # a stream is as full as ours if it has half as many packets
 SEEK_MARGIN_S = 1  # containers find key frames by decoding time, which is earlier than that of presentation
 MPEG = ("mpegts", "mpeg")  # containers
 COUNTED_UP = ("mov", "avi")  # containers whose table of frames counts up when they are decoded
@@ -39,6 +52,8 @@ class Asked:
     part: Part | None
     stills: bool
     alive: Callable[[], None]
+    sampled: Sampled
+    packet_s: float | None
 
 
 class Decoding:
@@ -49,6 +64,7 @@ class Decoding:
         first_s: when the first frame of the file is shown, on the file's own clock.
         end_s: end of the last frame that came out, cut to the part; seconds since the first shown frame.
         warning: what is missing or was not believed, once the end of the file has been reached.
+        cut_short: reason class of a limit that ended the file, or an empty text.
     """
 
     def __init__(self, asked: Asked, rate: Fraction, *, thinly: bool, zero_s: Fraction | None = None) -> None:
@@ -67,16 +83,20 @@ class Decoding:
         self.first_s = Fraction(0)
         self.end_s = Fraction(0)
         self.warning = ""
-        self.container, self.stream = open_video(asked.path, stills=asked.stills)
-        self.completeness = Completeness(header_duration_s(self.container, self.stream))
-        self.codec = self.stream.codec_context
+        self.cut_short = ""
+        self.container, self.stream = open_video(asked.path, stills=asked.stills, packet_s=asked.packet_s)
+        self._samples_keys = asked.preprocessing.sampling == "keyframes"
+        self.completeness = Completeness(header_duration_s(self.container, self.stream), keys_only=self._samples_keys)
+        self.codec = decoder_of(self.path, self.stream)
+        self._key_times: set[int | None] = set()  # of a decoder that does not tell key frames
+        self._num_packets: Counter[int] = Counter()  # of every full video stream, by its index
         self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
         self._rate = rate
         self._part = asked.part
         self._alive = asked.alive
+        self._packet_s = asked.packet_s
         self._video_end_s = Fraction(0)
         self._clock = Clock(MAX_SPAN_S)
-        self._samples_keys = asked.preprocessing.sampling == "keyframes"
         self._keys: KeyPackets | None = None
         self._thinning: Thinning | None = None
         if thinly and self._samples_keys and self.stream.time_base:
@@ -112,11 +132,11 @@ class Decoding:
 
     def frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
         """Shown frames in presentation order, those of the part; key frames alone if they are asked for."""
-        if self._part is not None and is_still(self.container):
+        if self._part is not None and is_still(self.path, self.container):
             raise MediaError(f"{self.path}: a still picture has no parts; leave the range out", "not_a_video")
         frames = self._shown_frames()
         if self._samples_keys:
-            frames = key_frames(frames, lambda picture: picture.key_frame, self._rate)
+            frames = key_frames(frames, self._is_key, self._rate)
         for frame in frames if self._part is None else within(frames, *self._part):
             self.num_frames += 1
             self.end_s = frame.time_s + frame.duration_s
@@ -142,8 +162,11 @@ class Decoding:
             assert shown is not None and shown.time_s is not None
             skipped_until_s = self.first_s if self._keys is None else self.first_s + self._keys.end_s
             until_s = max(shown.time_s + shown.own_s, skipped_until_s)
-        last = self._shown(shown, until_s=min(until_s, self.first_s + MAX_SPAN_S))
-        self.warning = self._warning(is_cut=until_s > self.first_s + MAX_SPAN_S)
+        if until_s > self.first_s + MAX_SPAN_S:
+            until_s = self.first_s + MAX_SPAN_S
+            self._cut_short("too_large", f"only its first {MAX_SPAN_S // 3600} hours were read")
+        last = self._shown(shown, until_s=until_s)
+        self.warning = self._warning(shown.picture)
         yield last
 
     def _shown(self, frame: Timed[av.VideoFrame], *, until_s: Fraction) -> ShownFrame[av.VideoFrame]:
@@ -151,16 +174,27 @@ class Decoding:
         self._video_end_s = until_s - self.first_s
         return ShownFrame(frame.time_s - self.first_s, until_s - frame.time_s, frame.picture)
 
-    def _warning(self, *, is_cut: bool) -> str:
-        found = [self._clock.warning]
-        if is_cut:
-            found.append(f"only its first {MAX_SPAN_S // 3600} hours were read")
-        if any(found):  # the length that the header promises rests on the same clock
+    def _warning(self, picture: av.VideoFrame) -> str:
+        """What a user should know, once the last picture is out."""
+        odd_clock = self._clock.warning
+        if odd_clock or self.cut_short == "too_large":  # the length that the header promises rests on the same clock
             self.completeness.promised_s = None
-        found.append(self.completeness.warning(self._video_end_s))
-        if found[-1] and self._zero_s is not None:
+        missing = self.completeness.warning(self._video_end_s)
+        if missing and self._zero_s is not None and not self.cut_short:
             raise ThinningError("what is missing may lie before the part")
-        return "; ".join(filter(None, found))
+        return "; ".join(filter(None, [odd_clock, missing, *self._remarks(picture)]))
+
+    def _remarks(self, picture: av.VideoFrame) -> Iterator[str]:
+        """What else a user should know."""
+        num_ours = self._num_packets.pop(self.stream.index, 0)
+        num_full = sum(num_ours <= LEAST_FULL * num for num in self._num_packets.values())
+        if num_full:
+            yield "another video stream is left out" if num_full == 1 else f"{num_full} video streams are left out"
+        if degrees := odd_turn_deg(picture):
+            yield f"its display matrix (turn by {degrees} degrees clockwise) is ignored"
+
+    def _is_key(self, picture: av.VideoFrame) -> bool:
+        return picture.key_frame or picture.pts in self._key_times
 
     def _believed(self) -> Iterator[Timed[av.VideoFrame]]:
         """Decoded pictures with strictly increasing times.
@@ -249,37 +283,80 @@ class Decoding:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise ThinningError(reason_of(error)) from error
 
+    def _check_delay(self, packet: av.Packet) -> None:
+        """Of a file in which a part is sought.
+
+        Raises:
+            ThinningError: a frame is not shown soon after it is decoded.
+        """
+        if self._zero_s is not None and packet.pts is not None and packet.dts is not None:
+            delay_s = (packet.pts - packet.dts) * Fraction(self.stream.time_base or 0)
+            if not 0 <= delay_s <= SLIGHT_S:
+                raise ThinningError("its clock may restart before the part")
+
     def _packets(self) -> Iterator[av.Packet]:
+        """Those of the file; whatever they end with, the last one makes the decoder give what it holds."""
         # Behind the last packet PyAV stumbles over streams that began in the middle (MPEG-TS).
         with suppress(IndexError):
-            for packet in self.container.demux(self.stream):
+            try:
+                yield from self._found_packets()
+            except (av.FFmpegError, OSError) as error:
+                if isinstance(error, av.ExitError | BlockingIOError):
+                    found_nothing = f"no further packet found for {self._packet_s:g} s"
+                    self._cut_short("stalled", f"{found_nothing}; --stall-seconds waits longer")
                 self._alive()
-                if self._zero_s is not None and packet.pts is not None and packet.dts is not None:
-                    delay_s = (packet.pts - packet.dts) * Fraction(self.stream.time_base or 0)
-                    if not 0 <= delay_s <= SLIGHT_S:
-                        raise ThinningError("its clock may restart before the part")
-                yield packet
+                last = av.Packet()
+                last.stream, last.time_base = self.stream, Fraction(self.stream.time_base or 1)
+                yield last
+                if not self.cut_short:
+                    raise
+
+    def _found_packets(self) -> Iterator[av.Packet]:
+        """Packets until the end of the file, or until none was found for too long."""
+        found_s = monotonic()
+        while True:
+            try:
+                for packet in self.container.demux(full_streams(self.container)):
+                    self._alive()
+                    index = packet.stream.index  # the packet's own is 0 at the end of every stream
+                    self._num_packets[index] += packet.size > 0
+                    if index == self.stream.index:
+                        self._check_delay(packet)
+                        yield packet
+                    found_s = monotonic()
+                return
+            except BlockingIOError:  # MPEG-TS wants to be asked again after 64 KB in which no packet begins
+                if self._packet_s is not None and monotonic() - found_s > self._packet_s:
+                    raise
+
+    def _cut_short(self, reason_class: str, reason: str) -> None:
+        """The video ends here, and what came before is kept."""
+        self.cut_short = reason_class
+        self.completeness.stopped = reason
 
     def _pictures(self, packet: av.Packet, *, alone: bool = False) -> list[av.VideoFrame]:
         """The frames that a decoder gives on a packet; with `alone` it gives what it holds back too."""
-        self.completeness.num_packets += packet.size > 0 and not packet.is_discard
+        if packet.size > 0:
+            self.completeness.given(is_shown=not packet.is_discard)
+        if packet.is_keyframe and self.codec is not self.stream.codec_context:
+            self._key_times.add(packet.pts)  # libvpx does not tell
         try:
-            pictures = packet.decode()
+            pictures = self.codec.decode(packet)
             if alone:
                 for picture in self.codec.decode(None):
                     picture.time_base = packet.time_base  # not that of the decoder
                     pictures.append(picture)
         except av.InvalidDataError as error:
             check_memory(error, self.codec.width * self.codec.height)
-            self.completeness.refused()
+            self.completeness.refused(is_key=packet.is_keyframe)
             return []  # a damaged packet costs its own frames, not the rest of the video
         for picture in pictures:
             refuse_huge(self.path, picture.width, picture.height)
-            self.completeness.decoded()
+            self.completeness.decoded(is_key=self._is_key(picture), is_damaged=picture.is_corrupt)
         return pictures
 
     def _timestamp_s(self, frame: av.VideoFrame) -> Fraction | None:
-        if frame.pts is None or frame.time_base is None:
+        if frame.pts is None or not frame.time_base:
             return None
         return frame.pts * Fraction(frame.time_base)
 

@@ -17,20 +17,26 @@ from typing import BinaryIO
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from visil.av_versions import OPEN_OPTIONS
 from visil.errors import MediaError
-from visil.media.structure import Headers, cut_off, headers_of, is_animated_webp
+from visil.media.structure import Headers, cut_off, headers_of, is_animated_webp, is_iso_picture
 
 PICTURE_SUFFIXES = frozenset(".bmp .jpe .jpeg .jpg .png .tif .tiff .webp".split())
 MAX_PICTURE_BYTES = 256 << 20  # more is no picture, whatever its name
 MAX_PICTURE_PX = 8192 * 8192  # 8K panoramas pass, decompression bombs do not
 BYTES_A_PIXEL = 8  # four channels of 16 bits
+OLD_X264 = {"x264_build": "150"}  # the last with its fault in 4:4:4
+LIBVPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 LEAST_ROOM_BYTES = 4 << 20  # for a packet, where the size of the pictures is not known
 
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,gif,apng,ogg,h264,hevc,"
-    "av1,obu,ivf,mxf,gxf,wtv,dv,rm,nut,mjpeg,swf,yuv4mpegpipe,vc1,nsv,roq,bink,smk,dxa,amv,avs,cavsvideo"
+    "av1,obu,ivf,mxf,gxf,wtv,dv,rm,nut,mjpeg,swf,yuv4mpegpipe,vc1,nsv,roq,bink,smk,dxa,amv,avs,cavsvideo,"
+    "webp_anim"  # FFmpeg 9; before it no animated WebP is decoded
 )
 # Not videos, but worth the right reason: sound and stills.
 NOT_VIDEO_CONTAINERS = (
@@ -38,11 +44,18 @@ NOT_VIDEO_CONTAINERS = (
 )
 
 
-def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, VideoStream]:
-    """The container and the stream to decode, which is the first that is no cover picture; the caller closes it.
+def open_video(
+    path: Path, *, stills: bool = False, packet_s: float | None = None
+) -> tuple[InputContainer, VideoStream]:
+    """The container and the stream to decode, which is the best by FFmpeg's rule; the caller closes the container.
+
+    The rule asks for the default stream, then for the one of more pictures and of more bits. Cover pictures and
+    thumbnails never count.
 
     Args:
         stills: a still picture is a video of one frame.
+        packet_s: seconds in which headers, and later every packet, must be found; beyond them FFmpeg gives up with
+            `av.ExitError`. None: as long as it takes.
 
     Raises:
         MediaError: not a readable video.
@@ -50,17 +63,13 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
     if _is_special(path):
         raise MediaError(f"{path}: not a regular file", "unreadable")  # a pipe or device would never end
     try:
-        container = av.open(
-            _source(path),
-            mode="r",
-            metadata_errors="replace",
-            container_options={
-                "format_whitelist": f"{CONTAINERS},{NOT_VIDEO_CONTAINERS}",
-                "protocol_whitelist": "file",
-            },
-        )
+        container = _opened(path, packet_s)
     except (av.FFmpegError, OSError, ValueError) as error:
         check_memory(error)
+        if isinstance(error, av.ExitError):
+            raise MediaError(
+                f"{path}: given up: no headers found for {packet_s:g} s; --stall-seconds waits longer", "stalled"
+            ) from error
         raise _open_failure(path, error) from error
     try:
         return container, _video_stream(path, container, stills=stills)
@@ -69,6 +78,16 @@ def open_video(path: Path, *, stills: bool = False) -> tuple[InputContainer, Vid
         if isinstance(error, MediaError) and headers_of(path) is Headers.CUT:
             raise cut_off(path) from error
         raise
+
+
+def _opened(path: Path, packet_s: float | None = None) -> InputContainer:
+    return av.open(
+        _source(path),
+        mode="r",
+        timeout=packet_s,
+        container_options={"format_whitelist": f"{CONTAINERS},{NOT_VIDEO_CONTAINERS}", "protocol_whitelist": "file"},
+        **OPEN_OPTIONS,
+    )
 
 
 def _source(path: Path) -> str | BytesIO:
@@ -83,16 +102,24 @@ def _source(path: Path) -> str | BytesIO:
 
 
 def _video_stream(path: Path, container: InputContainer, *, stills: bool) -> VideoStream:
-    streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+    streams = full_streams(container)
     if not streams:
         kinds = {"cover picture" if s.type == "video" else s.type for s in container.streams}
         holds = ", ".join(sorted(kinds)) or "nothing"
         raise MediaError(f"{path}: no video stream (it holds: {holds})", "no_video_stream")
     if container.format.name == "webp_pipe" and is_animated_webp(path):
         raise MediaError(f"{path}: animated WebP, which FFmpeg does not decode; convert it", "unsupported_format")
-    if is_still(container) and not stills:
-        raise MediaError(f"{path}: a still picture, not a video", "not_a_video")
-    stream = streams[0]
+    if is_still(path, container):
+        if not stills:
+            raise MediaError(f"{path}: a still picture, not a video", "not_a_video")
+        items = container.streams.video
+        if len(items) > 1 or items[0].disposition & Disposition.dependent:
+            # Only the file says how tiles and layers make one picture, and FFmpeg's decoders do not put them together.
+            raise MediaError(
+                f"{path}: a picture in tiles or layers, as phones make them; convert it to JPEG or PNG",
+                "unsupported_format",
+            )
+    stream = _best(container, streams)
     codec = stream.codec_context
     if codec is None:
         raise MediaError(f"{path}: no decoder for its video stream", "undecodable")
@@ -100,12 +127,77 @@ def _video_stream(path: Path, container: InputContainer, *, stills: bool) -> Vid
     # One thread: decoding of damaged streams must not depend on timing; files are decoded in parallel.
     codec.thread_count = 1
     codec.options = {"max_pixels": str(MAX_PICTURE_PX)}
+    if is_444(stream) and _is_by_old_x264(path, stream.index):
+        codec.options = {**codec.options, **OLD_X264}
     return stream
 
 
-def is_still(container: InputContainer) -> bool:
+def full_streams(container: InputContainer) -> list[VideoStream]:
+    """Its video streams without cover pictures and thumbnails."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def _best(container: InputContainer, streams: list[VideoStream]) -> VideoStream:
+    """Of the streams that can be decoded, if any can, FFmpeg's choice; the first if it chooses another."""
+    streams = [s for s in streams if s.codec_context is not None] or streams
+    best = container.streams.best("video")
+    return next((s for s in streams if best is not None and s.index == best.index), streams[0])
+
+
+def is_444(stream: VideoStream) -> bool:
+    """Whether it is H.264 with chroma at full resolution, which x264 wrote wrongly until 2017."""
+    codec = stream.codec_context
+    return codec.name == "h264" and codec.profile == "High 4:4:4 Predictive"
+
+
+def _is_by_old_x264(path: Path, stream_index: int) -> bool:
+    """Whether the first picture is whole to a decoder with the fault of old x264, and to none without it.
+
+    x264 writes its version into the stream, and FFmpeg goes by it; where that was taken out, only trying tells.
+    """
+    return _first_is_damaged(path, stream_index, {}) and not _first_is_damaged(path, stream_index, OLD_X264)
+
+
+def _first_is_damaged(path: Path, stream_index: int, options: dict[str, str]) -> bool:
+    try:
+        with _opened(path) as container:
+            (stream,) = (s for s in container.streams.video if s.index == stream_index)
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = options
+            return next(container.decode(stream)).is_corrupt
+    except (av.FFmpegError, OSError, ValueError, StopIteration) as error:
+        check_memory(error)
+        return True
+
+
+def decoder_of(path: Path, stream: VideoStream) -> VideoCodecContext:
+    """The decoder of a stream that `open_video` has chosen: its own, or one that keeps transparency.
+
+    Raises:
+        MediaError: this FFmpeg has none that does.
+    """
+    if not is_transparent_webm(stream):
+        return stream.codec_context
+    own = stream.codec_context
+    try:
+        codec = av.CodecContext.create(LIBVPX[own.name], "r")
+    except ValueError as error:
+        raise MediaError(f"{path}: transparent {own.name}, which takes an FFmpeg with libvpx", "undecodable") from error
+    assert isinstance(codec, VideoCodecContext)
+    codec.thread_count = own.thread_count
+    codec.options = own.options
+    return codec
+
+
+def is_transparent_webm(stream: VideoStream) -> bool:
+    """Whether it is VP8 or VP9 with transparency beside the pictures, which FFmpeg's own decoders drop."""
+    return stream.codec_context.name in LIBVPX and stream.metadata.get("alpha_mode") == "1"
+
+
+def is_still(path: Path, container: InputContainer) -> bool:
     """Whether it holds one picture, which has no time."""
-    return container.format.name.endswith("_pipe")
+    name = container.format.name
+    return name.endswith("_pipe") or (name.startswith("mov,") and is_iso_picture(path))
 
 
 def refuse_huge(path: Path | BinaryIO, width: int, height: int) -> None:

@@ -23,6 +23,7 @@ from visil.media.one_pass import Asked, Decoding
 from visil.media.opening import reason_of, refuse_huge
 from visil.media.pictures import input_picture, video_info
 from visil.media.preprocessing import Preprocessing
+from visil.media.reader import Sampled, nobody
 from visil.media.sampling import part_of, sample
 from visil.media.thinning import ThinningError
 from visil.values import Frames, VideoInfo
@@ -48,8 +49,11 @@ class PyAVReader:
         span_s: tuple[float, float] | None = None,
         stills: bool = False,
         alive: Callable[[], None] = lambda: None,
+        sampled: Sampled = nobody,
+        packet_s: float | None = None,
     ) -> Iterator[Frames]:
-        asked = Asked(path, preprocessing, None if span_s is None else part_of(span_s), stills, alive)
+        part = None if span_s is None else part_of(span_s)
+        asked = Asked(path, preprocessing, part, stills, alive, sampled, packet_s)
         num_chunks = 0
         for way in [_Way.IN_FULL] if self._in_full else _Way:
             try:
@@ -80,7 +84,7 @@ def _read(asked: Asked, way: _Way) -> Iterator[Frames]:
             next(decoding.frames())
             zero_s = decoding.first_s
     with Decoding(asked, rate, thinly=way is not _Way.IN_FULL, zero_s=zero_s) as decoding:
-        chunked = _chunks(decoding, preprocessing, rate)
+        chunked = _chunks(decoding, asked, rate)
         first = next(chunked)
         if len(first) >= preprocessing.min_samples or not preprocessing.fills_short_videos:
             yield first
@@ -93,7 +97,7 @@ def _read(asked: Asked, way: _Way) -> Iterator[Frames]:
         dense_rate = wanted / (decoding.end_s - (asked.part[0] if asked.part else 0))
     # A short video: decode it once more, evenly. Its length was unknown until its last frame had been decoded.
     with Decoding(asked, dense_rate, thinly=way is not _Way.IN_FULL, zero_s=zero_s) as decoding:
-        yield from _chunks(decoding, preprocessing, dense_rate)
+        yield from _chunks(decoding, asked, dense_rate)
 
 
 def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndarray:
@@ -114,7 +118,8 @@ def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndar
     ]
 
 
-def _chunks(decoding: Decoding, preprocessing: Preprocessing, rate: Fraction) -> Iterator[Frames]:
+def _chunks(decoding: Decoding, asked: Asked, rate: Fraction) -> Iterator[Frames]:
+    preprocessing = asked.preprocessing
     frames = decoding.frames()
     first = next(frames)  # now the start is known
     video = video_info(decoding.stream, first.picture, decoding.first_s)
@@ -133,5 +138,8 @@ def _chunks(decoding: Decoding, preprocessing: Preprocessing, rate: Fraction) ->
         samples,
         preprocessing.sampling,
         lambda frame: input_picture(frame.picture, preprocessing, video),
-        lambda images, times_s: Frames(images, times_s, video, float(decoding.end_s), decoding.warning),
+        lambda images, times_s: Frames(
+            images, times_s, video, float(decoding.end_s), decoding.warning, decoding.cut_short
+        ),
+        asked.sampled,
     )

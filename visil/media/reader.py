@@ -13,8 +13,14 @@ from visil.media.sampling import Part
 from visil.values import Frames
 
 CHUNK_SAMPLES = 32  # 4.8 MB of 224 x 224 pictures
-MAX_SAMPLES = 200_000  # of one file; two days at one a second
-MAX_SPAN_S = 48 * 3600  # beyond it the timestamps are broken, not the video long
+MAX_SAMPLES = 200_000  # of one file; two days at one a second. What comes after them is left out
+MAX_SPAN_S = 48 * 3600  # what is shown later is left out
+
+Sampled = Callable[[int, Frames], None]
+
+
+def nobody(number: int, sample: Frames) -> None:
+    """A `Sampled` that looks at nothing."""
 
 
 class FrameReader(Protocol):
@@ -28,6 +34,8 @@ class FrameReader(Protocol):
         span_s: tuple[float, float] | None = None,
         stills: bool = False,
         alive: Callable[[], None] = lambda: None,
+        sampled: Sampled = nobody,
+        packet_s: float | None = None,
     ) -> Iterator[Frames]:
         """Yield the samples of a video in chunks of at most CHUNK_SAMPLES.
 
@@ -39,6 +47,11 @@ class FrameReader(Protocol):
                 at start + k/fps. None: all of it.
             stills: a still picture is a video of one frame, instead of an error.
             alive: called whenever something of the file was read or decoded, so that a watcher sees progress.
+            sampled: called with the number of every sample and the sample itself as soon as it is known, so that a
+                watcher has it whatever happens next. Number 0 again: the file is read once more, from its beginning,
+                and these samples stand for those before.
+            packet_s: seconds in which the next packet must be found; beyond them the video ends there, cut short. None:
+                as long as it takes.
 
         Raises:
             MediaError: the file is not a readable video; frames before the error have been yielded.

@@ -9,6 +9,7 @@ Walks the outermost parts of the containers that most videos come in; reads a fe
 from __future__ import annotations
 
 import enum
+from collections.abc import Set
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,7 +35,7 @@ def headers_of(path: Path) -> Headers:
     with path.open("rb") as file:
         head = file.read(12)
         if head[4:8] in ISO_FIRST_BOXES:
-            return _iso(file)
+            return _iso(file, {b"moov", b"meta"} if _has_picture_brand(file) else {b"moov"})
         if head.startswith(EBML):
             return _matroska(file)
         if head.startswith(b"RIFF") and head[8:] == b"AVI ":
@@ -59,8 +60,8 @@ def is_animated_webp(path: Path) -> bool:
 ISO_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx"}
 
 
-def _iso(file: BinaryIO) -> Headers:
-    """The box `moov` says what the file holds."""
+def _iso(file: BinaryIO, wanted: Set[bytes]) -> Headers:
+    """The box `moov` says what a video holds, `meta` what a picture does."""
     end = _size_bytes(file)
     position = 0
     for _ in range(MAX_PARTS):
@@ -73,10 +74,27 @@ def _iso(file: BinaryIO) -> Headers:
             size = end - position
         if len(head) < 8 or size < 8 or position + size > end:
             return Headers.CUT
-        if head[4:8] == b"moov":
+        if head[4:8] in wanted:
             return Headers.WHOLE
         position += size
     return Headers.UNKNOWN
+
+
+PICTURE_BRANDS = {b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2"}
+MAX_FILE_TYPE_BYTES = 4096  # a thousand brands; real files name five
+
+
+def is_iso_picture(path: Path) -> bool:
+    """Whether a file is a HEIF or AVIF still: it has a brand of these and no `moov`, which would hold a sequence."""
+    with path.open("rb") as file:
+        return _has_picture_brand(file) and _iso(file, {b"moov"}) is not Headers.WHOLE
+
+
+def _has_picture_brand(file: BinaryIO) -> bool:
+    file.seek(0)
+    head = file.read(MAX_FILE_TYPE_BYTES)
+    brands = head[8 : int.from_bytes(head[:4])]
+    return head[4:8] == b"ftyp" and any(brands[k : k + 4] in PICTURE_BRANDS for k in range(0, len(brands), 4))
 
 
 # --- Matroska and WebM: elements of an EBML document -----------------------------------------------------------------

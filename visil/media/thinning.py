@@ -73,7 +73,7 @@ def thinning_of(
     """
     syntax = packet_syntax(container, stream)
     codec = stream.codec_context
-    if syntax is None or stream.time_base is None or not hasattr(codec, "reorder_depth"):  # PyAV before 17
+    if syntax is None or not stream.time_base:
         return None
     time_base = Fraction(stream.time_base)
     zero = None if zero_s is None else round(zero_s / time_base)

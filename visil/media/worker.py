@@ -1,11 +1,13 @@
-"""A decoding worker: `python -m visil.media.worker READER MEMORY_BYTES`, one process, one file at a time.
+"""A decoding worker: `python -m visil.media.worker READER MEMORY_BYTES PACKET_S`, one process, one file at a time.
 
 Strangers' videos are decoded here and nowhere else. Imports the reader and numpy only. Requests are JSON lines on
 standard input, and its end is the worker's. Answers are messages of `write_message` on standard output: JSON and raw
 pixels, never pickle, so that a decoder taken over by a hostile file has nothing in the parent that would run its bytes.
 
     ready | unusable                    once
-    opened, alive or frames ..., end | out_of_memory    for every request
+    opened, alive or sample ..., end | out_of_memory    for every request
+
+Every sample is sent as soon as it is known, alone: whatever ends this process, what came before is the parent's.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ PULSE_S = 0.25  # signs of life are not sent more often
 
 def main() -> None:
     """Serve until standard input ends; never returns."""
-    reader_name, memory_bytes = sys.argv[1], int(sys.argv[2])
+    reader_name, memory_bytes, packet_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     requests: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_receive, args=(requests,), daemon=True).start()
     # The pipe gets a descriptor of its own; anything a library prints goes to standard error.
@@ -47,7 +49,7 @@ def main() -> None:
     limit_memory(memory_bytes)
     write_message(answers, {"kind": "ready"})
     while True:
-        _serve(reader, json.loads(requests.get()), answers)
+        _serve(reader, json.loads(requests.get()), answers, packet_s)
 
 
 def _receive(requests: SimpleQueue[bytes]) -> None:
@@ -83,18 +85,31 @@ def limit_memory(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, most))
 
 
-def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO) -> None:
+def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO, packet_s: float) -> None:
     """Answer one request; one that asks for no frames is answered by the length that the headers tell."""
     path = Path(request["path"])
     pulse = _Pulse(answers)
+
+    def sampled(number: int, sample: Frames) -> None:
+        write_message(answers, _header(number, sample), sample.images)
+
     end: dict[str, Any] = {"kind": "end", "error": None}
     try:
-        write_message(answers, {"kind": "opened", "duration_s": _header_duration_s(path)})
+        write_message(answers, {"kind": "opened", "duration_s": _header_duration_s(path, packet_s)})
         if request["preprocessing"] is not None:
             asked = Preprocessing(**request["preprocessing"])
             span_s = None if request["span_s"] is None else tuple(request["span_s"])
-            for frames in reader.read(path, asked, span_s=span_s, stills=request["stills"], alive=pulse.beat):
-                write_message(answers, {"kind": "frames", **_header(frames)}, frames.images)
+            for frames in reader.read(
+                path,
+                asked,
+                span_s=span_s,
+                stills=request["stills"],
+                alive=pulse.beat,
+                sampled=sampled,
+                packet_s=packet_s,
+            ):
+                last = frames
+            end |= {"duration_s": last.duration_s, "warning": last.warning, "cut_short": last.cut_short}
     except BrokenPipeError:
         raise
     except MediaError as error:
@@ -107,11 +122,11 @@ def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO) -> N
     write_message(answers, end)
 
 
-def _header_duration_s(path: Path) -> float | None:
+def _header_duration_s(path: Path, packet_s: float) -> float | None:
     from visil.media.opening import header_duration_s, open_video
 
     try:
-        container, stream = open_video(path)
+        container, stream = open_video(path, packet_s=packet_s)
     except MediaError:
         return None  # the reader will say what is wrong
     with container:
@@ -133,14 +148,15 @@ class _Pulse:
             write_message(self._answers, {"kind": "alive"})
 
 
-def _header(frames: Frames) -> dict[str, Any]:
-    return {
-        "shape": frames.images.shape,
-        "times_s": frames.times_s.tolist(),
-        "video": asdict(frames.video),
-        "duration_s": frames.duration_s,
-        "warning": frames.warning,
+def _header(number: int, sample: Frames) -> dict[str, Any]:
+    header = {
+        "kind": "sample",
+        "number": number,
+        "shape": sample.images.shape[1:],
+        "time_s": float(sample.times_s[0]),
+        "duration_s": sample.duration_s,
     }
+    return header if number else {**header, "video": asdict(sample.video)}
 
 
 def write_message(stream: BinaryIO, header: dict[str, Any], pixels: Any = b"") -> None:

@@ -1,7 +1,7 @@
 """The parent's side of a decoding worker: start it, ask it, believe it as far as it fits, give it up.
 
-    request ─► [worker process] ─► messages ─► Frames | DecodeEnd
-               this module supervises worker.py
+    request ─► [worker process] ─► messages ─► chunks of Frames | DecodeEnd
+               this module supervises worker.py; joining.py makes the chunks
 
 A worker is a plain subprocess, not a multiprocessing child: nothing of the caller's main module runs again, so a
 ten-line script needs no main guard, and nothing is unpickled that came from a decoder.
@@ -19,17 +19,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from math import inf, prod
+from math import inf, isfinite
 from pathlib import Path
 from time import monotonic
 from typing import IO, Any
 
-import numpy as np
-
-from visil.errors import MediaError, VisilError
+from visil.errors import CUT_SHORT_CLASSES, MediaError, VisilError
+from visil.media.joining import Joining, Sample
 from visil.media.limits import DecodeLimits, Patience
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import CHUNK_SAMPLES, MAX_SAMPLES
+from visil.media.reader import CHUNK_SAMPLES
 from visil.media.worker import LENGTHS
 from visil.values import Frames, VideoInfo
 
@@ -64,11 +63,11 @@ class Request:
 
     @property
     def most_pixel_bytes(self) -> int:
-        """What the pictures of one message may take."""
+        """What the picture of one message may take."""
         if self.preprocessing is None:
             return 0
         shortest_px, longest_px = self.preprocessing.sides_px
-        return CHUNK_SAMPLES * min(longest_px, shortest_px + 1) * longest_px * 3  # even sides may be one pixel longer
+        return min(longest_px, shortest_px + 1) * longest_px * 3  # even sides may be one pixel longer
 
 
 class NoWorkerError(VisilError):
@@ -129,21 +128,19 @@ class WorkerProcess:
     def answers(self, request: Request) -> Iterator[Frames | DecodeEnd]:
         """Events of one file, its end included.
 
-        Whatever the file does to the worker costs one new worker, and the file. But a worker that was used before may
-        suffer from the file before: if it dies before its first answer, or runs out of memory, a new one tries once
-        more, so that no verdict depends on the order of the files.
+        Whatever the file does to the worker costs one new worker, and what comes behind the samples that were sent. But
+        a worker that was used before may suffer from the file before: if it dies before its first sample, or runs out
+        of memory, a new one tries once more, so that no verdict depends on the order of the files. Of a worker that
+        sent what none sends nothing is believed.
 
         Raises:
             NoWorkerError: there is no working process to be had.
         """
-        num_yielded = 0
+        joining = Joining()
         while True:
             used = self._running is not None
             try:
-                for number, event in enumerate(self._ask(request)):
-                    if number >= num_yielded:
-                        num_yielded += 1
-                        yield event
+                yield from self._ask(request, joining)
                 return
             except NoWorkerError:
                 raise
@@ -158,14 +155,16 @@ class WorkerProcess:
                     "too_large",
                 )
                 try_again = used
-            except Exception:  # it died, or sent what no worker sends
+            except Exception as error:
                 failure = MediaError(f"{request.path}: the decoder crashed on this file", "crashed")
-                try_again = used and num_yielded == 0
+                try_again = used and not joining.has_samples
+                if not isinstance(error, EOFError | OSError):  # it did not die, but sent what no worker sends
+                    joining = Joining()
             if self._stopped:
                 return
             self._end()
             if not try_again:
-                yield DecodeEnd(failure)
+                yield from _given_up(request, failure, joining)
                 return
 
     def stop(self) -> None:
@@ -173,14 +172,12 @@ class WorkerProcess:
         self._stopped = True
         self._end()
 
-    def _ask(self, request: Request) -> Iterator[Frames | DecodeEnd]:
+    def _ask(self, request: Request, joining: Joining) -> Iterator[Frames | DecodeEnd]:
         running = self._started()
         size_bytes = _size_bytes(request.path)
         patience = Patience(self._limits.stall_s, self._limits.file_s(size_bytes, None))
         self.duration_s = None
         running.send(request)
-        num_samples = 0
-        last: Frames | None = None
         while True:
             header, pixels = running.message(patience)
             if header["kind"] == "opened":
@@ -189,15 +186,19 @@ class WorkerProcess:
             elif header["kind"] == "out_of_memory":
                 raise _OutOfMemoryError
             elif header["kind"] == "end":
-                yield DecodeEnd(_error(header))
+                failure = _error(header)
+                if failure is not None:
+                    yield from _given_up(request, failure, joining)
+                    return
+                if joining.has_samples:
+                    yield joining.ended(**_ending(header))
+                yield DecodeEnd(None)
                 return
             elif header["kind"] != "alive":
                 assert request.preprocessing is not None
-                frames = _frames(header, pixels, request.preprocessing)
-                num_samples += len(frames)
-                _check_sequence(last, frames, num_samples)
-                last = frames
-                yield frames
+                chunk = joining.add(*_sample(header, pixels, request.preprocessing))
+                if chunk is not None:
+                    yield chunk
 
     def _started(self) -> _Running:
         with self._lock:
@@ -219,6 +220,16 @@ class WorkerProcess:
             running.end()
 
 
+def _given_up(request: Request, failure: MediaError, joining: Joining) -> Iterator[Frames | DecodeEnd]:
+    """How a file ends that was not read to its end: cut short if that says nothing about what came before."""
+    if failure.reason_class not in CUT_SHORT_CLASSES or not joining.has_samples:
+        yield DecodeEnd(failure)
+        return
+    reason = str(failure).removeprefix(f"{os.path.abspath(request.path)}: ").removeprefix(f"{request.path}: ")
+    yield joining.broken_off(reason, failure.reason_class)
+    yield DecodeEnd(None)
+
+
 class _Running:
     """One process and the messages that it sends.
 
@@ -227,9 +238,9 @@ class _Running:
     """
 
     def __init__(self, reader: str, limits: DecodeLimits) -> None:
-        self._process = _start([reader, str(limits.memory_bytes)])
+        self._process = _start([reader, str(limits.memory_bytes), str(limits.packet_s)])
         logger.debug("decoding worker %d started", self._process.pid)
-        self._messages: queue.Queue[tuple[dict[str, Any], bytes] | BaseException] = queue.Queue(maxsize=1)
+        self._messages: queue.Queue[tuple[dict[str, Any], bytes] | BaseException] = queue.Queue(maxsize=CHUNK_SAMPLES)
         self._most_pixel_bytes = 0  # of a message that answers the last request
         self._ended = threading.Event()
         threading.Thread(target=self._receive, daemon=True).start()
@@ -365,34 +376,31 @@ def _error(header: dict[str, Any]) -> MediaError | None:
     return MediaError(header["error"], header["reason_class"])
 
 
-def _frames(header: dict[str, Any], pixels: bytes, preprocessing: Preprocessing) -> Frames:
-    """What a worker sent, believed only as far as it fits: its decoder may have been taken over by the file."""
-    length, height, width, channels = header["shape"]
+def _ending(header: dict[str, Any]) -> dict[str, Any]:
+    """What a worker says about a video at its end: the arguments of `Joining.ended`."""
+    duration_s, warning, cut_short = _duration_s(header), header["warning"], header["cut_short"]
+    if duration_s is None or not isinstance(warning, str) or cut_short not in ("", *CUT_SHORT_CLASSES):
+        raise ValueError("an end that no video has")
+    return {"duration_s": duration_s, "warning": warning, "cut_short": cut_short}
+
+
+def _sample(header: dict[str, Any], pixels: bytes, preprocessing: Preprocessing) -> tuple[int, Sample]:
+    """Number and sample that a worker sent, believed only as far as they fit: its decoder may have been taken over by
+    the file."""
+    number, (height, width, channels) = header["number"], header["shape"]
     shortest_px, longest_px = preprocessing.sides_px
     if (
-        prod(header["shape"]) != len(pixels)
-        or not 1 <= length <= CHUNK_SAMPLES
+        not all(isinstance(value, int) for value in (number, height, width))
+        or channels != 3
+        or height * width * channels != len(pixels)
         or not shortest_px <= min(height, width) <= max(height, width) <= longest_px
     ):
-        raise ValueError("frames of another size than announced or asked for")
-    times_s = np.array(header["times_s"], dtype=np.float64)
-    numbers = [*times_s, header["duration_s"], header["video"]["start_offset_s"]]
-    if not np.isfinite(numbers).all() or (np.diff(times_s) < 0).any():
-        raise ValueError("times that are not finite or not in order")
-    return Frames(
-        np.frombuffer(pixels, dtype=np.uint8).reshape(length, height, width, channels),
-        times_s,
-        _video_info(header["video"]),
-        float(header["duration_s"]),
-        str(header["warning"]),
-    )
-
-
-def _check_sequence(last: Frames | None, frames: Frames, num_samples: int) -> None:
-    if num_samples > MAX_SAMPLES:
-        raise ValueError("more samples than any reader yields")
-    if last is not None and (last.images.shape[1:] != frames.images.shape[1:] or last.times_s[-1] > frames.times_s[0]):
-        raise ValueError("frames of several sizes, or not in order")
+        raise ValueError("a sample of another size than announced or asked for")
+    time_s, duration_s = float(header["time_s"]), float(header["duration_s"])
+    if not isfinite(time_s) or not isfinite(duration_s):
+        raise ValueError("times that are not finite")
+    video = _video_info(header["video"]) if number == 0 else None
+    return number, Sample(time_s, duration_s, (height, width, channels), pixels, video)
 
 
 def _video_info(facts: dict[str, Any]) -> VideoInfo:
@@ -400,6 +408,7 @@ def _video_info(facts: dict[str, Any]) -> VideoInfo:
     if any(len(size) != 2 or not all(0 < side < 1 << 31 for side in size) for size in sizes):
         raise ValueError("sizes that no picture has")
     coded, rotated, square = ((int(width), int(height)) for width, height in sizes)
-    return VideoInfo(
-        coded, rotated, square, int(facts["rotation_deg"]) % 360, str(facts["codec"]), float(facts["start_offset_s"])
-    )
+    start_offset_s = float(facts["start_offset_s"])
+    if not isfinite(start_offset_s):
+        raise ValueError("a start that is not finite")
+    return VideoInfo(coded, rotated, square, int(facts["rotation_deg"]) % 360, str(facts["codec"]), start_offset_s)

@@ -157,7 +157,7 @@ class Model:
         reader: str = "pyav",
         limits: DecodeLimits = DecodeLimits(),
     ) -> EncodedVideo:
-        """Decode a video in a worker process and encode it.
+        """Decode a video in a worker process and encode it; `cut_short` says if there was more than could be read.
 
         Args:
             span_s: (start, end) of the part to take, seconds since the first shown frame; None: all of it.
@@ -266,7 +266,9 @@ class VectorEncoder:
         self._frame_means.append(vectors.mean(dim=1).cpu().numpy())
         self._times_s.append(times_s)
 
-    def finish(self, *, num_samples: int, duration_s: float, video: VideoInfo, warning: str = "") -> EncodedVideo:
+    def finish(
+        self, *, num_samples: int, duration_s: float, video: VideoInfo, warning: str = "", cut_short: str = ""
+    ) -> EncodedVideo:
         """The encoded video; without any frame it is one that shows nothing."""
         model = self._model
         nothing = np.zeros((0, 1, model.stored_dim), dtype=model.stored_dtype)
@@ -279,6 +281,7 @@ class VectorEncoder:
             duration_s=duration_s,
             video=video,
             warning=warning,
+            cut_short=cut_short,
         )
 
 
@@ -291,14 +294,15 @@ class VideoEncoder:
         self._num_samples = 0
         self._duration_s = 0.0
         self._video: VideoInfo | None = None
-        self._warning = ""
+        self._warning = self._cut_short = ""
         self._last_image: np.ndarray | None = None
         self._last_vectors: Tensor | None = None  # [1, R, D]
 
     @torch.inference_mode()
     def add(self, frames: Frames) -> None:
         """Encode the next chunk; frames without content are left out where the bundle says so."""
-        self._video, self._duration_s, self._warning = frames.video, frames.duration_s, frames.warning
+        self._video, self._duration_s = frames.video, frames.duration_s
+        self._warning, self._cut_short = frames.warning, frames.cut_short
         self._num_samples += len(frames)
         images, times_s = frames.images, frames.times_s
         if self._model.settings.preprocessing.skip_blank:
@@ -329,7 +333,11 @@ class VideoEncoder:
         if self._video is None:
             raise MediaError("no frame was decoded")
         return self._encoder.finish(
-            num_samples=self._num_samples, duration_s=self._duration_s, video=self._video, warning=self._warning
+            num_samples=self._num_samples,
+            duration_s=self._duration_s,
+            video=self._video,
+            warning=self._warning,
+            cut_short=self._cut_short,
         )
 
 

@@ -26,6 +26,8 @@ from visil.synth.video_file import MAX_FPS, pictures_at, read_still, resized, vi
 EDITS_VERSION = 1  # raise it when the same call makes another file: made benchmarks are kept by it
 LEVELS = ("mild", "strong")
 SOURCE_SHORT_SIDE_PX = 360  # larger sources are reduced to it first
+INTRO_SHARE = (0.3, 0.7)  # of the footage around a whole video lies before it
+CORNER_MARGIN = 0.04  # of the sides, between a small picture and the corner
 HOST_SHOT_S = 3.0  # the footage around a clip changes its still at least this often
 PICTURES_IN_MEMORY = 256  # of a video that runs backwards
 WHOLE_PICTURES_SLACK = Fraction(1, 100)  # of a picture: durations are rounded to milliseconds and less
@@ -85,6 +87,9 @@ class Family:
         is_bitrate: the strength is a bit rate to encode at, in bit/s.
         has_host: unrelated footage lies around it, in the picture or in time.
         is_temporal: it shows nothing on videos of a few seconds; benchmarks take sources of at least 10 s.
+        joins_sources: it shows clips of several videos, one after the other: planned by `montage.plan_compilation`, not
+            made by `apply_edit`.
+        is_pooled: it counts in figures over all families and in the choice of thresholds.
         why_easy: why strong copies are found by perceptual hashes all the same; empty where they are not.
     """
 
@@ -97,6 +102,8 @@ class Family:
     is_bitrate: bool = False
     has_host: bool = False
     is_temporal: bool = False
+    joins_sources: bool = False
+    is_pooled: bool = True
     why_easy: str = ""
 
     @property
@@ -159,9 +166,36 @@ FAMILIES: dict[str, Family] = {
         "the last picture comes first", None, 1, timing=_backwards, is_temporal=True, why_easy=SAME_PICTURES
     ),
     "combined": Family("so many other edits at once; of strong ones one is strong, the rest mild", 2, 3),
+    "intro_outro": Family(
+        "whole, between an intro and an outro of this share of the time together", 0.3, 0.6,
+        has_host=True, is_pooled=False, why_easy=SAME_PICTURES,
+    ),
+    "side_by_side": Family(
+        "the middle of it, this share of its width, beside other footage as wide", 1, 0.5,
+        has_host=True, is_pooled=False,
+    ),
+    "turned_90": Family("turned by so many degrees, left or right", None, 90, picture_edits.turn, is_pooled=False),
+    "turned_180": Family("turned by so many degrees", None, 180, picture_edits.turn, is_pooled=False),
+    "vertical_blurred": Family(
+        "this share of the width in a vertical picture, over a blurred copy", 1, 0.6,
+        picture_edits.vertical_blurred, is_pooled=False,
+    ),
+    "screen_filmed": Family(
+        "a screen filmed at a slant, its corners inwards by up to this share", 0.12, 0.3,
+        picture_edits.screen_filmed, is_pooled=False,
+    ),
+    "reaction": Family(
+        "in a corner of other footage, at this share of its sides", None, 0.35, has_host=True, is_pooled=False
+    ),
+    "compilation": Family(
+        "clips of so many videos, one after the other", 6, 12,
+        joins_sources=True, is_pooled=False, why_easy=SAME_PICTURES,
+    ),
 }  # fmt: skip
 COMBINED = tuple(
-    name for name, family in FAMILIES.items() if family.picture is not unchanged or name in ("speed", "frame_rate")
+    name
+    for name, family in FAMILIES.items()
+    if family.is_pooled and (family.picture is not unchanged or name in ("speed", "frame_rate"))
 )  # what `combined` draws from; applied in this order
 
 
@@ -186,13 +220,14 @@ def apply_edit(
         family: a key of `FAMILIES`.
         level: one of the family's levels.
         span_s: the part of the source that is edited, in seconds; None: all of it.
-        host_stills: for families with a host: pans over these pictures are the other footage. `picture_in_picture`
-            takes the first, `clip_inside` one after the other, one for every `HOST_SHOT_S` seconds.
+        host_stills: for families with a host: pans over these pictures are the other footage. Where it is in the same
+            picture the first is taken, where it comes before and after one for every `HOST_SHOT_S` seconds.
         max_short_side_px: larger pictures are reduced to so many lines before they are edited.
         max_fps: faster sources are edited at this rate; `frame_rate` changes what results.
 
     Raises:
-        ValueError: no such family or level, too few host stills, or a span outside of the source.
+        ValueError: no such family or level, a family of several sources, too few host stills, or a span outside of the
+            source.
         MediaError: the source cannot be read.
     """
     edit = _family(family, level)
@@ -218,12 +253,20 @@ def apply_edit(
     source = _shown_at(source_path, times, max_short_side_px, is_reversed=timing.is_reversed)
     first = next(source)
     pictures: Iterable[np.ndarray] = map(_chained(steps, first, rng), chain([first], source))
-    pictures_before = 0
-    if family == "picture_in_picture":
-        pictures = _inset(pictures, host_stills[0], num_pictures, rng, edit.strength(level))
+    pictures_before = pictures_after = 0
+    if family in ("picture_in_picture", "reaction"):
+        in_corner = family == "reaction"
+        pictures = _inset(pictures, host_stills[0], num_pictures, rng, edit.strength(level), in_corner=in_corner)
+    if family == "side_by_side":
+        pictures = _beside(pictures, host_stills[0], num_pictures, rng, edit.strength(level))
     if family == "clip_inside":
         pictures_before = int(rng.integers(span_pictures - num_pictures + 1))
         pictures_after = span_pictures - num_pictures - pictures_before
+    if family == "intro_outro":
+        pictures_around = round(num_pictures * edit.strength(level) / (1 - edit.strength(level)))
+        pictures_before = int(pictures_around * rng.uniform(*INTRO_SHARE))
+        pictures_after = pictures_around - pictures_before
+    if pictures_before + pictures_after:
         before, after = _host_shots(pictures_before, fps), _host_shots(pictures_after, fps)
         if len(host_stills) < len(before) + len(after):
             raise ValueError(f"family {family} needs {len(before) + len(after)} host stills, got {len(host_stills)}")
@@ -276,6 +319,8 @@ def _family(name: str, level: str) -> Family:
         raise ValueError(f"no family {name!r}; there are {', '.join(FAMILIES)}")
     if level not in FAMILIES[name].levels:
         raise ValueError(f"family {name} has no strength {level!r}, only {', '.join(FAMILIES[name].levels)}")
+    if FAMILIES[name].joins_sources:
+        raise ValueError(f"family {name} joins several videos: plan it with plan_compilation and write it as a montage")
     return FAMILIES[name]
 
 
@@ -371,10 +416,18 @@ def _pans(
 
 
 def _inset(
-    pictures: Iterable[np.ndarray], host: Path, num_pictures: int, rng: np.random.Generator, share: float
+    pictures: Iterable[np.ndarray],
+    host: Path,
+    num_pictures: int,
+    rng: np.random.Generator,
+    share: float,
+    *,
+    in_corner: bool,
 ) -> Iterator[np.ndarray]:
     """Each picture, at this share of its sides, somewhere on a pan over the host; both have one size."""
     place = rng.uniform(0, 1 - share, 2)  # (top, left) as shares of the sides
+    if in_corner:
+        place = np.where(place < (1 - share) / 2, CORNER_MARGIN, 1 - share - CORNER_MARGIN)
     pictures = iter(pictures)
     first = next(pictures)
     height, width = first.shape[:2]
@@ -385,3 +438,19 @@ def _inset(
         framed = host_picture.copy()
         framed[top : top + rows, left : left + columns] = resized(picture, columns, rows)
         yield framed
+
+
+def _beside(
+    pictures: Iterable[np.ndarray], host: Path, num_pictures: int, rng: np.random.Generator, shown: float
+) -> Iterator[np.ndarray]:
+    """The middle of each picture, this share of its width, to the left or right of a pan over the host as wide."""
+    is_left = rng.random() < 0.5
+    pictures = iter(pictures)
+    first = next(pictures)
+    height, width = first.shape[:2]
+    columns = max(2, round(width * shown))
+    left = (width - columns) // 2
+    around = moving_crop(read_still(host), rng, num_pictures=num_pictures, size_px=(columns, height))
+    for picture, host_picture in zip(chain([first], pictures), around, strict=True):
+        halves = (picture[:, left : left + columns], host_picture)
+        yield np.concatenate(halves if is_left else halves[::-1], axis=1)

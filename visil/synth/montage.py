@@ -23,6 +23,7 @@ from visil.synth.video_file import pictures_at, read_still, write_video
 MONTAGE_VERSION = 1  # raised when the same arguments give other bytes: what was made earlier is made anew
 NUM_SHOTS = (4, 16)  # of a montage
 SHOT_S = (2.0, 8.0)  # length of a shot
+COMPILED_S = 4.0  # of every video of a compilation
 CUT_SHARE = 0.5  # of the shots are cuts, the others pans, while both last; less where footage has to last longer
 ROUNDING = 1e-6  # pictures; a time in seconds is a whole number of pictures up to this
 
@@ -142,6 +143,18 @@ def plan_host(
     pool = _Pool(rng, sources, fps, (shortest, longest), avoid_components, avoid_pieces)
     run = before[int(rng.integers(len(before)))]
     return [*pool.fill(run, to_come=free - run), *([clip] if clip else []), *pool.fill(free - run)]
+
+
+def plan_compilation(rng: np.random.Generator, videos: Sequence[Source], *, fps: float) -> list[Shot]:
+    """A clip of `COMPILED_S` of each of these videos, in their order.
+
+    Raises:
+        DataError: a video is shorter.
+    """
+    clip_s = (COMPILED_S, COMPILED_S)
+    return [
+        shot for video in videos for shot in plan_montage(rng, [video], fps=fps, num_shots=1, num_cuts=1, shot_s=clip_s)
+    ]
 
 
 def montage_truth(name: str, shots: Sequence[Shot], *, fps: float) -> MontageTruth:

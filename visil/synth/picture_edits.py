@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from visil.synth.camera import fitted
 from visil.synth.stickers import Sticker, caption, emoji, logo
 from visil.synth.video_file import resized
 
@@ -22,6 +23,11 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 LINES_OF_144P = 144
 CAPTION_LINE = 0.12  # share of the height of a line of text
 EMOJI_HEIGHT = (0.2, 0.4)  # of one emoji, as a share of the short side
+LONG_OVER_SHORT = 16 / 9  # sides of the picture that `vertical_blurred` fills
+BLURRED_PX = (9, 16)  # the copy that fills its sides is enlarged from this size: nothing but colours is left
+BEZEL = 0.03  # of a filmed screen, as a share of its short side
+BEZEL_LEVEL, ROOM_LEVELS = 18, (15, 120)
+GLARE_LEVELS = 500  # of grey in the middle of the glare, for most_inwards = 1
 NOISE_SHIFTS_PX = 64  # noise is drawn once, larger than the picture, and laid over every picture from elsewhere
 
 
@@ -56,13 +62,62 @@ def perspective(rng: np.random.Generator, height: int, width: int, most_inwards:
 
     One side (drawn) is farther away: its corners move by at least half of the most.
     """
-    corners = np.array([(0, 0), (0, 1), (1, 1), (1, 0)], dtype=float)  # (top, left) as shares, clockwise
-    inwards = rng.uniform(0, 0.4, (4, 2))
-    far = int(rng.integers(4))
-    inwards[[far, (far + 1) % 4]] = rng.uniform(0.6, 1.0, (2, 2))
-    moved = corners + most_inwards * inwards * (1 - 2 * corners)
-    size = np.array([height - 1, width - 1])
-    return _warp(*_projected(moved * size, corners * size, height, width))
+    return _warp(*_at_a_slant(rng, height, width, most_inwards))
+
+
+def turn(rng: np.random.Generator, _height: int, _width: int, degrees: float) -> PictureEdit:
+    """Turned by 90 degrees, one way or the other, or by 180; sides change places with the former."""
+    quarters = round(degrees / 90) * int(rng.choice([-1, 1]))
+    return lambda picture: np.rot90(picture, quarters)
+
+
+def vertical_blurred(_rng: np.random.Generator, height: int, width: int, kept: float) -> PictureEdit:
+    """A wide picture in a vertical one of 9:16, over a blurred copy of itself that fills what is left free.
+
+    The middle of it, this share of its width, is as wide as the new picture, whose width is the old height. With a tall
+    picture it is the other way about: it lies in a wide one of 16:9.
+    """
+    is_wide = width >= height
+    short, long = min(height, width), round(min(height, width) * LONG_OVER_SHORT)
+    size_px, coarse_px = ((short, long), BLURRED_PX) if is_wide else ((long, short), BLURRED_PX[::-1])
+    rows, columns = (height, round(width * kept)) if is_wide else (round(height * kept), width)
+    scale = min(height / size_px[1], width / size_px[0])
+
+    def edit(picture: np.ndarray) -> np.ndarray:
+        behind = _middle(picture, round(size_px[1] * scale), round(size_px[0] * scale))
+        ground = resized(resized(behind, *coarse_px), *size_px)
+        return fitted(_middle(picture, rows, columns), size_px, ground=ground)
+
+    return edit
+
+
+def screen_filmed(rng: np.random.Generator, height: int, width: int, most_inwards: float) -> PictureEdit:
+    """A screen that shows the picture, filmed in a dim room: at a slant, soft, with a glare and another exposure.
+
+    Corners move inwards as in `perspective`, over a bezel and an out-of-focus room. Glare and softness grow with it.
+    """
+    places = _at_a_slant(rng, height, width, most_inwards)
+    y, x = places
+    beside = np.maximum.reduce([-y, y - (height - 1), -x, x - (width - 1)])[..., None] / min(height, width)
+    room = rng.uniform(*ROOM_LEVELS, (4, 5, 1)) * rng.uniform(0.7, 1.0, 3)
+    around = resized(room.astype(np.uint8), width, height)
+    around = np.where(beside <= BEZEL, np.uint8(BEZEL_LEVEL), around)
+    gains, gamma = rng.uniform(0.75, 1.1, 3), rng.choice([0.75, 1.35])
+    levels = BEZEL_LEVEL + (255 - BEZEL_LEVEL) * gains * np.linspace(0, 1, 256)[:, None] ** gamma  # [256, channels]
+    exposed = np.clip(levels, 0, 255).round().astype(np.uint8)
+    middle, radii = rng.uniform(0.2, 0.8, 2), rng.uniform(0.12, 0.3, 2)
+    rows, columns = np.mgrid[:height, :width]
+    distance = ((rows / height - middle[0]) / radii[0]) ** 2 + ((columns / width - middle[1]) / radii[1]) ** 2
+    glare = (GLARE_LEVELS * most_inwards * np.exp(-distance / 2)).astype(np.uint16)[..., None]
+    coarse_px = (round(width / (1 + 4 * most_inwards)), round(height / (1 + 4 * most_inwards)))
+    warp = _warp(*places)
+
+    def edit(picture: np.ndarray) -> np.ndarray:
+        soft = resized(resized(picture, *coarse_px), width, height)
+        seen = np.where(beside <= 0, warp(exposed[soft, np.arange(3)]), around)
+        return np.minimum(seen + glare, 255).astype(np.uint8)
+
+    return edit
 
 
 def letterbox(rng: np.random.Generator, height: int, width: int, bars: float) -> PictureEdit:
@@ -187,6 +242,24 @@ def _with_stickers(stickers: list[tuple[Sticker, int, int]]) -> PictureEdit:
         return changed
 
     return edit
+
+
+def _middle(picture: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    top, left = (picture.shape[0] - rows) // 2, (picture.shape[1] - columns) // 2
+    return picture[top : top + rows, left : left + columns]
+
+
+def _at_a_slant(
+    rng: np.random.Generator, height: int, width: int, most_inwards: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel comes from when every corner moves inwards, those of one side by at least half of the most."""
+    corners = np.array([(0, 0), (0, 1), (1, 1), (1, 0)], dtype=float)  # (top, left) as shares, clockwise
+    inwards = rng.uniform(0, 0.4, (4, 2))
+    far = int(rng.integers(4))
+    inwards[[far, (far + 1) % 4]] = rng.uniform(0.6, 1.0, (2, 2))
+    moved = corners + most_inwards * inwards * (1 - 2 * corners)
+    size = np.array([height - 1, width - 1])
+    return _projected(moved * size, corners * size, height, width)
 
 
 def _projected(shown: np.ndarray, source: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from visil.av_versions import OPEN_OPTIONS
 from visil.errors import MediaError
 
 TIMESTAMP_SLACK_S = 0.002  # webm and flv round timestamps to milliseconds
@@ -42,7 +43,7 @@ def video_facts(path: Path) -> VideoFacts:
         fps = min(Fraction(stream.average_rate or FALLBACK_FPS), MAX_FPS)
         starts_s, ends_s = [], []
         for packet in container.demux(stream):
-            if packet.pts is not None and packet.time_base is not None and not packet.is_discard:  # an edit list's end
+            if packet.pts is not None and packet.time_base and not packet.is_discard:  # an edit list's end
                 starts_s.append(packet.pts * packet.time_base)
                 ends_s.append(starts_s[-1] + ((packet.duration or 0) * packet.time_base or 1 / fps))
     if not starts_s:
@@ -141,7 +142,7 @@ def write_video(
 
 def _open(path: Path) -> av.container.InputContainer:
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), **OPEN_OPTIONS)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: cannot be opened ({error})") from error
     if not container.streams.video:
@@ -159,7 +160,7 @@ def _decoded(path: Path) -> Iterator[tuple[float, av.VideoFrame, Fraction]]:
         aspect = Fraction(stream.sample_aspect_ratio or 1)
         first_s = time_s = None
         for frame in container.decode(stream):
-            if frame.pts is not None and frame.time_base is not None:
+            if frame.pts is not None and frame.time_base:
                 time_s = frame.pts * frame.time_base
             else:
                 time_s = Fraction(0) if time_s is None else time_s + frame_s
