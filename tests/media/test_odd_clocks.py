@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.media.made_files import SMALL, grey_frames, read, shown_frames, times_of, write_frames, write_grey
+from tests.media.made_files import SMALL, read, shown_frames, times_of, write_grey
 from visil.errors import MediaError
+from visil.media import one_pass
 from visil.media.frame_table import IrregularError, read_frame_table
+from visil.media.one_pass import Decoding
 from visil.media.preprocessing import Preprocessing
 from visil.media.pyav_reader import PyAVReader
 from visil.media.sampling import MAX_HELD_SAMPLES
@@ -26,7 +31,6 @@ ALL = Preprocessing(fps=10, size_px=16, min_samples=1)  # every frame of the fil
 EVEN = Preprocessing(size_px=16, min_samples=8)
 KEYS = Preprocessing(sampling="keyframes", size_px=16, min_samples=1)
 CONTAINERS = {"mp4": "mp4", "matroska": "mkv", "mpegts": "ts"}
-START_S = 60 * 0.0983  # where `restamped` puts the earliest of 60 frames
 ONE = "1 frame's time was not believed"
 ONCE = "its clock restarts once"
 
@@ -37,6 +41,13 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("regular") / "a.mp4"
     options = {"g": "12", "bf": "2", "preset": "veryfast"}
     return write_grey(path, 60, fps=10, codec="libx264", codec_options=options).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def in_order(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The same, decoded in the order in which they are shown: parts of it can be sought."""
+    path = tmp_path_factory.mktemp("in_order") / "a.mp4"
+    return write_grey(path, 60, fps=10, codec="libx264", codec_options={"g": "12", "bf": "0"}).read_bytes()
 
 
 def tenths(count: int, start_s: Fraction | float = 0) -> list[Fraction]:
@@ -79,12 +90,14 @@ class TestEveryContainer:
 
     @pytest.mark.parametrize("time_s", [-3 * HOUR_S, 3 * HOUR_S])
     def test_so_is_a_first_one_and_the_video_starts_behind_it(self, tmp_path, content, container, time_s):
-        chunks = read(write(tmp_path, content, container, at(0, time_s)), ALL)
+        path = write(tmp_path, content, container, at(0, time_s))
+        chunks = read(path, ALL)
         assert shown_frames(chunks) == [k % 40 for k in range(1, 60)]
         assert times_of(chunks) == pytest.approx([k / 10 for k in range(59)])
         assert chunks[-1].warning == ONE
-        early_s = max(0, 0.1 - time_s)  # by which the ignored frame is before the others
-        assert chunks[0].video.start_offset_s == pytest.approx(START_S + early_s, abs=0.01)
+        with av.open(str(path)) as source:
+            second = list(islice(source.decode(video=0), 2))[1]
+        assert chunks[0].video.start_offset_s == pytest.approx(second.time)
 
     def test_so_is_a_last_one(self, tmp_path, content, container):
         chunks = read(write(tmp_path, content, container, at(59, 3 * HOUR_S)))
@@ -143,20 +156,56 @@ odd_times = st.one_of(
     ),
     st.builds(lambda step_s: [step_s * k for k in range(60)], st.fractions(Fraction(1, 5), 100, max_denominator=10)),
 )
-spans_s = st.sampled_from([None, (1.3, 2.9), (11.0, 13.0), (12.0, float("inf")), (80.0, 200.0)])
+SLOW = [Fraction(k, 4) for k in range(60)]  # long enough for parts that are sought
 
 
 class TestEveryWayOfDecoding:
+    def check(self, path: Path, preprocessing: Preprocessing, span_s: tuple[float, float] | None) -> None:
+        in_full = outcome(path, preprocessing, span_s, in_full=True)
+        assert outcome(path, preprocessing, span_s, in_full=False) == in_full, (preprocessing.sampling, span_s)
+
     @given(
         times_s=odd_times,
         container=st.sampled_from(["mp4", "matroska"]),
         preprocessing=st.sampled_from([SMALL, EVEN, KEYS, replace(ALL, fps=3.7)]),
-        span_s=spans_s,
+        span_s=st.sampled_from([None, (1.3, 2.9), (11.0, 13.0), (12.0, float("inf")), (80.0, 200.0)]),
     )
     def test_gives_the_same(self, tmp_path_factory, content, times_s, container, preprocessing, span_s):
-        path = write(tmp_path_factory.mktemp("odd"), content, container, times_s)
-        in_full = outcome(path, preprocessing, span_s, in_full=True)
-        assert outcome(path, preprocessing, span_s, in_full=False) == in_full
+        self.check(write(tmp_path_factory.mktemp("odd"), content, container, times_s), preprocessing, span_s)
+
+    @pytest.mark.parametrize(
+        "times_s",
+        [
+            SLOW,
+            [*SLOW[:46], Fraction(9), *SLOW[47:]],
+            [*SLOW[:46], Fraction(9000), *SLOW[47:]],
+            [*SLOW[:58], Fraction(40), SLOW[59]],
+            [*SLOW[:59], Fraction(100)],
+            [*SLOW[:30], *SLOW[:30]],
+            [*SLOW[:50], *SLOW[40:50]],
+            [*SLOW[:30], *(time_s + 20 for time_s in SLOW[30:])],
+            [*SLOW[:30], *(time_s + 1_000_000 for time_s in SLOW[30:])],
+        ],
+        ids=["regular", "early", "late", "late near the end", "last", "restart", "overlap", "gap", "too far"],
+    )
+    @pytest.mark.parametrize("container", ["mp4", "matroska"])
+    def test_also_for_parts_that_are_sought_and_for_key_frames(self, tmp_path, in_order, container, times_s):
+        path = write(tmp_path, in_order, container, times_s)
+        for span_s in (None, (0.0, 3.0), (10.0, 12.0), (11.0, 14.0), (12.0, float("inf")), (27.0, 30.0)):
+            for preprocessing in (SMALL, KEYS):
+                self.check(path, preprocessing, span_s)
+
+    def test_the_index_of_a_file_whose_clock_restarts_leads_to_the_wrong_part_and_is_not_used(self, tmp_path):
+        frames = write_grey(tmp_path / "a.mp4", 240, fps=4, codec="libx264", codec_options={"g": "4"}).read_bytes()
+        path = write(tmp_path, frames, "matroska", [Fraction(k, 4) for k in (*range(150), *range(90))])
+        assert shown_frames(read(path, span_s=(12.6, 16.6))) == [(50 + 4 * k) % 40 for k in range(4)]
+
+    def test_a_part_that_is_sought_says_nothing_of_a_length_that_rests_on_a_frame_before_it(
+        self, tmp_path, in_order, monkeypatch
+    ):
+        monkeypatch.setattr(one_pass, "header_duration_s", lambda container, stream: Fraction(9000))
+        path = write(tmp_path, in_order, "mp4", [*SLOW[:14], Fraction(9000), *SLOW[15:]])
+        self.check(path, SMALL, (12.0, float("inf")))
 
     @pytest.mark.parametrize("container", ["mp4", "matroska"])
     def test_a_part_lies_on_the_clock_that_is_believed(self, tmp_path, content, container):
@@ -165,13 +214,6 @@ class TestEveryWayOfDecoding:
         assert shown_frames(chunks) == [22, 23, 24, 25, 26]
         with pytest.raises(MediaError, match=r"the range begins at 20 s, the video ends at [56]\.\d s"):
             read(path, span_s=(20, 30))
-
-    def test_a_part_far_from_the_start_of_a_file_whose_clock_restarted_before_it(self, tmp_path):
-        path = write_frames(tmp_path / "long.mp4", grey_frames(60), fps=1, codec="libx264", codec_options={"g": "5"})
-        slow = [Fraction(k) for k in (*range(30), *range(30))]
-        for container in ("mp4", "matroska"):
-            odd = write(tmp_path, path.read_bytes(), container, slow)
-            assert shown_frames(read(odd, span_s=(45, 48))) == [5, 6, 7]
 
 
 class TestMPEG:
@@ -217,6 +259,12 @@ class TestPromises:
         assert read(path)[-1].warning == ONE
 
 
+def test_a_frame_that_claims_to_last_less_than_nothing_lasts_one_of_the_rate():
+    frame = av.VideoFrame(16, 16, "gray")
+    frame.time_base, frame.duration = Fraction(1, 25), -5
+    assert Decoding._own_duration_s(SimpleNamespace(nominal_s=Fraction(1, 30)), frame) == Fraction(1, 30)
+
+
 class TestFrameTable:
     def table(self, path: Path) -> object:
         return read_frame_table(path, stills=False, alive=lambda: None)
@@ -227,12 +275,12 @@ class TestFrameTable:
         ids=["late", "first", "last", "restart"],
     )
     def test_files_with_an_odd_clock_are_irregular(self, tmp_path, content, times_s):
-        with pytest.raises(IrregularError, match="its timestamps go back, or a frame's is far from the others"):
+        with pytest.raises(IrregularError, match="its timestamps go back, or a frame is far from the one before"):
             self.table(write(tmp_path, content, "mp4", times_s))
 
-    def test_files_with_a_gap_are_regular(self, tmp_path, content):
-        table = self.table(write(tmp_path, content, "mp4", [*tenths(36), *tenths(24, 300)]))
-        assert table.end_s > 302
+    def test_files_with_a_pause_are_regular(self, tmp_path, content):
+        table = self.table(write(tmp_path, content, "mp4", [*tenths(36), *tenths(24, 60)]))
+        assert table.end_s > 62
 
 
 class TestFieldReports:

@@ -120,8 +120,8 @@ class Clock:
         if times_s[0] < self._last_s:
             return is_at_end or not self._go_on(times_s)
         # Among slides of minutes a restart comes within few frames, too: only a return to between two of them counts.
-        back_to_s = self._last_s - SLIGHT_S if self._has_gaps else -inf
-        if any(back_to_s <= time_s < times_s[0] - SLIGHT_S for time_s in times_s):
+        back_to_s = self._last_s if self._has_gaps else -inf
+        if any(back_to_s < time_s < times_s[0] - SLIGHT_S for time_s in times_s):
             return True
         is_alone = is_at_end and times_s[0] - self._last_s > ALONE_S
         return is_alone and self._num_believed >= LASTING and not self._has_gaps
@@ -193,40 +193,21 @@ def unwrapped(frames: Iterable[Timed[Picture]], period_s: Fraction) -> Iterator[
 
 
 class PacketTimes:
-    """Whether a `Clock` changes nothing of a file, from its packets in the order of decoding: a no may be wrong.
+    """Whether a `Clock` changes nothing of a file, told by its packets in the order of decoding; a no may be wrong.
 
-    Frames are shown in another order than they are decoded in, but not by as much as SLIGHT_S at ordinary rates.
+    Frames are decoded in another order than they are shown in, but at ordinary rates not by as much as SLIGHT_S.
     """
 
-    def __init__(self, time_base: Fraction, longest_s: Fraction | int, first: int | None = None) -> None:
+    def __init__(self, time_base: Fraction) -> None:
         """
         Args:
             time_base: unit of the times, seconds.
-            longest_s: see `Clock`.
-            first: time of the first frame of the file; None: that of the first packet.
         """
-        self._slight, self._alone, self._longest = (int(s / time_base) for s in (SLIGHT_S, ALONE_S, longest_s))
-        self._first = first
+        self._slight, self._alone = (int(seconds / time_base) for seconds in (SLIGHT_S, ALONE_S))
         self._latest: int | None = None
-        self._num_since_start = 0
-        self._num_since_gap = LASTING
 
     def agree(self, time: int) -> bool:
         """Whether the clock passes on all times so far; the next packet is shown at this one."""
-        self._num_since_start += 1
-        self._num_since_gap += 1
-        if self._latest is None:
-            self._latest = time
-            self._first = time if self._first is None else self._first
-        elif time > self._latest:
-            if time - self._latest > self._alone:
-                assert self._first is not None
-                self._num_since_gap = 1
-                if self._num_since_start == 2 or time - self._first > self._longest:
-                    return False
-            self._latest = time
-        return time >= self._latest - self._slight
-
-    def agree_at_end(self) -> bool:
-        """Whether it passed them all on, at the end of the file."""
-        return self._num_since_gap >= LASTING
+        before = time if self._latest is None else self._latest
+        self._latest = max(time, before)
+        return before - self._slight <= time <= before + self._alone

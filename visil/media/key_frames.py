@@ -13,7 +13,6 @@ from math import inf
 import av
 
 from visil.media.clock import PacketTimes
-from visil.media.reader import MAX_SPAN_S
 from visil.media.sampling import Slots
 from visil.media.thinning import ThinningError
 
@@ -38,7 +37,7 @@ class KeyPackets:
         self._slots = Slots(rate)
         self._time_base = time_base
         self._nominal_s = nominal_s
-        self._times = PacketTimes(time_base, MAX_SPAN_S)
+        self._times = PacketTimes(time_base)
 
     def needed(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
         """The packets to decode.
@@ -71,8 +70,6 @@ class KeyPackets:
             latest = max(latest, packet.pts)
             if packet.is_keyframe and self._slots.takes(time_s):
                 yield packet
-        if not self._times.agree_at_end():
-            raise ThinningError("the last frame is far from the others")
 
     def came_out(self, packet: av.Packet, pictures: Sequence[av.VideoFrame]) -> None:
         """Compare what a decoder made of a packet of `needed` with what is awaited.

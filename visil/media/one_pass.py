@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -142,8 +142,6 @@ class Decoding:
             self.end_s = frame.time_s + frame.duration_s
             yield frame
         if self._part is not None and self.num_frames == 0:
-            if self._zero_s is not None:
-                raise ThinningError("the part was not found")
             raise beyond_end(self.path, self._part, self._video_end_s)
 
     def _shown_frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
@@ -246,8 +244,7 @@ class Decoding:
     def _decoded_thinly(self, thinning: Thinning) -> Iterator[av.VideoFrame]:
         """Without frames that answer no sample."""
         self._refuse_damage()
-        packets = self._packets()
-        for packet in thinning.needed(packets if self._zero_s is None else self._shown_soon(packets)):
+        for packet in thinning.needed(self._packets()):
             pictures = self._pictures(packet)
             if self.completeness.num_refused:
                 raise ThinningError("a packet is damaged")
@@ -270,7 +267,10 @@ class Decoding:
         self.codec.options = {**self.codec.options, "err_detect": "explode"}
 
     def _seek(self, zero_s: Fraction) -> None:
-        """Go to a key frame before the part, where no clock can have restarted on the way to it."""
+        """Go to a key frame before the part, in files where no clock can restart on the way to it.
+
+        Their tables count up the times of decoding; those of presentation stay near, at the start and at the part.
+        """
         if self._thinning is None or self._part is None or not self.stream.time_base:
             raise ThinningError("it is not known which frames the part needs")
         has_table = self.container.format.name.split(",")[0] in COUNTED_UP and self.stream.frames  # none of fragments
@@ -278,18 +278,21 @@ class Decoding:
             raise ThinningError("its clock may restart before the part")
         before_s = zero_s + self._part[0] - SEEK_MARGIN_S
         try:
+            next(self._packets(), None)
             self.container.seek(floor(before_s / self.stream.time_base), stream=self.stream)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise ThinningError(reason_of(error)) from error
 
-    def _shown_soon(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-        """After `_seek`: frames that are shown soon after they are decoded, so that their times count up, too."""
-        for packet in packets:
-            if packet.pts is not None and packet.dts is not None:
-                delay_s = (packet.pts - packet.dts) * Fraction(self.stream.time_base or 0)
-                if not 0 <= delay_s <= SLIGHT_S:
-                    raise ThinningError("its clock may restart before the part")
-            yield packet
+    def _check_delay(self, packet: av.Packet) -> None:
+        """Of a file in which a part is sought.
+
+        Raises:
+            ThinningError: a frame is not shown soon after it is decoded.
+        """
+        if self._zero_s is not None and packet.pts is not None and packet.dts is not None:
+            delay_s = (packet.pts - packet.dts) * Fraction(self.stream.time_base or 0)
+            if not 0 <= delay_s <= SLIGHT_S:
+                raise ThinningError("its clock may restart before the part")
 
     def _packets(self) -> Iterator[av.Packet]:
         """Those of the file; whatever they end with, the last one makes the decoder give what it holds."""
@@ -318,6 +321,7 @@ class Decoding:
                     index = packet.stream.index  # the packet's own is 0 at the end of every stream
                     self._num_packets[index] += packet.size > 0
                     if index == self.stream.index:
+                        self._check_delay(packet)
                         yield packet
                     found_s = monotonic()
                 return

@@ -24,7 +24,6 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from visil.media.clock import PacketTimes
-from visil.media.reader import MAX_SPAN_S
 from visil.media.syntax import PacketSyntax, Syntax, packet_syntax
 
 MAX_AHEAD = 600  # packets that are read before the first of them is decided on; 10 s at 60 a second
@@ -112,7 +111,7 @@ class Thinning:
         self._reorder = reorder
         self._num_counted = 0  # frames of the part that are decoded to be counted
         self._recent: deque[int] = deque(maxlen=MAX_REORDER)  # presentation times of packets
-        self._times = PacketTimes(time_base, MAX_SPAN_S, first=zero)
+        self._times = PacketTimes(time_base)
         self._zero = zero
         self._latest = self._latest_before_group = -inf
         self._awaited: list[int] = []  # presentation times of the frames that the decoder owes, a heap
@@ -152,12 +151,10 @@ class Thinning:
         """After the last picture.
 
         Raises:
-            ThinningError: a frame did not come out, or the clock may not believe the last times.
+            ThinningError: a frame did not come out.
         """
         if self._awaited or self._latest == -inf:
             raise ThinningError("a frame did not come out")
-        if not self._times.agree_at_end():
-            raise ThinningError("the last frame is far from the others")
 
     def _checked(self, packet: av.Packet) -> _Held:
         syntax, time = self._syntax(packet), packet.pts

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from io import BytesIO
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -44,15 +45,17 @@ def restamped(content: bytes, container: str, change: Change) -> bytes:
         in_order = sorted(packets, key=lambda packet: packet.pts or 0)
         first, unit_s = in_order[0].pts or 0, Fraction(stream.time_base or 0)
         times_s = change([((packet.pts or 0) - first) * unit_s for packet in in_order])
-        step = max(LEAST_STEP, round(((in_order[-1].pts or 0) - first) * unit_s / TIME_BASE / len(packets)))
-        start_s = len(packets) * step * TIME_BASE - min(times_s)
+        steps_s = sorted(b - a for a, b in pairwise(times_s))
+        step = max(LEAST_STEP, round(steps_s[len(steps_s) // 2] / TIME_BASE) if steps_s else 0)
         for packet, time_s in zip(in_order, times_s, strict=True):
-            packet.pts = round((start_s + time_s) / TIME_BASE)
+            packet.pts = round(time_s / TIME_BASE)
             packet.duration = round((packet.duration or 0) * unit_s / TIME_BASE)
+        start = max(number * step - (packet.pts or 0) for number, packet in enumerate(packets))
         output = BytesIO()
         with _writing(output, container) as written:
             copy = written.add_stream_from_template(stream)
             for number, packet in enumerate(packets):
+                packet.pts = start + (packet.pts or 0)
                 packet.dts, packet.time_base, packet.stream = number * step, TIME_BASE, copy
                 written.mux(packet)
         return output.getvalue()
