@@ -23,7 +23,7 @@ WHITE, YELLOW, CYAN, GREEN, MAGENTA, RED, BLUE, BLACK = (
 
 def one(image: np.ndarray) -> bool:
     """Whether a single picture shows something."""
-    (shows,) = has_content(image[None])
+    (shows,) = has_content(image[None], "flat-spots")
     return bool(shows)
 
 
@@ -95,10 +95,10 @@ class TestBlank:
 
     def test_every_picture_is_judged_for_itself(self):
         pictures = np.stack([flat(0), with_text(flat(0), ["THE END"], 255, 28), flat(255)])
-        assert has_content(pictures).tolist() == [False, True, False]
+        assert has_content(pictures, "flat-spots").tolist() == [False, True, False]
 
     def test_no_picture_gives_no_answer(self):
-        assert has_content(np.zeros((0, SIZE, SIZE, 3), np.uint8)).shape == (0,)
+        assert has_content(np.zeros((0, SIZE, SIZE, 3), np.uint8), "flat").shape == (0,)
 
 
 def night_with_lights() -> np.ndarray:

@@ -300,10 +300,8 @@ class VideoEncoder:
         """Encode the next chunk; frames without content are left out where the bundle says so."""
         self._video, self._duration_s, self._warning = frames.video, frames.duration_s, frames.warning
         self._num_samples += len(frames)
-        images, times_s = frames.images, frames.times_s
-        if self._model.settings.preprocessing.skip_blank:
-            kept = has_content(images)
-            images, times_s = images[kept], times_s[kept]
+        kept = has_content(frames.images, self._model.settings.preprocessing.blank)
+        images, times_s = frames.images[kept], frames.times_s[kept]
         if len(images) > 0:
             self._encoder.add(self._vectors_of(images), times_s)
 

@@ -1,0 +1,274 @@
+"""Black bars around the picture of a whole video: found in a few pictures of it, and cut off all of them.
+
+    a few decoded pictures ─► [BarsMeter ─► Bars ─► Cutter: pictures without bars] ─► resize, crop ─► Frames
+                              this module; which pictures those are: bar_pictures.py
+
+Two unrelated videos between equal bars look alike by their bars, and a video does not look like itself without them.
+A bar is dark and flat within noise in every measured picture, and the picture beside it begins at a straight line
+that stays where it is. So the night sky keeps its edges, and so does the ground around a logo, a line of text or
+anything else without a straight edge. A side whose bar holds something, a subtitle or a logo, keeps it.
+All this is in the pixels of the decoder, before any turn for display.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+from typing import NamedTuple
+
+import av
+import av.filter
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from visil.values import VideoInfo
+
+SIDES = ("left", "right", "top", "bottom")
+LINES = 256  # a picture is measured on so many averaged lines each way, which leaves little of its noise
+DARK = 64  # grey levels; a brighter border is somebody's design
+NOISE = 10  # grey levels, of averaged lines, by which a bar differs from itself
+STRAY = 0.005  # share of a line that may differ by more: one averaged pixel
+SOFT_PX = 16  # before the edge, where codecs spread the picture into the bar: a macroblock
+CLEAR = 20  # grey levels: more than they spread over much of a line
+BRIGHT = 60  # grey levels: more than they spread anywhere; a subtitle
+FEW, MANY = 0.25, 0.5  # shares of a line that clearly differ from the bar, before and behind a straight edge
+SHARP_PX = 4  # between those two; a round thing takes longer
+SAME_PX, SAME_LEVEL = 1, 6  # between two pictures of one bar
+FEW_PICTURES = 3  # an edge is seen in as many, if there are; fewer that differ are little evidence
+MOVED = 0.002  # share of a picture that has changed in one that differs
+LEAST_SHARE, LEAST_PX = 0.01, 2  # of a side; thinner bars stay
+LEAST_LEFT = Fraction(1, 5)  # of a side
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What is cut off each side, as share of the width or height."""
+
+    left: Fraction = Fraction(0)
+    right: Fraction = Fraction(0)
+    top: Fraction = Fraction(0)
+    bottom: Fraction = Fraction(0)
+
+    def __bool__(self) -> bool:
+        return any((self.left, self.right, self.top, self.bottom))
+
+    def turned(self, degrees: int) -> Bars:
+        """The bars of pictures that are turned counter-clockwise, by quarter turns."""
+        bars = self
+        for _ in range(round(degrees / 90) % 4):
+            bars = Bars(left=bars.top, right=bars.bottom, top=bars.right, bottom=bars.left)
+        return bars
+
+    def inside(self, video: VideoInfo) -> VideoInfo:
+        """The facts with the sizes of what is left, from which the size of a backbone's input follows."""
+        coded = (1 - self.left - self.right, 1 - self.top - self.bottom)
+        shown = coded[::-1] if video.rotation_deg % 180 else coded
+        return replace(
+            video,
+            coded_size_px=_scaled(video.coded_size_px, coded),
+            rotated_size_px=_scaled(video.rotated_size_px, shown),
+            square_pixel_size_px=_scaled(video.square_pixel_size_px, shown),
+        )
+
+
+class Cutter:
+    """Cuts bars off one picture after the other; no pixel is copied."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._graph = av.filter.Graph()
+        self._kind: tuple[int, int, str] | None = None  # of the pictures that the graph takes
+
+    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
+        """The picture without bars; itself where there are none."""
+        if not self._bars:
+            return picture
+        kind = (picture.width, picture.height, picture.format.name)
+        if kind != self._kind:
+            self._graph, self._kind = self._made(picture), kind
+        self._graph.push(picture)
+        cut = self._graph.pull()
+        assert isinstance(cut, av.VideoFrame)
+        return cut
+
+    def _made(self, picture: av.VideoFrame) -> av.filter.Graph:
+        width, height = picture.width, picture.height
+        left, right = round(self._bars.left * width), round(self._bars.right * width)
+        top, bottom = round(self._bars.top * height), round(self._bars.bottom * height)
+        size = f"w={max(1, width - left - right)}:h={max(1, height - top - bottom)}"
+        graph = av.filter.Graph()
+        source = graph.add_buffer(width=width, height=height, format=picture.format, time_base=Fraction(1))
+        crop = graph.add("crop", f"{size}:x={left}:y={top}:exact=1")  # odd places too, whatever the chroma's grid
+        sink = graph.add("buffersink")
+        source.link_to(crop)
+        crop.link_to(sink)
+        graph.configure()
+        return graph
+
+
+class BarsMeter:
+    """Looks at pictures of one video and says which bars they have in common."""
+
+    def __init__(self) -> None:
+        self._size_px = (0, 0)  # of the first picture; others are brought to it
+        self._pictures: list[dict[str, _Side]] = []
+        self._num_different = 0  # pictures that differ from the one before
+        self._before: np.ndarray | None = None
+
+    @property
+    def num_pictures(self) -> int:
+        """Measured pictures, but for those that show nothing."""
+        return len(self._pictures)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there are no bars, whatever other pictures show."""
+        return self.num_pictures > 0 and not any(self._may_have_bar(side) for side in SIDES)
+
+    def add(self, picture: av.VideoFrame) -> None:
+        """Measure a picture. One that is damaged or shows nothing tells nothing."""
+        if picture.is_corrupt:
+            return
+        self._size_px = width, height = self._size_px if any(self._size_px) else (picture.width, picture.height)
+        columns = _brightness(picture, width, min(height, LINES)).T  # [W, <= LINES]
+        rows = _brightness(picture, min(width, LINES), height)  # [H, <= LINES]
+        lines = {"left": columns, "right": columns[::-1], "top": rows, "bottom": rows[::-1]}
+        if int(rows.max()) - int(rows.min()) <= NOISE:
+            return
+        grounds = {side: _ground(lines[side]) for side in SIDES}
+        if any(grounds[side].thickness == len(lines[side]) for side in SIDES):
+            return
+        between_rows = _between(grounds["top"], grounds["bottom"], rows, columns.shape[1])
+        between_columns = _between(grounds["left"], grounds["right"], columns, rows.shape[1])
+        across = {"left": between_rows, "right": between_rows, "top": between_columns, "bottom": between_columns}
+        self._pictures.append({side: _side(lines[side], grounds[side], across[side]) for side in SIDES})
+        if self._before is None or _differ(columns, self._before):
+            self._num_different, self._before = self._num_different + 1, columns
+
+    def bars(self) -> Bars:
+        """What the pictures so far have in common; no bars if none showed anything."""
+        if not self._pictures or self.is_settled:
+            return Bars()
+        width, height = self._size_px
+        left, right = self._pair("left", "right", width)
+        top, bottom = self._pair("top", "bottom", height)
+        return Bars(Fraction(left, width), Fraction(right, width), Fraction(top, height), Fraction(bottom, height))
+
+    def _pair(self, side: str, opposite: str, length: int) -> tuple[int, int]:
+        """Thickness in pixels of the bars on two opposite sides."""
+        is_few = self._num_different < FEW_PICTURES
+        one, other = (self._thickness(name, length, across_half=is_few) for name in (side, opposite))
+        lopsided = abs(one - other) > max(LEAST_PX, LEAST_SHARE * length)
+        if one + other > (1 - LEAST_LEFT) * length or (is_few and lopsided):
+            return 0, 0
+        return one, other
+
+    def _may_have_bar(self, side: str) -> bool:
+        return all(picture[side].ground.thickness > 0 for picture in self._pictures)
+
+    def _thickness(self, side: str, length: int, *, across_half: bool) -> int:
+        seen = [picture[side] for picture in self._pictures]
+        straight = [s for s in seen if s.edge and (s.crosses_half or not across_half)]
+        alike = [[s for s in straight if abs(s.edge - one.edge) <= SAME_PX] for one in straight]
+        most = max(alike, key=len, default=[])
+        if len(most) < max(ceil(len(seen) / 2), min(len(seen), FEW_PICTURES)):
+            return 0
+        levels = [s.ground.level for s in most]
+        edge = min(s.edge for s in most)
+        if (
+            max(levels) - min(levels) > SAME_LEVEL
+            or edge < _least_px(length)
+            or any(s.ground.thickness < edge - SOFT_PX for s in seen)
+        ):
+            return 0
+        return edge
+
+
+class _Ground(NamedTuple):
+    """The dark lines on one side of a picture.
+
+    Attributes:
+        level: their grey level.
+        thickness: how many there are; 0 if they are too few for a bar.
+    """
+
+    level: float
+    thickness: int
+
+
+class _Side(NamedTuple):
+    """One side of a picture.
+
+    Attributes:
+        edge: line, counted from outside, at which the picture begins; 0 if that is not a straight edge.
+        crosses_half: whether the edge is at least half as long as the side.
+    """
+
+    ground: _Ground
+    edge: int
+    crosses_half: bool
+
+
+def _brightness(picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
+    """The brightest channel of every pixel, uint8 [H, W], of a picture averaged to this size; on black."""
+    small = picture.reformat(width=width, height=height, format="rgba", interpolation=Interpolation.AREA, threads=1)
+    pixels = small.to_ndarray()  # [H, W, 4]
+    brightest = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+    alpha = pixels[..., 3]
+    if alpha.min() == 255:
+        return brightest
+    return (brightest * (alpha / np.float32(255))).astype(np.uint8)
+
+
+def _least_px(length: int) -> int:
+    return max(LEAST_PX, ceil(LEAST_SHARE * length))
+
+
+def _ground(lines: np.ndarray) -> _Ground:
+    """Of lines from outside in, [N, L]."""
+    least = _least_px(len(lines))
+    level = float(np.median(lines[:least]))
+    if level > DARK or (_share(lines[:least], level, NOISE) > STRAY).any():
+        return _Ground(level, 0)
+    has_more = _share(lines, level, NOISE) > STRAY
+    return _Ground(level, int(has_more.argmax()) if has_more.any() else len(lines))
+
+
+def _share(lines: np.ndarray, level: float, step: int) -> np.ndarray:
+    """The share of every line that differs from a grey level by more than a step, float [N]."""
+    return ((lines < max(0, round(level) - step)) | (lines > round(level) + step)).mean(axis=1)
+
+
+def _between(first: _Ground, last: _Ground, lines: np.ndarray, length: int) -> slice:
+    """The part of the crossing lines, averaged to this length, that lies between two opposite grounds."""
+    start = first.thickness * length // len(lines)
+    end = -(-(len(lines) - last.thickness) * length // len(lines))
+    return slice(start, end)
+
+
+def _side(lines: np.ndarray, ground: _Ground, across: slice) -> _Side:
+    """
+    Args:
+        across: the part of every line that lies between the other two grounds; an edge is no longer than that.
+    """
+    nearest = slice(ground.thickness, ground.thickness + SOFT_PX + 1)
+    clear = _share(lines[nearest, across], ground.level, CLEAR)
+    if ground.thickness == 0 or not (clear >= MANY).any():
+        return _Side(ground, 0, crosses_half=False)
+    num_soft = int((clear >= MANY).argmax())
+    before = slice(0, max(0, num_soft - SHARP_PX + 1))
+    is_round = (clear[before] > FEW).any()
+    is_written_on = (_share(lines[nearest][before], ground.level, BRIGHT) > STRAY).any()
+    if is_round or is_written_on:
+        return _Side(ground, 0, crosses_half=False)
+    edge = ground.thickness + num_soft
+    return _Side(ground, edge, crosses_half=bool(_share(lines[edge : edge + 1], ground.level, CLEAR)[0] >= MANY))
+
+
+def _differ(picture: np.ndarray, other: np.ndarray) -> bool:
+    return bool((np.abs(picture.astype(np.int16) - other) > NOISE).mean() > MOVED)
+
+
+def _scaled(size_px: tuple[int, int], shares: tuple[Fraction, Fraction]) -> tuple[int, int]:
+    return max(1, round(size_px[0] * shares[0])), max(1, round(size_px[1] * shares[1]))
