@@ -25,17 +25,19 @@ from av.video.reformatter import Interpolation
 from visil.values import VideoInfo
 
 SIDES = ("left", "right", "top", "bottom")
-LINES = 256  # a picture is measured on so many averaged lines each way, which leaves little of its noise
+MOST_LINES = 256  # a picture is measured on so many averaged lines each way, at least two in one: little noise is left
 DARK = 64  # grey levels; a brighter border is somebody's design
 NOISE = 10  # grey levels, of averaged lines, by which a bar differs from itself
-STRAY = 0.005  # share of a line that may differ by more: one averaged pixel
+STRAY = 0.005  # share of a line that may differ by more, if it is more than one averaged pixel
 SOFT_PX = 16  # before the edge, where codecs spread the picture into the bar: a macroblock
 CLEAR = 20  # grey levels: more than they spread over much of a line
 BRIGHT = 60  # grey levels: more than they spread anywhere; a subtitle
 FEW, MANY = 0.25, 0.5  # shares of a line that clearly differ from the bar, before and behind a straight edge
+DEEP_SHARE, DEEP_PX = 0.02, 8  # of a side: so far behind the edge the picture goes on; a letter ends before
 SHARP_PX = 4  # between those two; a round thing takes longer
 SAME_PX, SAME_LEVEL = 1, 6  # between two pictures of one bar
 FEW_PICTURES = 3  # an edge is seen in as many, if there are; fewer that differ are little evidence
+LONG, LONG_OF_FEW = 0.1, 0.5  # share of a side that an edge clearly takes; the latter if it is seen in few pictures
 MOVED = 0.002  # share of a picture that has changed in one that differs
 LEAST_SHARE, LEAST_PX = 0.01, 2  # of a side; thinner bars stay
 LEAST_LEFT = Fraction(1, 5)  # of a side
@@ -131,8 +133,8 @@ class BarsMeter:
         if picture.is_corrupt:
             return
         self._size_px = width, height = self._size_px if any(self._size_px) else (picture.width, picture.height)
-        columns = _brightness(picture, width, min(height, LINES)).T  # [W, <= LINES]
-        rows = _brightness(picture, min(width, LINES), height)  # [H, <= LINES]
+        columns = _brightness(picture, width, _num_averaged(height)).T  # [W, <= MOST_LINES]
+        rows = _brightness(picture, _num_averaged(width), height)  # [H, <= MOST_LINES]
         lines = {"left": columns, "right": columns[::-1], "top": rows, "bottom": rows[::-1]}
         if int(rows.max()) - int(rows.min()) <= NOISE:
             return
@@ -158,7 +160,7 @@ class BarsMeter:
     def _pair(self, side: str, opposite: str, length: int) -> tuple[int, int]:
         """Thickness in pixels of the bars on two opposite sides."""
         is_few = self._num_different < FEW_PICTURES
-        one, other = (self._thickness(name, length, across_half=is_few) for name in (side, opposite))
+        one, other = (self._thickness(name, length, LONG_OF_FEW if is_few else LONG) for name in (side, opposite))
         lopsided = abs(one - other) > max(LEAST_PX, LEAST_SHARE * length)
         if one + other > (1 - LEAST_LEFT) * length or (is_few and lopsided):
             return 0, 0
@@ -167,9 +169,9 @@ class BarsMeter:
     def _may_have_bar(self, side: str) -> bool:
         return all(picture[side].ground.thickness > 0 for picture in self._pictures)
 
-    def _thickness(self, side: str, length: int, *, across_half: bool) -> int:
+    def _thickness(self, side: str, length: int, least_reach: float) -> int:
         seen = [picture[side] for picture in self._pictures]
-        straight = [s for s in seen if s.edge and (s.crosses_half or not across_half)]
+        straight = [s for s in seen if s.edge and s.reach >= least_reach]
         alike = [[s for s in straight if abs(s.edge - one.edge) <= SAME_PX] for one in straight]
         most = max(alike, key=len, default=[])
         if len(most) < max(ceil(len(seen) / 2), min(len(seen), FEW_PICTURES)):
@@ -202,12 +204,12 @@ class _Side(NamedTuple):
 
     Attributes:
         edge: line, counted from outside, at which the picture begins; 0 if that is not a straight edge.
-        crosses_half: whether the edge is at least half as long as the side.
+        reach: share of the side that clearly differs from the bar there.
     """
 
     ground: _Ground
-    edge: int
-    crosses_half: bool
+    edge: int = 0
+    reach: float = 0.0
 
 
 def _brightness(picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
@@ -225,13 +227,22 @@ def _least_px(length: int) -> int:
     return max(LEAST_PX, ceil(LEAST_SHARE * length))
 
 
+def _deep_px(length: int) -> int:
+    return max(DEEP_PX, ceil(DEEP_SHARE * length))
+
+
+def _num_averaged(length: int) -> int:
+    return max(1, min(MOST_LINES, length // 2))
+
+
 def _ground(lines: np.ndarray) -> _Ground:
     """Of lines from outside in, [N, L]."""
     least = _least_px(len(lines))
     level = float(np.median(lines[:least]))
-    if level > DARK or (_share(lines[:least], level, NOISE) > STRAY).any():
+    stray = max(STRAY, 1 / lines.shape[1])
+    if level > DARK or (_share(lines[:least], level, NOISE) > stray).any():
         return _Ground(level, 0)
-    has_more = _share(lines, level, NOISE) > STRAY
+    has_more = _share(lines, level, NOISE) > stray
     return _Ground(level, int(has_more.argmax()) if has_more.any() else len(lines))
 
 
@@ -252,18 +263,20 @@ def _side(lines: np.ndarray, ground: _Ground, across: slice) -> _Side:
     Args:
         across: the part of every line that lies between the other two grounds; an edge is no longer than that.
     """
-    nearest = slice(ground.thickness, ground.thickness + SOFT_PX + 1)
-    clear = _share(lines[nearest, across], ground.level, CLEAR)
-    if ground.thickness == 0 or not (clear >= MANY).any():
-        return _Side(ground, 0, crosses_half=False)
-    num_soft = int((clear >= MANY).argmax())
-    before = slice(0, max(0, num_soft - SHARP_PX + 1))
+    nearest = lines[ground.thickness :][: SOFT_PX + 1 + _deep_px(len(lines))]
+    clear = _share(nearest[:, across], ground.level, CLEAR)
+    begins = clear[: SOFT_PX + 1] >= MANY
+    if ground.thickness == 0 or not begins.any():
+        return _Side(ground)
+    num_soft = int(begins.argmax())
+    before, behind = slice(0, max(0, num_soft - SHARP_PX + 1)), slice(num_soft, num_soft + _deep_px(len(lines)))
     is_round = (clear[before] > FEW).any()
-    is_written_on = (_share(lines[nearest][before], ground.level, BRIGHT) > STRAY).any()
-    if is_round or is_written_on:
-        return _Side(ground, 0, crosses_half=False)
-    edge = ground.thickness + num_soft
-    return _Side(ground, edge, crosses_half=bool(_share(lines[edge : edge + 1], ground.level, CLEAR)[0] >= MANY))
+    is_thin = clear[behind].mean() < MANY
+    is_written_on = (_share(nearest[before], ground.level, BRIGHT) > STRAY).any()
+    if is_round or is_thin or is_written_on:
+        return _Side(ground)
+    reach = _share(nearest[num_soft : num_soft + 1], ground.level, CLEAR)[0]
+    return _Side(ground, ground.thickness + num_soft, float(reach))
 
 
 def _differ(picture: np.ndarray, other: np.ndarray) -> bool:
