@@ -237,7 +237,7 @@ def _num_averaged(length: int) -> int:
 
 def _ground(lines: np.ndarray) -> _Ground:
     """Of lines from outside in, [N, L]."""
-    least = _least_px(len(lines))
+    least = max(LEAST_PX, _least_px(len(lines)) - SOFT_PX)
     level = float(np.median(lines[:least]))
     stray = max(STRAY, 1 / lines.shape[1])
     if level > DARK or (_share(lines[:least], level, NOISE) > stray).any():
