@@ -20,7 +20,7 @@ MOST_BANDS = 3  # SMPTE bars have three bands of stripes
 BLUR_PX = 4  # small pictures are scaled up: an edge of theirs is spread over as many pixels on either side
 QUIET = 0.002  # share of edge pixels away from the borders; none of 13,000 photographs passes
 SPOT_SHARE = 0.02  # side of a spot to side of the picture; 3 of 160 pixels
-SPOT_LEVELS = 16  # by which the mean over a spot differs from the picture around it; codec noise stays below
+SPOT_LEVELS = 20  # by which the mean over a spot differs from the picture around it; codec noise stays below
 MOST_LEVELS = 64  # a pixel that differs by more counts as this: one stuck pixel is no spot, three are a letter's stroke
 
 
