@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -159,7 +160,29 @@ class TestBars:
         pictures = [*framed(3, PILLARBOX), *framed(3, (120, 120, 0, 0), size_px=(2 * WIDTH, 2 * HEIGHT))]
         assert measured(pictures) == PILLARBOX
 
-    def test_of_damaged_or_no_pictures_are_none(self):
+    def test_of_two_different_grey_levels_stay(self):
+        assert measured([*framed(4, PILLARBOX), *framed(4, PILLARBOX, level=40)]) == NONE
+
+    def test_with_small_bright_writing_beside_the_picture_stay(self):
+        pictures = framed(8, LETTERBOX)
+        for picture in pictures:
+            picture[6:12, 80:110:2] = 220
+        assert measured(pictures) == (0, 0, 0, 16)
+
+    def test_may_be_what_transparency_leaves_black(self):
+        meter = BarsMeter()
+        for picture in scene(8):
+            seen = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
+            seen[16:-16] = 255
+            meter.add(av.VideoFrame.from_ndarray(np.concatenate([picture, seen], axis=2), format="rgba"))
+        assert sides_of(meter.bars()) == LETTERBOX
+
+    def test_are_not_told_from_a_damaged_picture(self):
+        meter = BarsMeter()
+        meter.add(SimpleNamespace(is_corrupt=True))  # type: ignore[arg-type]
+        assert meter.num_pictures == 0
+
+    def test_of_no_pictures_are_none(self):
         assert BarsMeter().bars() == Bars()
         assert measured([np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 3) == NONE
 
@@ -176,10 +199,10 @@ def night() -> list[np.ndarray]:
     return list(pictures)
 
 
-def product() -> list[np.ndarray]:
+def product(radius: int) -> list[np.ndarray]:
     """A round thing that turns on black."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    inside = (y - 60) ** 2 + (x - 96) ** 2 < 35**2
+    inside = (y - 60) ** 2 + (x - 96) ** 2 < radius**2
     return [p * inside[..., None].astype(np.uint8) for p in scene(8)]
 
 
@@ -214,7 +237,9 @@ def horizon() -> list[np.ndarray]:
 TYPED = ["LS", "README", "CAT README", "HELLO", "LS", "TOP", "LOAD OF ONE", "EXIT"]
 NO_BARS = {
     "lamps at night": night(),
-    "a product on black": product(),
+    "a small thing on black": product(25),
+    "a thing on black": product(30),
+    "a large thing on black": product(55),
     "slides on black": written([["SALES", "UP AND DOWN"], ["NEXT STEPS", "ONE", "TWO"], ["THE END"], ["QUESTIONS"]]),
     "a terminal": written([TYPED[:k] for k in range(2, 9)]),
     "edges that are dark for a while": dark_at_the_edges_for_a_while(),

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import av
 import av.filter
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from visil.values import VideoInfo
 
@@ -32,7 +32,7 @@ STRAY = 0.005  # share of a line that may differ by more, if it is more than one
 SOFT_PX = 16  # before the edge, where codecs spread the picture into the bar: a macroblock
 CLEAR = 20  # grey levels: more than they spread over much of a line
 BRIGHT = 60  # grey levels: more than they spread anywhere; a subtitle
-FEW, MANY = 0.25, 0.5  # shares of a line that clearly differ from the bar, before and behind a straight edge
+FEW, MANY = 0.25, 0.6  # shares of a line that clearly differ from the bar, before and behind a straight edge
 DEEP_SHARE, DEEP_PX = 0.02, 8  # of a side: so far behind the edge the picture goes on; a letter ends before
 SHARP_PX = 4  # between those two; a round thing takes longer
 SAME_PX, SAME_LEVEL = 1, 6  # between two pictures of one bar
@@ -41,6 +41,7 @@ LONG, LONG_OF_FEW = 0.1, 0.5  # share of a side that an edge clearly takes; the 
 MOVED = 0.002  # share of a picture that has changed in one that differs
 LEAST_SHARE, LEAST_PX = 0.01, 2  # of a side; thinner bars stay
 LEAST_LEFT = Fraction(1, 5)  # of a side
+BLOCK_LINES = 64  # are looked at together
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class BarsMeter:
         self._pictures: list[dict[str, _Side]] = []
         self._num_different = 0  # pictures that differ from the one before
         self._before: np.ndarray | None = None
+        self._averages = _Averages(), _Averages()
 
     @property
     def num_pictures(self) -> int:
@@ -133,19 +135,26 @@ class BarsMeter:
         if picture.is_corrupt:
             return
         self._size_px = width, height = self._size_px if any(self._size_px) else (picture.width, picture.height)
-        columns = _brightness(picture, width, _num_averaged(height)).T  # [W, <= MOST_LINES]
-        rows = _brightness(picture, _num_averaged(width), height)  # [H, <= MOST_LINES]
-        lines = {"left": columns, "right": columns[::-1], "top": rows, "bottom": rows[::-1]}
-        if int(rows.max()) - int(rows.min()) <= NOISE:
+        columns = self._averages[0].of(picture, width, _num_averaged(height)).T  # [W, <= MOST_LINES]
+        if int(columns.max()) - int(columns.min()) <= NOISE:
             return
-        grounds = {side: _ground(lines[side]) for side in SIDES}
-        if any(grounds[side].thickness == len(lines[side]) for side in SIDES):
+        lines = {"left": columns, "right": columns[::-1]}
+        if (columns[:, [0, -1]] > DARK + NOISE).mean(axis=0).min() <= STRAY:  # at the top or at the bottom may be a bar
+            rows = self._averages[1].of(picture, _num_averaged(width), height)  # [H, <= MOST_LINES]
+            lines |= {"top": rows, "bottom": rows[::-1]}
+        grounds = {side: _ground(lines[side]) if side in lines else _Ground(0, 0) for side in SIDES}
+        if any(grounds[side].thickness == len(lines[side]) for side in lines):
             return
-        between_rows = _between(grounds["top"], grounds["bottom"], rows, columns.shape[1])
-        between_columns = _between(grounds["left"], grounds["right"], columns, rows.shape[1])
+        between_rows = _between(grounds["top"], grounds["bottom"], height, _num_averaged(height))
+        between_columns = _between(grounds["left"], grounds["right"], width, _num_averaged(width))
         across = {"left": between_rows, "right": between_rows, "top": between_columns, "bottom": between_columns}
-        self._pictures.append({side: _side(lines[side], grounds[side], across[side]) for side in SIDES})
-        if self._before is None or _differ(columns, self._before):
+        self._pictures.append(
+            {
+                side: _side(lines[side], grounds[side], across[side]) if side in lines else _Side(grounds[side])
+                for side in SIDES
+            }
+        )
+        if self._num_different < FEW_PICTURES and (self._before is None or _differ(columns, self._before)):
             self._num_different, self._before = self._num_different + 1, columns
 
     def bars(self) -> Bars:
@@ -195,7 +204,7 @@ class _Ground(NamedTuple):
         thickness: how many there are; 0 if they are too few for a bar.
     """
 
-    level: float
+    level: int
     thickness: int
 
 
@@ -212,15 +221,24 @@ class _Side(NamedTuple):
     reach: float = 0.0
 
 
-def _brightness(picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
-    """The brightest channel of every pixel, uint8 [H, W], of a picture averaged to this size; on black."""
-    small = picture.reformat(width=width, height=height, format="rgba", interpolation=Interpolation.AREA, threads=1)
-    pixels = small.to_ndarray()  # [H, W, 4]
-    brightest = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
-    alpha = pixels[..., 3]
-    if alpha.min() == 255:
-        return brightest
-    return (brightest * (alpha / np.float32(255))).astype(np.uint8)
+class _Averages:
+    """Brings pictures to one small size; kept for the next one, because a scaler takes long to make."""
+
+    def __init__(self) -> None:
+        self._scaler = VideoReformatter()
+
+    def of(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """The brightest channel of every averaged pixel, on black, uint8 [H, W]."""
+        has_alpha = any(component.is_alpha for component in picture.format.components)
+        small = self._scaler.reformat(
+            picture, width, height, "gbrap" if has_alpha else "gbrp", interpolation=Interpolation.AREA, threads=1
+        )
+        channels = [
+            np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height, :width]
+            for plane in small.planes
+        ]
+        brightest = np.maximum(np.maximum(channels[0], channels[1]), channels[2])
+        return (brightest * (channels[3] / np.float32(255))).astype(np.uint8) if has_alpha else brightest
 
 
 def _least_px(length: int) -> int:
@@ -236,25 +254,31 @@ def _num_averaged(length: int) -> int:
 
 
 def _ground(lines: np.ndarray) -> _Ground:
-    """Of lines from outside in, [N, L]."""
-    least = max(LEAST_PX, _least_px(len(lines)) - SOFT_PX)
-    level = float(np.median(lines[:least]))
-    stray = max(STRAY, 1 / lines.shape[1])
-    if level > DARK or (_share(lines[:least], level, NOISE) > stray).any():
+    """Of lines from outside in, uint8 [N, L]."""
+    outermost = lines[: max(LEAST_PX, _least_px(len(lines)) - SOFT_PX)]
+    level = round(float(outermost.mean()))
+    if level > DARK:
         return _Ground(level, 0)
-    has_more = _share(lines, level, NOISE) > stray
-    return _Ground(level, int(has_more.argmax()) if has_more.any() else len(lines))
+    stray = max(STRAY, 1 / lines.shape[1])
+    for start in range(0, len(lines), BLOCK_LINES):
+        has_more = _share(lines[start : start + BLOCK_LINES], level, NOISE) > stray
+        if has_more.any():
+            thickness = start + int(has_more.argmax())
+            return _Ground(level, thickness if thickness >= len(outermost) else 0)
+    return _Ground(level, len(lines))
 
 
-def _share(lines: np.ndarray, level: float, step: int) -> np.ndarray:
+def _share(lines: np.ndarray, level: int, step: int) -> np.ndarray:
     """The share of every line that differs from a grey level by more than a step, float [N]."""
-    return ((lines < max(0, round(level) - step)) | (lines > round(level) + step)).mean(axis=1)
+    low = max(0, level - step)
+    differs = lines - np.uint8(low) > level + step - low  # what is below wraps around to above
+    return np.count_nonzero(differs, axis=1) / max(1, lines.shape[1])
 
 
-def _between(first: _Ground, last: _Ground, lines: np.ndarray, length: int) -> slice:
-    """The part of the crossing lines, averaged to this length, that lies between two opposite grounds."""
-    start = first.thickness * length // len(lines)
-    end = -(-(len(lines) - last.thickness) * length // len(lines))
+def _between(first: _Ground, last: _Ground, length: int, num_averaged: int) -> slice:
+    """The averaged lines between two opposite grounds, of a side of this length."""
+    start = first.thickness * num_averaged // length
+    end = -(-(length - last.thickness) * num_averaged // length)
     return slice(start, end)
 
 
@@ -280,7 +304,8 @@ def _side(lines: np.ndarray, ground: _Ground, across: slice) -> _Side:
 
 
 def _differ(picture: np.ndarray, other: np.ndarray) -> bool:
-    return bool((np.abs(picture.astype(np.int16) - other) > NOISE).mean() > MOVED)
+    steps = np.maximum(picture, other) - np.minimum(picture, other)
+    return np.count_nonzero(steps > NOISE) > MOVED * steps.size
 
 
 def _scaled(size_px: tuple[int, int], shares: tuple[Fraction, Fraction]) -> tuple[int, int]:
