@@ -240,6 +240,7 @@ NO_BARS = {
     "a small thing on black": product(25),
     "a thing on black": product(30),
     "a large thing on black": product(55),
+    "a dark thing on black": [np.where(p > 0, p // 8 + 25, 0).astype(np.uint8) for p in product(45)],
     "slides on black": written([["SALES", "UP AND DOWN"], ["NEXT STEPS", "ONE", "TWO"], ["THE END"], ["QUESTIONS"]]),
     "a terminal": written([TYPED[:k] for k in range(2, 9)]),
     "edges that are dark for a while": dark_at_the_edges_for_a_while(),
