@@ -221,7 +221,10 @@ class TestIndex:
 
     def test_another_model_than_that_of_the_library_is_refused(self, run, clips, library):
         ended = run("index", clips, "--library", library, "--model", "mini")
-        assert_one_line_error(ended, "'quick', not with mini; .* move it with `visil index --reindex --model mini`")
+        assert_one_line_error(
+            ended,
+            r"'quick' \([0-9a-f]{12}\), not with mini \([0-9a-f]{12}\); .* with `visil index --reindex --model mini`",
+        )
 
     def test_an_unknown_model_is_an_error_that_names_the_known_ones(self, run, clips, tmp_path):
         ended = run("index", clips, "--library", tmp_path / "library", "--model", "nobody")

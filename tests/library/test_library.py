@@ -12,13 +12,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.library.made import encoded_video, file_facts
 from visil.errors import DataError, LibraryError
 from visil.library.library import BUNDLE, LOCK, SETTINGS, TABLE, Library
 from visil.library.store import Store, StoredVideo, create_table
+from visil.model.bundle import Bundle
 from visil.model.model import Model
+from visil.synth.scenes import distinct_scenes, scene_pictures
+from visil.synth.video_file import write_video
 
 not_as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere: needs an ordinary user")
 
@@ -28,10 +32,40 @@ def library(tmp_path: Path, quick_model: Model) -> Library:
     return Library.create(tmp_path / "library", quick_model)
 
 
+@pytest.fixture
+def older_model(quick_model: Model) -> Model:
+    """As `quick_model`, with the rules for blank frames and bars of a visil before bundle format 3."""
+    settings = quick_model.settings
+    older = replace(settings.preprocessing, blank="flat", bars="keep")
+    return Model(Bundle(replace(settings, preprocessing=older), quick_model.bundle.tensors), device="cpu")
+
+
 def put(library: Library, id: str) -> None:
     """Store a made-up video through another handle, as another process would."""
     video = encoded_video(3, dim=library.model.dim, num_regions=9, seed=len(id))
     Store(library.path / TABLE, library.model.dim).put([StoredVideo(id, file_facts(f"/{id}"), video)])
+
+
+class TestOlderRules:
+    """A library goes on with its own copy of a bundle, whatever the rules of the visil that opens it."""
+
+    def test_stay_those_of_the_library(self, tmp_path, older_model, quick_model):
+        scene = distinct_scenes(np.random.default_rng(0), 1)[0]
+        pictures = list(scene_pictures(scene, duration_s=3, fps=8, size_px=(96, 64)))
+        boxed = [np.pad(picture, ((20, 20), (0, 0), (0, 0))) for picture in pictures]
+        for name in ("first", "later"):
+            write_video(tmp_path / f"{name}.mp4", boxed, 8)
+        library = Library.create(tmp_path / "library", older_model)
+        assert older_model.settings.format_version < 3 == quick_model.settings.format_version
+        library.add([tmp_path / "first.mp4"], workers=1)
+
+        again = Library.open(tmp_path / "library", device="cpu")
+        assert again.model.bundle.hash == older_model.bundle.hash
+        again.add([tmp_path / "later.mp4"], workers=1)
+        first, later = (again.encoded(f"{name}.mp4").region_vectors.vectors for name in ("first", "later"))
+        np.testing.assert_array_equal(later, first)
+        newer = quick_model.encode(tmp_path / "later.mp4").region_vectors.vectors
+        assert np.abs(later.astype(float) - newer).max() > 0.05
 
 
 class TestCreate:

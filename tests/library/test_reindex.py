@@ -161,7 +161,8 @@ class TestAMove:
         shutil.copy(clips / "clip_1.mp4", clips / "later.mp4")
         assert library.add([clips], workers=1).added == ["later.mp4"]
         with pytest.raises(
-            LibraryError, match=r"made with bundle 'other', not with .*; go on with its own, move it with"
+            LibraryError,
+            match=r"made with bundle 'other' \([0-9a-f]{12}\), not with mini \([0-9a-f]{12}\); go on .* --reindex",
         ):
             Library.open_or_create(library.path, "mini", device="cpu")
 

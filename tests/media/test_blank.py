@@ -23,7 +23,7 @@ WHITE, YELLOW, CYAN, GREEN, MAGENTA, RED, BLUE, BLACK = (
 
 def one(image: np.ndarray) -> bool:
     """Whether a single picture shows something."""
-    (shows,) = has_content(image[None])
+    (shows,) = has_content(image[None], "flat-spots")
     return bool(shows)
 
 
@@ -95,10 +95,10 @@ class TestBlank:
 
     def test_every_picture_is_judged_for_itself(self):
         pictures = np.stack([flat(0), with_text(flat(0), ["THE END"], 255, 28), flat(255)])
-        assert has_content(pictures).tolist() == [False, True, False]
+        assert has_content(pictures, "flat-spots").tolist() == [False, True, False]
 
     def test_no_picture_gives_no_answer(self):
-        assert has_content(np.zeros((0, SIZE, SIZE, 3), np.uint8)).shape == (0,)
+        assert has_content(np.zeros((0, SIZE, SIZE, 3), np.uint8), "flat").shape == (0,)
 
 
 def night_with_lights() -> np.ndarray:
@@ -157,3 +157,62 @@ class TestContent:
         picture = flat(7, size)
         picture[: size // 2] = 200
         assert one(picture) == (size > 2)
+
+
+def with_square(ground: int, side: int, levels: int, size: int = 160) -> np.ndarray:
+    picture = flat(ground, size)
+    picture[70 : 70 + side, 41 : 41 + side] = ground + levels
+    return picture
+
+
+SPOTS = {
+    "a lamp": with_square(4, 3, 40),
+    "a street of lamps": night_with_lights(),
+    "something dark on white": with_square(240, 4, -60),
+    "a line of text": with_text(flat(0), ["REC"], 200, 7),
+    "a logo in a corner": with_text(flat(16), ["TV"], 90, 14),
+}
+
+
+class TestSpots:
+    """Small bright or dark things on one colour: content by the rule `flat-spots`, noise by the older `flat`."""
+
+    @pytest.mark.parametrize("name", SPOTS)
+    def test_are_content(self, name):
+        assert one(SPOTS[name])
+
+    @pytest.mark.parametrize("name", ["a lamp", "something dark on white", "a line of text", "a logo in a corner"])
+    def test_were_noise_to_the_older_rule(self, name):
+        assert has_content(SPOTS[name][None], "flat").tolist() == [False]
+
+    def test_are_nothing_to_the_rule_that_keeps_every_frame(self):
+        assert has_content(np.stack([flat(0), flat(255)]), "keep").tolist() == [True, True]
+
+    @pytest.mark.parametrize(("side", "levels"), [(1, 200), (3, 15), (160, 9)])
+    def test_that_are_a_stuck_pixel_or_as_faint_as_noise_are_none(self, side, levels):
+        assert not one(with_square(4, side, levels))
+
+    @given(levels=st.integers(0, 9), ground=st.integers(0, 200))
+    def test_are_none_in_a_faint_gradient(self, levels, ground):
+        row = np.linspace(ground, ground + levels, 160).astype(np.uint8)
+        assert not one(np.repeat(row[None, :, None], 160, axis=0).repeat(3, axis=2))
+
+    @pytest.mark.parametrize(
+        ("codec", "options"),
+        [("libx264", {"crf": "35"}), ("mpeg4", {"b": "60000"}), ("mjpeg", {"qmin": "25", "qmax": "31"})],
+    )
+    def test_are_none_in_black_of_a_noisy_sensor_through_a_strong_codec(self, codec, options, tmp_path):
+        rng = np.random.default_rng(0)
+        stuck = rng.integers(0, 240, (8, 2))
+        pictures = np.clip(rng.normal(6, 6, (12, 240, 320, 3)), 0, 255).round().astype(np.uint8)
+        pictures[:, stuck[:, 0], stuck[:, 1]] = 255
+        path = write_frames(tmp_path / "a.mkv", pictures, fps=2, codec=codec, codec_options=options)
+        for chunk in read(path, Preprocessing(size_px=160, min_samples=1)):
+            assert not has_content(chunk.images, "flat-spots").any()
+
+    @pytest.mark.parametrize(
+        ("name", "shows"), [("lights_at_night", True), ("other_lights", True), ("nothing_but_black", False)]
+    )
+    def test_of_the_field_reports(self, name, shows, shared_data):
+        for chunk in read(shared_data / "field_reports" / f"{name}.mp4", Preprocessing(size_px=160)):
+            assert (has_content(chunk.images, "flat-spots") == shows).all()

@@ -125,6 +125,8 @@ class TestSettings:
             ({"sampling": "random"}, "sampling must be one of time, opencv, ffmpeg, keyframes, got 'random'"),
             ({"size_rule": "any"}, "size_rule must be one of stretch, short-side, short-side-even, got 'any'"),
             ({"interpolation": "nearest"}, "interpolation must be one of bicubic, opencv-cubic, got 'nearest'"),
+            ({"blank": "yes"}, "blank must be one of keep, flat, flat-spots, got 'yes'"),
+            ({"bars": "blur"}, "bars must be one of keep, cut, got 'blur'"),
             ({"fps": 0.0}, "fps must lie between 0.01 and 240"),
             ({"fps": -1.0}, "fps must lie between 0.01 and 240"),
             ({"fps": 241.0}, "fps must lie between 0.01 and 240"),
@@ -144,10 +146,12 @@ class TestSettings:
         with pytest.raises(ValueError, match=message):
             Preprocessing(**change)
 
-    def test_the_presets_of_the_papers_keep_blank_frames_and_short_videos_as_they_are(self):
+    def test_the_presets_of_the_papers_keep_blank_frames_bars_and_short_videos_as_they_are(self):
         for name in ("paper-visil", "paper-s2vs"):
-            assert (PRESETS[name].skip_blank, PRESETS[name].min_samples) == (False, 1)
+            assert (PRESETS[name].blank, PRESETS[name].bars, PRESETS[name].min_samples) == ("keep", "keep", 1)
             assert (PRESETS[name].size_px, PRESETS[name].crop_px) == (256, 224)
 
-    def test_whole_frame_loses_nothing(self):
-        assert PRESETS["whole-frame"] == replace(Preprocessing(), crop_px=None, size_rule="stretch")
+    def test_whole_frame_loses_nothing_but_bars_and_frames_without_content(self):
+        assert PRESETS["whole-frame"] == replace(
+            Preprocessing(), crop_px=None, size_rule="stretch", blank="flat-spots", bars="cut"
+        )

@@ -28,13 +28,20 @@ from visil.model.network import NetworkSettings
 
 SETTINGS = BundleSettings(
     name="small",
-    preprocessing=PRESETS["whole-frame"],
+    preprocessing=replace(PRESETS["whole-frame"], blank="flat", bars="keep"),
     backbone=BackboneSettings("resnet18", stages=(1, 2), options={"output_stride": 16}),
     regions=RegionSettings("adaptive", 3),
     network=NetworkSettings(attention="linear", comparator_padding="zeros"),
     licence="Apache-2.0",
     training_data="none",
 )
+
+KEEPS_BLANK = replace(SETTINGS, preprocessing=replace(SETTINGS.preprocessing, blank="keep"))
+EVERY_FORMAT = [
+    SETTINGS,
+    replace(SETTINGS, regions=RegionSettings("pyramid")),
+    replace(SETTINGS, preprocessing=PRESETS["whole-frame"]),
+]
 
 FORMATS_PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 
@@ -126,6 +133,31 @@ class TestRoundTrip:
         again = load_bundle(tmp_path / "b.safetensors")
         assert (again.settings, again.hash) == (bundle.settings, bundle.hash)
 
+    @pytest.mark.parametrize(("blank", "skips"), [("keep", False), ("flat", True)])
+    def test_what_older_formats_can_say_is_written_in_their_words(
+        self, blank: str, skips: bool, tmp_path: Path
+    ) -> None:
+        made = replace(SETTINGS, preprocessing=replace(SETTINGS.preprocessing, blank=blank))
+        Bundle(made, BUNDLE.tensors).save(tmp_path / "b.safetensors")
+        written = header_of(tmp_path / "b.safetensors")
+        assert (written["format_version"], written["preprocessing"]["skip_blank"]) == (1, skips)
+        assert not {"blank", "bars"} & set(written["preprocessing"])
+        assert load_bundle(tmp_path / "b.safetensors").settings == made
+
+    @pytest.mark.parametrize("changes", [{"blank": "flat-spots"}, {"bars": "cut"}, {"blank": "keep", "bars": "cut"}])
+    @pytest.mark.parametrize("regions", [RegionSettings(), RegionSettings("pyramid")], ids=lambda r: r.scheme)
+    def test_newer_rules_are_written_by_name_in_format_3(
+        self, changes: dict[str, str], regions: RegionSettings, tmp_path: Path
+    ) -> None:
+        made = replace(SETTINGS, regions=regions, preprocessing=replace(SETTINGS.preprocessing, **changes))
+        Bundle(made, BUNDLE.tensors).save(tmp_path / "b.safetensors")
+        written = header_of(tmp_path / "b.safetensors")
+        assert written["format_version"] == 3
+        assert {"blank": "flat", "bars": "keep", **changes}.items() <= written["preprocessing"].items()
+        assert "skip_blank" not in written["preprocessing"]
+        assert ("levels" in written["regions"]) == (regions.scheme == "pyramid")
+        assert load_bundle(tmp_path / "b.safetensors").settings == made
+
     def test_tensors_that_are_views_are_written_as_what_they_show(self, tmp_path: Path) -> None:
         weight = torch.arange(12.0).reshape(3, 4)
         Bundle(SETTINGS, {**CHECK, "whitening.projection": weight.T}).save(tmp_path / "b.safetensors")
@@ -138,8 +170,8 @@ class TestRoundTrip:
 
 
 class TestHash:
-    @pytest.mark.parametrize("made", [SETTINGS, replace(SETTINGS, regions=RegionSettings("pyramid"))], ids=["1", "2"])
-    def test_of_both_formats_is_what_docs_formats_computes(self, made: BundleSettings, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("made", EVERY_FORMAT, ids=lambda made: str(made.format_version))
+    def test_of_every_format_is_what_docs_formats_computes(self, made: BundleSettings, tmp_path: Path) -> None:
         Bundle(made, BUNDLE.tensors).save(tmp_path / "b.safetensors")
         self.run_the_page(tmp_path / "b.safetensors")
 
@@ -159,7 +191,9 @@ class TestHash:
         [
             replace(SETTINGS, name="other"),
             replace(SETTINGS, preprocessing=replace(SETTINGS.preprocessing, fps=2.0)),
-            replace(SETTINGS, preprocessing=replace(SETTINGS.preprocessing, skip_blank=False)),
+            replace(SETTINGS, preprocessing=replace(SETTINGS.preprocessing, blank="keep")),
+            replace(SETTINGS, preprocessing=replace(SETTINGS.preprocessing, blank="flat-spots")),
+            replace(SETTINGS, preprocessing=replace(SETTINGS.preprocessing, bars="cut")),
             replace(SETTINGS, preprocessing=replace(SETTINGS.preprocessing, mean=(0.5, 0.5, 0.5))),
             replace(SETTINGS, backbone=replace(SETTINGS.backbone, name="resnet34")),
             replace(SETTINGS, backbone=replace(SETTINGS.backbone, stages=(1, 3))),
@@ -199,9 +233,24 @@ class TestHash:
         hashes = {Bundle(pyramid(*levels), BUNDLE.tensors).hash for levels in ((1, 2, 3), (1, 2), (1, 2, 4))}
         assert len(hashes) == 3
 
-    def test_of_a_bundle_of_format_1_is_what_it_was(self) -> None:
+    @pytest.mark.parametrize(
+        ("made", "its_hash"),
+        [
+            (SETTINGS, "216241b2ade8746fb3b03d739e7aaafe0af82d51d5e20ec07bcf7d0055a9a7e5"),
+            (KEEPS_BLANK, "edb2737684a53c69f4e73a8b9ddeca8b3b7cc3aef6859a4a7f29623fb7594a1b"),
+            (
+                replace(SETTINGS, regions=RegionSettings("pyramid")),
+                "3508f7bd7330f0d8992fcbaac045764cf7d921d38a301d1a2b80b9bffe22e13e",
+            ),
+            (
+                replace(KEEPS_BLANK, regions=RegionSettings("pyramid")),
+                "a27888301445765c950002bfdd471d85b8255890da3ccba369bc492ecd307e8f",
+            ),
+        ],
+    )
+    def test_of_a_bundle_of_formats_1_and_2_is_what_it_was(self, made: BundleSettings, its_hash: str) -> None:
         """Hashes stand in libraries and in tables of results."""
-        assert BUNDLE.hash == "216241b2ade8746fb3b03d739e7aaafe0af82d51d5e20ec07bcf7d0055a9a7e5"
+        assert Bundle(made, BUNDLE.tensors).hash == its_hash
 
     def test_does_not_change_with_the_order_of_tensors(self) -> None:
         assert Bundle(SETTINGS, dict(reversed([*BUNDLE.tensors.items()]))).hash == BUNDLE.hash
@@ -241,16 +290,19 @@ class TestRefusedFiles:
         with pytest.raises(ModelError, match="the settings of the bundle are not valid"):
             load_bundle(tmp_path / "b.safetensors")
 
-    @pytest.mark.parametrize("version", [0, 3, "1", None])
+    @pytest.mark.parametrize("version", [0, 4, "1", None])
     def test_of_another_format_version(self, version: Any, tmp_path: Path) -> None:
         path = write(tmp_path / "b.safetensors", header(format_version=version))
-        with pytest.raises(ModelError, match=f"bundle format {version}, this visil reads formats 1 and 2; update one"):
+        with pytest.raises(ModelError, match=f"bundle format {version}, this visil reads formats 1 to 3; update one"):
             load_bundle(path)
 
     def test_whose_settings_are_of_another_format_than_it_says(self, tmp_path: Path) -> None:
         path = write(tmp_path / "b.safetensors", header(format_version=2))
         with pytest.raises(ModelError, match=r"not valid \(they are of format 1, not 2\)"):
             load_bundle(path)
+        named = header(format_version=3, preprocessing=asdict(SETTINGS.preprocessing))
+        with pytest.raises(ModelError, match=r"not valid \(they are of format 1, not 3\)"):
+            load_bundle(write(tmp_path / "b.safetensors", named))
         path = write(tmp_path / "b.safetensors", header(regions=asdict(RegionSettings("pyramid"))))
         with pytest.raises(ModelError, match=r"not valid \(they are of format 2, not 1\)"):
             load_bundle(path)
@@ -260,6 +312,13 @@ class TestRefusedFiles:
         [
             {"unknown": 1},
             {"preprocessing": {"unknown": 1}},
+            {"preprocessing": {"blank": "flat"}},  # of format 3
+            {"preprocessing": {"bars": "keep"}},
+            {"preprocessing": {"skip_blank": "yes"}},
+            {"preprocessing": {"skip_blank": None}},
+            {"format_version": 3, "preprocessing": {"skip_blank": True}},
+            {"format_version": 3, "preprocessing": {"blank": "dark"}},
+            {"format_version": 3, "preprocessing": {"bars": True}},
             {"backbone": {"name": "resnet18"}},  # no stages
             {"backbone": None},
             {"network": {"attention": "quadratic"}},

@@ -134,7 +134,7 @@ class TestEncode:
         np.testing.assert_allclose(video.region_vectors.vectors, alone, atol=2**-11)
 
     def test_keeps_them_where_the_bundle_says_so(self, bundle: Bundle) -> None:
-        keeping = replace(bundle.settings.preprocessing, skip_blank=False)
+        keeping = replace(bundle.settings.preprocessing, blank="keep")
         model = Model(Bundle(replace(bundle.settings, preprocessing=keeping), bundle.tensors), device="cpu")
         assert len(encode(model, np.concatenate([BLACK, self.IMAGES[:1]])).region_vectors) == 2
 

@@ -435,7 +435,8 @@ def sampler_files(case: Case) -> Arrays:
         "min_samples": 1,
         "size_rule": "short-side-even",
         "size_px": case.params["ffmpeg_resize"],
-        "skip_blank": False,
+        "blank": "keep",
+        "bars": "keep",
     }
     opencv, ffmpeg = (Preprocessing(sampling=sampling, **settings) for sampling in ("opencv", "ffmpeg"))
     arrays = {}

@@ -83,9 +83,10 @@ def describe_files(
         if (package := missing_package(kind)) is not None:
             raise VisilError(f'{kind}: {package} is not installed: pip install "visil[bench]"')
     rows: dict[int, list[Mapping[str, np.ndarray]]] = {}
-    for index, event in decode_files(paths, PRESETS["whole-frame"], workers=workers):
+    whole_frame = PRESETS["whole-frame"]
+    for index, event in decode_files(paths, whole_frame, workers=workers):
         if not isinstance(event, DecodeEnd):
-            images = event.images[has_content(event.images)]
+            images = event.images[has_content(event.images, whole_frame.blank)]
             rows.setdefault(index, []).append({kind: KINDS[kind](images) for kind in kinds})
             continue
         found = rows.pop(index, [])

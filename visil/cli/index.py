@@ -235,7 +235,7 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
     num_blank = sum(record.status == NO_CONTENT for record in opened.list())
     if num_blank:
         notice(
-            f"{counted(num_blank, 'videos')} without content (every frame is blank): only files of equal bytes find them",
+            f"{counted(num_blank, 'videos')} without content (every frame is blank): found by equal bytes alone",
             quiet=quiet,
         )
     summary = (

@@ -154,10 +154,12 @@ class Library:
             return cls.create(path, model, sampling=sampling)
         library = cls.open(path, device=device, precision=precision)
         own = library._settings
-        if bundle is not None and load_bundle(find_bundle(bundle)).hash != own.bundle_hash:
+        asked = None if bundle is None else load_bundle(find_bundle(bundle)).hash
+        if asked is not None and asked != own.bundle_hash:
             raise LibraryError(
-                f"library {path}: made with bundle {own.bundle_name!r}, not with {bundle}; go on with its own, move it "
-                f"with `visil index --reindex --model {bundle}`, or choose another folder"
+                f"library {path}: made with bundle {own.bundle_name!r} ({own.bundle_hash[:12]}), not with {bundle} "
+                f"({asked[:12]}); go on with its own, move it with `visil index --reindex --model {bundle}`, or choose "
+                "another folder"
             )
         if sampling is not None and sampling != own.sampling:
             raise LibraryError(

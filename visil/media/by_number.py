@@ -21,10 +21,13 @@ import av
 import numpy as np
 
 from visil.errors import MediaError
+from visil.media.bars import Cutter
 from visil.media.chunks import chunks
 from visil.media.frame_table import FrameTable, IrregularError, read_frame_table
+from visil.media.one_pass import Asked
 from visil.media.pictures import input_picture
 from visil.media.preprocessing import Preprocessing
+from visil.media.pyav_reader import bars_of_file
 from visil.media.reader import Sampled, beyond_end, nobody
 from visil.media.sampling import Part, Samples, ShownFrame, key_frames, part_of, sample, within
 from visil.values import Frames
@@ -76,11 +79,15 @@ class ByNumberReader(ABC):
         try:
             table = read_frame_table(path, stills=stills, alive=alive, packet_s=packet_s)
             samples, end_s = _samples(path, table, preprocessing, span_s)
+            bars = bars_of_file(
+                Asked(path, preprocessing, None, stills, alive, nobody, packet_s)
+            )  # PyAV measures for all readers
+            cut, inside = Cutter(bars.turned(table.video.rotation_deg)), bars.inside(table.video)
             pictures = self._opened(path, table)
 
             def image_of(frame: ShownFrame[int]) -> np.ndarray:
                 alive()
-                return input_picture(self._fetched(pictures, frame, table), preprocessing, table.video)
+                return input_picture(cut(self._fetched(pictures, frame, table)), preprocessing, inside)
 
             yield from chunks(
                 path,

@@ -21,6 +21,8 @@ CUBIC_A = -0.75  # OpenCV's INTER_CUBIC coefficient
 SAMPLINGS = ("time", "opencv", "ffmpeg", "keyframes")
 SIZE_RULES = ("stretch", "short-side", "short-side-even")
 INTERPOLATIONS = ("bicubic", "opencv-cubic")
+BLANK_RULES = ("keep", "flat", "flat-spots")
+BAR_RULES = ("keep", "cut")
 MIN_STD = 1e-3
 MAX_SIDE_PX = 2048  # no backbone sees more; bounds what a stranger's bundle can ask for
 MOST_OBLONG = 100  # long side to short side: what would be more so is damaged, or of no use to a backbone
@@ -41,7 +43,9 @@ class Preprocessing:
         size_px: side of the square, or length of the short side.
         crop_px: side of the centre crop; None keeps the whole picture.
         interpolation: `bicubic` (libswscale, widened when shrinking) or `opencv-cubic` (no antialias, as published).
-        skip_blank: leave out frames without content (black, one colour, colour bars).
+        blank: which frames have no content and are left out: none (`keep`); those of one colour and colour bars
+            (`flat`); the same, but one colour with compact bright or dark spots has content (`flat-spots`).
+        bars: black bars around the picture of a whole video: `keep`, or `cut` off before anything else.
         mean, std: per channel, for pixels in [0, 1].
     """
 
@@ -52,7 +56,8 @@ class Preprocessing:
     size_px: int = 224
     crop_px: int | None = None
     interpolation: str = "bicubic"
-    skip_blank: bool = True
+    blank: str = "flat-spots"
+    bars: str = "cut"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -61,6 +66,8 @@ class Preprocessing:
             ("sampling", self.sampling, SAMPLINGS),
             ("size_rule", self.size_rule, SIZE_RULES),
             ("interpolation", self.interpolation, INTERPOLATIONS),
+            ("blank", self.blank, BLANK_RULES),
+            ("bars", self.bars, BAR_RULES),
         ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
@@ -104,7 +111,8 @@ PRESETS: dict[str, Preprocessing] = {
         size_px=256,
         crop_px=224,
         interpolation="opencv-cubic",
-        skip_blank=False,
+        blank="keep",
+        bars="keep",
     ),
     "paper-s2vs": Preprocessing(
         sampling="ffmpeg",
@@ -112,7 +120,8 @@ PRESETS: dict[str, Preprocessing] = {
         size_rule="short-side-even",
         size_px=256,
         crop_px=224,
-        skip_blank=False,
+        blank="keep",
+        bars="keep",
     ),
 }
 

@@ -34,7 +34,7 @@ from visil.model.network import NetworkSettings
 from visil.model.regions import LEVELS, SCHEMES
 from visil.model.threads import one_thread
 
-FORMAT_VERSIONS = (1, 2)  # 2: with `levels`, of the regions `pyramid`
+FORMAT_VERSIONS = (1, 2, 3)  # 2: with `levels`, of the regions `pyramid`; 3: with `blank` and `bars`
 PARTS = ("backbone", "whitening", "attention", "binarization", "comparator", "check")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PART_SAMPLES = 30  # samples a descriptor stands for
@@ -90,13 +90,19 @@ class BundleSettings:
     @property
     def format_version(self) -> int:
         """The first format that can say this: an older visil refuses only what it does not know."""
+        if self.preprocessing.blank == "flat-spots" or self.preprocessing.bars != "keep":
+            return 3
         return 2 if self.regions.scheme == "pyramid" else 1
 
     def as_json(self) -> dict[str, Any]:
         """The settings as they are hashed, written and shown."""
         entries = asdict(self)
-        if self.format_version < 2:
+        if self.regions.scheme != "pyramid":
             del entries["regions"]["levels"]
+        if self.format_version < 3:
+            preprocessing = entries["preprocessing"]
+            del preprocessing["bars"]
+            preprocessing["skip_blank"] = preprocessing.pop("blank") != "keep"
         return entries
 
 
@@ -202,15 +208,26 @@ def _settings(path: Path, header: Any) -> BundleSettings:
     try:
         version = header["format_version"]
         if version not in FORMAT_VERSIONS:
-            known = " and ".join(map(str, FORMAT_VERSIONS))
+            known = f"{FORMAT_VERSIONS[0]} to {FORMAT_VERSIONS[-1]}"
             raise ModelError(f"{path}: bundle format {version}, this visil reads formats {known}; update one")
         given = {name: value for name, value in header.items() if name not in ("format_version", "hash")}
+        if version < 3:
+            given["preprocessing"] = _rules_named(given["preprocessing"])
         settings: BundleSettings = _typed(BundleSettings, given)
         if version != settings.format_version:
             raise ValueError(f"they are of format {settings.format_version}, not {version}")
     except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
         raise ModelError(f"{path}: the settings of the bundle are not valid ({error})") from error
     return settings
+
+
+def _rules_named(preprocessing: dict[str, Any]) -> dict[str, Any]:
+    """Settings of formats 1 and 2, which had one rule for blank frames and kept all bars, in the terms of format 3."""
+    if {"blank", "bars"} & set(preprocessing):
+        raise TypeError("blank and bars are of format 3")
+    others = {name: value for name, value in preprocessing.items() if name != "skip_blank"}
+    skips_blank = _typed(bool, preprocessing.get("skip_blank", True))
+    return {**others, "blank": "flat" if skips_blank else "keep", "bars": "keep"}
 
 
 def _typed(kind: Any, value: Any) -> Any:

@@ -312,10 +312,8 @@ class VideoEncoder:
         self._video, self._duration_s = frames.video, frames.duration_s
         self._warning, self._cut_short = frames.warning, frames.cut_short
         self._num_samples += len(frames)
-        images, times_s = frames.images, frames.times_s
-        if self._model.settings.preprocessing.skip_blank:
-            kept = has_content(images)
-            images, times_s = images[kept], times_s[kept]
+        kept = has_content(frames.images, self._model.settings.preprocessing.blank)
+        images, times_s = frames.images[kept], frames.times_s[kept]
         if len(images) > 0:
             self._encoder.add(self._vectors_of(images), times_s)
 

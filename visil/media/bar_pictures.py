@@ -1,0 +1,140 @@
+"""The few pictures on which the bars of a video are measured.
+
+    file ─► [key frames, a few by seeking] ─► bars.py ─► Bars
+    samples ─► [the first few, which wait]  ─┘
+               this module
+
+Key frames from all over a video tell more than its beginning, but cost opening the file once more. So a video of less
+than a minute, and one whose container does not say where its key frames are, is measured on its first samples, which
+are decoded anyway. Whatever goes wrong with key frames is left to the reading that follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from visil.errors import MediaError
+from visil.media.bars import Bars, BarsMeter
+from visil.media.opening import open_video
+from visil.media.sampling import Samples
+from visil.media.thinning import ThinningError
+
+MOST_PICTURES = 16
+SECONDS_A_PICTURE = 15  # fewer pictures of a shorter video: measuring is to cost little beside reading
+FEW_PICTURES = 4  # fewer key frames are no better than the first samples
+LEAST_LENGTH_S = 60
+MOST_PACKETS = 8  # after a seek, until a key frame comes
+MOST_WAITING, MOST_WAITING_BYTES = 64, 128 << 20  # pictures, while the first ones show nothing
+
+
+def bars_of_key_frames(path: Path, alive: Callable[[], None]) -> Bars | None:
+    """The bars of a video by key frames from all over it; None if these cannot be had for little.
+
+    Args:
+        alive: called for every key frame.
+    """
+    meter = BarsMeter()
+    num_decoded = 0
+    try:
+        container, stream = open_video(path)
+        with container:
+            for place in _places(container, stream):
+                picture = _key_frame(container, stream, place)
+                alive()
+                if picture is None:
+                    return None
+                meter.add(picture)
+                num_decoded += 1
+                if meter.is_settled:
+                    break
+    except (MediaError, av.FFmpegError, OSError, ValueError, IndexError):
+        return None
+    return meter.bars() if num_decoded else None
+
+
+def bars_of_first(samples: Samples[av.VideoFrame]) -> tuple[Bars, Samples[av.VideoFrame]]:
+    """The bars of a video by its first samples, and the samples again, from the first on.
+
+    Pictures that show nothing do not count among the MOST_PICTURES, so that a dark beginning does not matter.
+
+    Raises:
+        ThinningError: the samples did; whatever else they raise comes in its place among them.
+    """
+    meter = BarsMeter()
+    held = []
+    num_waiting, num_bytes = 0, 0
+    failure: Exception | None = None
+    previous: av.VideoFrame | None = None
+    try:
+        for time_s, frame in samples:
+            held.append((time_s, frame))
+            if frame.picture is previous:
+                continue
+            previous = frame.picture
+            meter.add(frame.picture)
+            num_waiting += 1
+            num_bytes += sum(plane.buffer_size for plane in frame.picture.planes)
+            if (
+                meter.is_settled
+                or meter.num_pictures == MOST_PICTURES
+                or num_waiting == MOST_WAITING
+                or num_bytes > MOST_WAITING_BYTES
+            ):
+                break
+    except ThinningError:
+        raise
+    except (MediaError, MemoryError) as error:
+        failure = error
+
+    def again() -> Samples[av.VideoFrame]:
+        while held:
+            yield held.pop(0)  # a picture waits no longer than it must
+        if failure is not None:
+            raise failure
+        yield from samples
+
+    return meter.bars(), again()
+
+
+def _places(container: InputContainer, stream: VideoStream) -> Iterator[int]:
+    """When some key frames come, in units of the stream, in an order that is soon all over the video.
+
+    None if the container has no index of the whole video.
+    """
+    if not hasattr(stream, "index_entries") or not stream.time_base:  # PyAV before 17
+        return
+    container.seek(stream.start_time or 0, stream=stream)  # Matroska reads its index when it is first needed
+    entries = stream.index_entries
+    if len(entries) < FEW_PICTURES:
+        return
+    first, last = entries[0].timestamp, entries[-1].timestamp
+    length_s = (last - first) * stream.time_base
+    promised = container.duration or 0
+    if length_s < LEAST_LENGTH_S or length_s < promised / av.time_base / 2:
+        return
+    num = max(FEW_PICTURES, min(MOST_PICTURES, round(length_s / SECONDS_A_PICTURE)))
+    wanted = (first + (last - first) * (2 * k + 1) // (2 * num) for k in range(num))
+    found = sorted({entries.search_timestamp(time) for time in wanted} - {-1})
+    if len(found) < FEW_PICTURES:
+        return
+    order = sorted(range(len(found)), key=lambda k: f"{k:04b}"[::-1])  # bits the other way round: halves, quarters ...
+    yield from (entries[found[k]].timestamp for k in order)
+
+
+def _key_frame(container: InputContainer, stream: VideoStream, place: int) -> av.VideoFrame | None:
+    """The key frame at a place, from a decoder that holds no other; None if there is none."""
+    container.seek(place, stream=stream)
+    codec = stream.codec_context
+    for number, packet in enumerate(container.demux(stream)):
+        if packet.is_keyframe and packet.size:
+            pictures = [*packet.decode(), *codec.decode(None)]
+            codec.flush_buffers()
+            return pictures[0] if pictures else None
+        if number == MOST_PACKETS:
+            return None
+    return None
