@@ -279,7 +279,8 @@ class TestVideosThatAreCutShort:
     def test_are_found_by_what_was_read(self, library, clips, cut_short):
         cut_short(2)
         library.add([clips / "clip_0.mp4"], workers=1)
-        assert library.search(clips / "clip_0.mp4")[0].identical
+        copy = shutil.copy(clips / "clip_0.mp4", clips / "copy.mp4")
+        assert library.search(copy)[0].identical
 
     def test_are_read_again_only_if_that_is_asked_for(self, library, clips, encoded_paths, cut_short):
         cut_short(2)

@@ -80,7 +80,7 @@ class ByNumberReader(ABC):
             table = read_frame_table(path, stills=stills, alive=alive, packet_s=packet_s)
             samples, end_s = _samples(path, table, preprocessing, span_s)
             bars = bars_of_file(
-                Asked(path, preprocessing, None, stills, alive, nobody, packet_s)
+                Asked(path, preprocessing, None, stills, alive, packet_s=packet_s)
             )  # PyAV measures for all readers
             cut, inside = Cutter(bars.turned(table.video.rotation_deg)), bars.inside(table.video)
             pictures = self._opened(path, table)

@@ -33,7 +33,7 @@ from visil.media.opening import (
 )
 from visil.media.pictures import odd_turn_deg
 from visil.media.preprocessing import Preprocessing
-from visil.media.reader import MAX_SPAN_S, Sampled, beyond_end
+from visil.media.reader import MAX_SPAN_S, Sampled, beyond_end, nobody
 from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
 from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
 
@@ -52,8 +52,8 @@ class Asked:
     part: Part | None
     stills: bool
     alive: Callable[[], None]
-    sampled: Sampled
-    packet_s: float | None
+    sampled: Sampled = nobody
+    packet_s: float | None = None
 
 
 class Decoding:
