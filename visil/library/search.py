@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import compress
 from math import ceil
@@ -52,6 +52,8 @@ class SearchResult:
 
     Attributes:
         num_fine: fine scores computed.
+        damaged: (id, reason) of the videos that could not be compared, because what is stored of them is not what was
+            written.
         error: one line if the query could not be read or has no score.
         warning: one line if only a part of the query could be read; its matches are those of that part.
     """
@@ -59,6 +61,7 @@ class SearchResult:
     query: str
     matches: list[Match] = field(default_factory=list)
     num_fine: int = 0
+    damaged: Sequence[tuple[str, str]] = ()
     error: str | None = None
     warning: str = ""
 
@@ -82,6 +85,9 @@ class VideoScores:
     def num_fine(self) -> int:
         """Fine scores computed."""
         return int(self.is_fine.sum())
+
+
+NO_SCORES = VideoScores((), np.zeros(0), np.zeros(0, dtype=bool))
 
 
 def rerank_count(rerank: int | str, num_videos: int) -> int:
@@ -123,8 +129,13 @@ def search(
             best |= [id != query.exclude and records[id].file.sha256 == query.sha256 for id in candidates.ids]
         chosen.append(best)
     fine = _fine_scores(store, candidates, model, queries, chosen)
+    sound = _sound(store, candidates)
     return [
-        _rank(*of_query, candidates.ids, records, top) for of_query in zip(queries, coarse, chosen, fine, strict=True)
+        replace(
+            _rank(query, scores, best & sound, found, sound, candidates.ids, records, top),
+            damaged=tuple(sorted(store.damaged.items())),
+        )
+        for query, scores, best, found in zip(queries, coarse, chosen, fine, strict=True)
     ]
 
 
@@ -149,9 +160,17 @@ def score(
         for scores, some in zip(coarse, scored, strict=True)
     ]
     fine = _fine_scores(store, candidates, model, queries, chosen)
+    among, *scored = (some & _sound(store, candidates) for some in (among, *scored))
     shared_ids = list(compress(candidates.ids, among.tolist()))
     ids = [shared_ids if (some == among).all() else list(compress(candidates.ids, some.tolist())) for some in scored]
     return [_in_two_bands(*of_query) for of_query in zip(ids, scored, coarse, chosen, fine, strict=True)]
+
+
+def _sound(store: Store, candidates: Candidates) -> np.ndarray:
+    """bool [V], False for the videos that turned out to be damaged."""
+    sound = np.ones(len(candidates.ids), dtype=bool)
+    sound[[candidates.numbers[id] for id in store.damaged if id in candidates.numbers]] = False
+    return sound
 
 
 def _without_itself(query: Query, candidates: Candidates) -> np.ndarray:
@@ -181,7 +200,7 @@ def _fine_scores(
     if union.any():
         ids = [candidates.ids[number] for number in np.flatnonzero(union)]
         with _each_on_a_core(model, len(comparisons)) as apply:
-            for pieces in _read_ahead(store.vectors(ids, block_bytes=BLOCK_BYTES)):
+            for pieces in filter(None, _read_ahead(store.vectors(ids, block_bytes=BLOCK_BYTES))):
                 block = _Block(
                     np.array([candidates.numbers[piece.id] for piece in pieces]),
                     [piece.is_last for piece in pieces],
@@ -271,13 +290,14 @@ def _rank(
     coarse: np.ndarray,
     chosen: np.ndarray,
     fine: np.ndarray,
+    sound: np.ndarray,
     ids: Sequence[str],
     records: dict[str, VideoRecord],
     top: int,
 ) -> SearchResult:
     """Equal content first, then by score (fine scores before coarse ones), then by id."""
     matches = []
-    shown = chosen if chosen.any() else np.ones(len(ids), dtype=bool)
+    shown = chosen if chosen.any() else sound
     for number in np.flatnonzero(shown).tolist():
         id = ids[number]
         if id == query.exclude:
