@@ -157,5 +157,5 @@ class TestLibraryAndDisk:
     def test_a_full_disk_is_wrong_even_before_there_is_a_library(self, tmp_path, monkeypatch):
         usage = namedtuple("usage", "total used free")
         monkeypatch.setattr("shutil.disk_usage", lambda place: usage(10 << 30, 10 << 30, 1 << 20))
-        (found,) = check_disk(tmp_path / "not" / "made" / "yet")
+        found, _ = check_disk(tmp_path / "not" / "made" / "yet")
         assert (found.state, found.found.split(" free")[0]) == (WRONG, "0.0 GiB")

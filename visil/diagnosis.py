@@ -43,6 +43,7 @@ PACKAGES = (
     ("click", "click"),
     ("rich", "rich"),
     ("platformdirs", "platformdirs"),
+    ("xxhash", "xxhash"),
 )
 READER_REMEDIES = {
     "pyav": REINSTALL.format("av"),
@@ -234,7 +235,9 @@ def check_library(library: Path) -> Iterator[Finding]:
 
 
 def check_disk(library: Path) -> Iterator[Finding]:
-    """Free space where the library is, or is to be."""
+    """Free space where the library is, or is to be, and whether the disk can do what a library needs."""
+    from visil.library.disk import ELSEWHERE, what_is_lacking
+
     place = next(folder for folder in [library.absolute(), *library.absolute().parents] if folder.exists())
     free_bytes = shutil.disk_usage(place).free
     found = f"{free_bytes / (1 << 30):.1f} GiB free for {library}"
@@ -244,6 +247,12 @@ def check_disk(library: Path) -> Iterator[Finding]:
         )
     else:
         yield Finding("disk", OK, found)
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        yield Finding("disk commits", ABSENT, f"{place} cannot be written, so links, locks and renames were not tried")
+    elif lacking := what_is_lacking(place):
+        yield Finding("disk commits", WRONG, f"{place}: {lacking}", ELSEWHERE)
+    else:
+        yield Finding("disk commits", OK, f"links, locks and renames work in {place}")
 
 
 def _one_line(error: Exception) -> str:

@@ -639,3 +639,19 @@ class TestTerminals:
         (best, *_) = csv.DictReader(io.StringIO(ended.out))
         assert (best["rank"], best["video"]) == ("1", "clip_2.mp4")
         assert "Traceback" not in ended.err and "no video 'nobody'" in ended.err
+
+
+def test_a_damaged_video_is_named_and_the_search_goes_on(run: Run, library: Path) -> None:
+    vectors = Library.open(library, device="cpu").encoded("clip_1.mp4").region_vectors.vectors.tobytes()
+    (file,) = (library / "videos.lance/data").iterdir()
+    content = bytearray(file.read_bytes())
+    content[content.index(vectors)] ^= 1
+    file.write_bytes(content)
+    ended = run("search", "id:clip_0.mp4", "--library", library, "--format", "jsonl")
+    assert ended.status == 1
+    assert "clip_1.mp4: its row in the library is not what was written; `visil verify --repair`" in ended.err
+    found = {json.loads(line).get("video") for line in ended.out.splitlines()}
+    assert "clip_1.mp4" not in found and "clip_2.mp4" in found
+    assert run("verify", "--library", library).status == 2
+    assert run("verify", "--library", library, "--repair").status in (0, 1)
+    assert run("search", "id:clip_0.mp4", "--library", library).status == 0

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import lance
 import numpy as np
+import pyarrow as pa
 
+from visil.library.digests import DIGESTED, row_digest
 from visil.library.files import content_hash
-from visil.library.store import FileFacts, StoredVideo
+from visil.library.settings import SETTINGS, TABLE
+from visil.library.store import FileFacts, Store, StoredVideo
+from visil.library.sums import SUMS
 from visil.values import EncodedVideo, RegionVectors, VideoInfo
 
 DIM = 8
@@ -56,6 +63,37 @@ def facts_of(path: Path) -> FileFacts:
 def stored_video(id: str, num_frames: int = 3, *, seed: int = 0, sha256: str = "") -> StoredVideo:
     """A row to write: id and path are alike."""
     return StoredVideo(id, file_facts(f"/videos/{id}", sha256=sha256), encoded_video(num_frames, seed=seed))
+
+
+Row = dict[str, Any]
+
+
+def tamper(library: Path, change: Callable[[Row], None], *, id: str, stretch: int = 0, dim: int) -> None:
+    """Change a row such that nothing but its values can tell: with a digest and sums that fit."""
+    dataset = lance.dataset(str(library / TABLE))
+    (row,) = dataset.to_table(filter=f"id = '{id}' AND stretch = {stretch}").to_pylist()
+    change(row)
+    of_digest = {**row, "times_s": np.array(row["times_s"]), "descriptors": np.array(row["descriptors"])}
+    row["digest"] = row_digest(*(of_digest[name] for name in DIGESTED))
+    table = pa.Table.from_pylist([row], schema=dataset.schema)
+    dataset.merge_insert(["id", "stretch"]).when_matched_update_all().when_not_matched_insert_all().execute(table)
+    note_files(library, dim)
+
+
+def note_files(library: Path, dim: int) -> None:
+    """Bring in the sums of what was written behind the back of a library."""
+    Store(library / TABLE, dim).note_files()
+
+
+def as_format_2(library: Path, *, settings: str = SETTINGS, table: str = TABLE) -> None:
+    """Make a library what it was before there were digests and sums: compressed vectors, two columns less."""
+    uri = str(library / table)
+    rows = lance.dataset(uri).to_table().drop_columns(["rules", "digest"])
+    plain = pa.schema([pa.field(field.name, field.type, field.nullable) for field in rows.schema])
+    lance.write_dataset(rows.cast(plain), uri, mode="overwrite", max_rows_per_file=2)
+    content = (library / settings).read_text()
+    (library / settings).write_text(content.replace("format_version = 3", "format_version = 2"))
+    (library / SUMS).unlink()
 
 
 def failed_video(id: str, reason: str = "not a video") -> StoredVideo:

@@ -22,6 +22,7 @@ from visil.library.library import Library
 from visil.library.reindexing import PENDING
 from visil.library.settings import SETTINGS
 from visil.library.store import Store, StoredVideo, VersionGoneError
+from visil.library.sums import SUMS
 from visil.model.model import Model
 
 
@@ -134,7 +135,7 @@ class TestLeftovers:
         (library.path / "videos.lance/data/half_written.lance").write_bytes(b"half")
         (library.path / "notes.txt").write_text("mine")
         library.compact()
-        assert names(library) == sorted([LOCK, SETTINGS, "model.safetensors", "notes.txt", "videos.lance"])
+        assert names(library) == sorted([LOCK, SETTINGS, SUMS, "model.safetensors", "notes.txt", "videos.lance"])
         assert not (library.path / "videos.lance/data/half_written.lance").exists()
 
     def test_the_old_generation_goes_after_a_move(self, library, model, tmp_path):
@@ -142,7 +143,7 @@ class TestLeftovers:
         library.reindex(tmp_path / "model.safetensors", workers=2)
         assert "videos.lance" in names(library)
         assert library.compact() > 0
-        assert names(library) == sorted([LOCK, SETTINGS, "model-2.safetensors", "videos-2.lance"])
+        assert names(library) == sorted([LOCK, SETTINGS, SUMS, "model-2.safetensors", "videos-2.lance"])
         assert len(Library.open(library.path, device="cpu").list()) == 5
 
     def test_an_unfinished_move_stays(self, library, model, tmp_path):

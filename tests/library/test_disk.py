@@ -1,14 +1,23 @@
-"""A disk that is full and a folder that is read-only, tried on real mounts: one clear line, and nothing is broken."""
+"""A full disk, a read-only folder, a file system without links or locks: one clear line, and nothing is broken.
+
+The first two are real mounts. No exFAT can be mounted here: its answers are given in its place.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import re
 import shutil
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from visil.diagnosis import check_disk
 from visil.errors import LibraryError, ModelError
 from visil.library.library import Library
 from visil.library.repairing import repair_library
@@ -139,3 +148,81 @@ class TestAReadOnlyFolder:
         with pytest.raises(LibraryError, match=r"a library cannot be made here \(Read-only file system\)"):
             Library.create(read_only / "new", quick_model)
         assert not (read_only / "new" / SETTINGS).exists()
+
+
+LACKING = {
+    "links": ("os.link", errno.EPERM, r"this disk has no hard links, which every commit needs \(exFAT, FAT and some"),
+    "locks": ("fcntl.flock", errno.ENOSYS, r"this disk has no file locks, without which two processes could write"),
+    "renames": ("pathlib.Path.replace", errno.ENOTSUP, "this disk cannot rename a file over another, which every"),
+}
+ELSEWHERE = r"; keep the library on another disk \(--library DIR, or VISIL_LIBRARY\); videos may lie on this one"
+
+
+class TestADiskThatLacksSomething:
+    @pytest.fixture(params=LACKING)
+    def lacking(self, request, monkeypatch) -> str:
+        """What is said; from here on the disk answers as such a one does."""
+        name, number, said = LACKING[request.param]
+
+        def refuse(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(name, refuse)
+        return said
+
+    def test_is_no_place_for_a_new_library_and_nothing_is_left_there(self, tmp_path, quick_model, lacking):
+        (tmp_path / "empty").mkdir()
+        for place in ("empty", "a/b/c"):
+            with pytest.raises(LibraryError, match=f"a library cannot be made here: {lacking}.*{ELSEWHERE}"):
+                Library.create(tmp_path / place, quick_model)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["empty"]
+        assert list((tmp_path / "empty").iterdir()) == []
+
+    def test_is_what_the_doctor_finds(self, tmp_path, lacking):
+        _, found = check_disk(tmp_path / "library")
+        assert (found.check, found.state) == ("disk commits", "wrong")
+        assert re.search(lacking, found.found) and found.remedy.startswith("keep the library on another disk")
+
+    def test_can_be_searched_where_a_library_was_copied_to_it(self, six_clips, lacking):
+        assert Library.open(six_clips, device="cpu").search("id:clip_0.mp4")
+
+
+def test_a_library_on_a_disk_without_locks_is_not_written_and_no_warning_is_shown(six_clips, tmp_path, monkeypatch):
+    path = Path(shutil.copytree(six_clips, tmp_path / "library"))
+    library = Library.open(path, device="cpu")
+    monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSYS, "not implemented")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(LibraryError, match=rf"{LACKING['locks'][2]}.*{ELSEWHERE}"):
+            library.remove("clip_0.mp4")
+    assert len(Library.open(path, device="cpu").list()) == 6
+
+
+def test_a_commit_that_a_disk_without_links_refuses_says_why(six_clips, tmp_path, monkeypatch):
+    path = Path(shutil.copytree(six_clips, tmp_path / "library"))
+    library = Library.open(path, device="cpu")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("LanceError(IO): Generic LocalFileSystem error: Operation not permitted (os error 1)")
+
+    monkeypatch.setattr("lance.LanceDataset.delete", refuse)
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "not permitted")))
+    with pytest.raises(
+        LibraryError, match=rf"cannot be written \({LACKING['links'][2]}.*what was committed.*{ELSEWHERE}"
+    ):
+        library.remove("clip_0.mp4")
+
+
+@pytest.mark.parametrize("step", ["create_table", "write_settings"])
+def test_a_library_that_could_not_be_made_leaves_nothing_behind(tmp_path, quick_model, monkeypatch, step):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, FULL)
+
+    (tmp_path / "mine").mkdir()
+    for place in ("mine", "new/library"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"visil.library.library.{step}", full)
+            with pytest.raises(LibraryError, match=rf"a library cannot be made here \({FULL}\)"):
+                Library.create(tmp_path / place, quick_model)
+    assert [entry.relative_to(tmp_path).as_posix() for entry in tmp_path.rglob("*")] == ["mine"]
+    assert Library.create(tmp_path / "mine", quick_model).list() == ()

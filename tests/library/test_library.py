@@ -19,6 +19,7 @@ from tests.library.made import encoded_video, file_facts
 from visil.errors import DataError, LibraryError
 from visil.library.library import BUNDLE, LOCK, SETTINGS, TABLE, Library
 from visil.library.store import Store, StoredVideo, create_table
+from visil.library.sums import SUMS
 from visil.model.bundle import Bundle
 from visil.model.model import Model
 from visil.synth.scenes import distinct_scenes, scene_pictures
@@ -73,7 +74,7 @@ class TestCreate:
         opened = Library.open(library.path, device="cpu")
         assert opened.list() == ()
         assert opened.model.bundle.hash == quick_model.bundle.hash
-        assert sorted(path.name for path in library.path.iterdir()) == sorted([BUNDLE, LOCK, SETTINGS, TABLE])
+        assert sorted(path.name for path in library.path.iterdir()) == sorted([BUNDLE, LOCK, SETTINGS, SUMS, TABLE])
 
     def test_folders_on_the_way_are_made(self, tmp_path, quick_model):
         Library.create(tmp_path / "a/b/c", quick_model)
@@ -131,15 +132,15 @@ class TestOpen:
             Library.open(tmp_path)
 
     def test_a_format_of_the_future_is_refused(self, library):
-        (library.path / SETTINGS).write_text('format_version = 3\nnothing = "that we know"\n')
-        with pytest.raises(LibraryError, match="library format 3, this visil reads 2; update one"):
+        (library.path / SETTINGS).write_text('format_version = 4\nnothing = "that we know"\n')
+        with pytest.raises(LibraryError, match="library format 4, this visil reads 3; update one"):
             Library.open(library.path)
 
     def test_a_format_of_the_past_says_what_brings_it_up_to_date(self, library):
         path = library.path / SETTINGS
-        path.write_text(path.read_text().replace("format_version = 2", "format_version = 1"))
+        path.write_text(path.read_text().replace("format_version = 3", "format_version = 1"))
         remedy = rf"`visil verify --repair --library {library.path}` brings it up to date"
-        with pytest.raises(LibraryError, match=rf"library format 1, this visil reads 2; {remedy}"):
+        with pytest.raises(LibraryError, match=rf"library format 1, this visil reads 3; {remedy}"):
             Library.open(library.path)
 
     @pytest.mark.parametrize(
@@ -148,13 +149,13 @@ class TestOpen:
             b"",
             b"format_version = ",
             b"\xff\xfe\x00",
-            b"format_version = 2",
-            b'format_version = 2\nbundle = "x"',
-            b"format_version = 2\n[bundle]\nname = 'x'",
-            b"format_version = 2\nfiles = 3\n[bundle]\nname = 'x'\nhash = 'x'\n[sampling]\nmode = 'time'",
-            b"format_version = 2\n[bundle]\nname = 'x'\nhash = 'x'\n[files]\ntable = '../x'\n[sampling]\nmode = 'time'",
-            b"format_version = 2\n[bundle]\nname = 'x'\nhash = 3\n[sampling]\nmode = 'time'",
-            b"format_version = 2\n[bundle]\nname = 'x'\nhash = 'x'\n[sampling]\nmode = 'tyme'",
+            b"format_version = 3",
+            b'format_version = 3\nbundle = "x"',
+            b"format_version = 3\n[bundle]\nname = 'x'",
+            b"format_version = 3\nfiles = 3\n[bundle]\nname = 'x'\nhash = 'x'\n[sampling]\nmode = 'time'",
+            b"format_version = 3\n[bundle]\nname = 'x'\nhash = 'x'\n[files]\ntable = '../x'\n[sampling]\nmode = 'time'",
+            b"format_version = 3\n[bundle]\nname = 'x'\nhash = 3\n[sampling]\nmode = 'time'",
+            b"format_version = 3\n[bundle]\nname = 'x'\nhash = 'x'\n[sampling]\nmode = 'tyme'",
         ],
     )
     def test_damaged_settings_are_a_clear_error(self, library, content):

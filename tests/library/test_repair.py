@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import tests.library.made as made_module
 import visil.library.ingest as ingest_module
 import visil.library.store as store_module
-from tests.library.made import encoded_video, file_facts
+from tests.library.made import Row, as_format_2, encoded_video, file_facts
 from visil.errors import LibraryError
 from visil.library.library import Library
 from visil.library.repairing import repair_library
@@ -24,7 +25,7 @@ from visil.library.settings import BUNDLE, SETTINGS, TABLE
 from visil.library.store import FAILED, OK, Store, StoredVideo
 from visil.model.model import Model
 
-Row = dict[str, Any]
+DIM = 128  # of the quick model
 ALL = [f"clip_{i}.mp4" for i in range(6)]
 
 
@@ -84,11 +85,7 @@ def hole_beside_the_ids(path: Path, id: str) -> None:
 
 def tamper(path: Path, change: Callable[[Row], None], *, id: str) -> None:
     """Change a row behind the back of the library."""
-    dataset = lance.dataset(uri(path))
-    (row,) = dataset.to_table(filter=f"id = '{id}'").to_pylist()
-    change(row)
-    table = pa.Table.from_pylist([row], schema=dataset.schema)
-    dataset.merge_insert(["id", "stretch"]).when_matched_update_all().execute(table)
+    made_module.tamper(path, change, id=id, dim=DIM)
 
 
 def assert_encoded_again(path: Path, made: Path, clips: Path, ids: list[str]) -> None:
@@ -370,6 +367,7 @@ class TestFormat1:
     @pytest.fixture
     def old(self, path, quick_model) -> Path:
         """As format 1 was: two columns less, and settings that name no file."""
+        as_format_2(path)
         lance.dataset(uri(path)).drop_columns(["root", "reason_class"])
         (path / SETTINGS).write_text(FORMAT_1.format(hash=quick_model.bundle.hash))
         return path
@@ -379,7 +377,7 @@ class TestFormat1:
             LibraryError, match=r"library format 1, .*; `visil verify --repair --library .*` brings it up"
         ):
             Library.open(old, device="cpu")
-        assert repair_library(old) == ["brought up to library format 2"]
+        assert repair_library(old) == ["brought up to library format 3"]
         assert repair_library(old) == []
         library = Library.open(old, device="cpu")
         assert library.verify() == []
@@ -400,11 +398,11 @@ class TestFormat1:
         assert library.record("new.mp4").file.root == str(clips)
 
     def test_may_be_brought_up_to_date_in_two_attempts(self, old, monkeypatch):
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("visil.library.repairing.write_settings", full)
+            patch.setattr("visil.library.upgrading.write_settings", full)
             with pytest.raises(LibraryError, match=r"cannot be written \(No space left on device\)"):
                 repair_library(old)
-        assert repair_library(old) == ["brought up to library format 2"]
+        assert repair_library(old) == ["brought up to library format 3"]

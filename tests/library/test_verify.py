@@ -7,15 +7,14 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lance
 import numpy as np
-import pyarrow as pa
 import pytest
 
+import tests.library.made as made
 import visil.library.store as store_module
-from tests.library.made import VIDEO, encoded_video, file_facts
+from tests.library.made import VIDEO, Row, encoded_video, file_facts, note_files
 from visil.errors import LibraryError
 from visil.library.files import content_hash
 from visil.library.library import TABLE, Library
@@ -26,8 +25,6 @@ from visil.values import EncodedVideo, RegionVectors
 
 STRETCH = 5
 REGIONS = 9
-
-Row = dict[str, Any]
 
 
 @pytest.fixture
@@ -53,16 +50,8 @@ def stored(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def tamper(library: Library, change: Callable[[Row], None], *, id: str = "short", stretch: int = 0) -> None:
-    """Change one row of the table behind the back of the library."""
-    dataset = lance.dataset(str(library.path / TABLE))
-    (row,) = dataset.to_table(filter=f"id = '{id}' AND stretch = {stretch}").to_pylist()
-    change(row)
-    (
-        dataset.merge_insert(["id", "stretch"])
-        .when_matched_update_all()
-        .when_not_matched_insert_all()
-        .execute(pa.Table.from_pylist([row], schema=dataset.schema))
-    )
+    """Change one row of the table behind the back of the library, its digest and the sums with it."""
+    made.tamper(library.path, change, id=id, stretch=stretch, dim=library.model.dim)
 
 
 def with_vectors(row: Row, vectors: np.ndarray) -> None:
@@ -118,6 +107,7 @@ class TestRows:
 
     def test_a_missing_stretch_is_damage(self, stored):
         lance.dataset(str(stored.path / TABLE)).delete("id = 'long' AND stretch = 1")
+        note_files(stored.path, stored.model.dim)
         (finding,) = stored.verify()
         assert finding == Finding("long", "stretches [0, 2] of 3", True)
 

@@ -82,7 +82,8 @@ def command(
       visil search @suspects.txt --top 5 --format jsonl > matches.jsonl
       visil search id:news/0412.mp4 --rerank all
 
-    Exit status: 0 all queries searched; 1 some could not be read (listed on stderr); 2 none.
+    Exit status: 0 all queries searched; 1 some could not be read, or videos of the library are damaged (listed on
+    stderr); 2 none.
     """
     if not all(query.startswith("id:") for query in queries):
         from visil.media.worker_process import worker_ahead
@@ -100,11 +101,13 @@ def command(
     out = Rows(style, COLUMNS[style], header={"manifest": _manifest(opened, rerank, top, precision)})
     num_queries = num_failed = num_fine = 0
     gone: set[str] = set()
+    damaged: dict[str, str] = {}
     with progress("search", "queries", quiet=quiet) as report:
         teller = _Teller(report, len(queries), quiet=quiet)
         for result in opened.search_many(queries, rerank=rerank, top=top, progress=teller):
             num_queries += 1
             num_fine += result.num_fine
+            damaged.update(result.damaged)
             if result.error is not None:
                 num_failed += 1
                 notice(f"{result.error}; skipped")
@@ -119,8 +122,10 @@ def command(
             report(num_queries, max(num_queries, len(queries)))
     out.close()
     _tell_of_lost_folders(opened, gone)
+    for id, reason in damaged.items():
+        notice(f"{id}: {reason}")
     notice(f"{num_queries - num_failed} of {num_queries} queries searched, {num_fine} fine scores", quiet=quiet)
-    return 0 if not num_failed else 2 if num_failed == num_queries else 1
+    return 2 if num_failed == num_queries else 1 if num_failed or damaged else 0
 
 
 class _Teller:

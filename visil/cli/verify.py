@@ -37,10 +37,11 @@ def command(
     output_format: str | None,
     quiet: bool,
 ) -> int:
-    """Check everything a library promises: its bundle, every row, every file it was made from.
+    """Check everything a library promises: its own files, every row, every file it was made from.
 
-    Every file is read once, to compare its content with what was indexed. Files that are gone or have changed are
-    listed too; `visil index` and `visil remove` deal with them.
+    Every file is read once, to compare its content with what was written or indexed. Files that are gone or have
+    changed are listed too; `visil index` and `visil remove` deal with them. So are files of the library that have no
+    sum yet, because a write was interrupted: the next write brings them in.
 
     --repair restores a lost bundle, brings older formats up to date, saves what can be read of a damaged table and
     turns videos with damaged rows into failures that the next `visil index` encodes again. It never goes back to an
@@ -51,7 +52,7 @@ def command(
       visil verify --library news
       visil verify --library news --repair --model mobile.safetensors
 
-    Exit status: 0 all holds; 1 files are gone or have changed; 2 the library is damaged.
+    Exit status: 0 all holds; 1 files are gone, have changed or have no sum yet; 2 the library is damaged.
     """
     from visil.library.library import Library
     from visil.library.repairing import repair_library
@@ -66,10 +67,14 @@ def command(
         findings = opened.verify(progress=report)
     rows = [{"id": f.id, "problem": f.problem, "damage": f.damage} for f in findings]
     print_rows(rows, chosen_format(output_format), ["id", "problem", "damage"])
-    damaged = sum(f.damage for f in findings)
+    damaged = {f.id for f in findings if f.damage}
+    others = {f.id for f in findings} - damaged
+    videos = {record.id for record in opened.list()}
+    of_the_library = len(damaged - videos) + len(others - videos)
     notice(
-        f"{counted(len(opened.list()), 'videos')} checked: {damaged} damaged, "
-        f"{len(findings) - damaged} changed or gone",
+        f"{counted(len(videos), 'videos')} checked: {len(damaged & videos)} damaged, "
+        f"{len(others & videos)} changed or gone"
+        + (f"; {counted(of_the_library, 'files')} of the library itself not in order" if of_the_library else ""),
         quiet=quiet,
     )
     return 2 if damaged else 1 if findings else 0

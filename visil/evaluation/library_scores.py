@@ -59,7 +59,7 @@ class LibraryScores:
         progress: called before the first query and after each, with how many are done and how many there are.
 
     Attributes:
-        available: ids in the library that have content.
+        available: ids in the library that have content, without those that turned out to be damaged so far.
         unreadable: (id, reason) of those of the data set that are in the library and have no score.
 
     Raises:
@@ -80,10 +80,11 @@ class LibraryScores:
         self._library = library
         self._rerank = rerank
         self._progress = progress
+        self._listed = {record.id for record in library.list()}
         records = [record for record in library.list() if only is None or record.id in only]
         wanted = truth.wanted
-        self.available: Set[str] = frozenset(record.id for record in records if record.status == OK)
-        self.unreadable: Sequence[tuple[str, str]] = [
+        self.available = {record.id for record in records if record.status == OK}
+        self.unreadable = [
             (record.id, "every frame is blank, so it has no score" if record.status == NO_CONTENT else record.reason)
             for record in records
             if record.status != OK and (wanted is None or record.id in wanted)
@@ -119,7 +120,9 @@ class LibraryScores:
             self._num_queries += 1
             self._num_fine += result.num_fine
             self._tell()
-            yield QueryScores(query, result.ids, result.scores)
+            self._leave_out_damaged()
+            if query in self.available:
+                yield QueryScores(query, result.ids, result.scores)
             began_s = time.perf_counter()  # what the caller does with the scores is not counted
 
     def facts(self) -> SourceFacts:
@@ -139,6 +142,18 @@ class LibraryScores:
             device=str(library.model.device),
             precision=library.model.precision,
         )
+
+    def _leave_out_damaged(self) -> None:
+        """Videos that turned out to be damaged have no score; of a damaged file nobody knows what else it spoils."""
+        for name, reason in self._library.damaged.items():
+            is_of_the_data_set = name in self._among or name in self._queries
+            if name in self.available:
+                self.available.remove(name)
+            elif name in self._listed:
+                continue
+            if is_of_the_data_set or name not in self._listed:
+                self.unreadable.append((name, reason))
+                self._listed.add(name)
 
     def _tell(self) -> None:
         if self._progress is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -12,6 +15,10 @@ import filelock
 from visil.errors import LibraryError
 
 LOCK = "writer.lock"
+ELSEWHERE = "keep the library on another disk (--library DIR, or VISIL_LIBRARY); videos may lie on this one"
+
+# What a file system answers that has no such thing, and no answer of a full, damaged or read-only disk.
+_LACKING = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.EMLINK}
 
 
 @contextmanager
@@ -19,14 +26,92 @@ def writer_lock(path: Path) -> Iterator[None]:
     """One writer at a time; readers never lock.
 
     Raises:
-        LibraryError: another process is writing.
+        LibraryError: another process is writing, or the disk has no locks.
         OSError: the folder cannot be written.
     """
+    if not _can(_lock, path):  # else filelock would take the file itself for the lock, which a killed process leaves
+        raise LibraryError(f"library {path}: {NO_LOCKS}; {ELSEWHERE}")
     try:
         with filelock.FileLock(path / LOCK, timeout=0):
             yield
     except filelock.Timeout:
         raise LibraryError(f"library {path}: another process is writing to it; try again when it is done") from None
+
+
+NO_LINKS = "this disk has no hard links, which every commit needs (exFAT, FAT and some network drives have none)"
+NO_LOCKS = (
+    "this disk has no file locks, without which two processes could write at once (some network drives have none)"
+)
+NO_RENAMES = "this disk cannot rename a file over another, which every commit needs"
+
+
+def what_is_lacking(folder: Path) -> str:
+    """What a library needs of a disk and this folder does not give, in words; empty if it gives all.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    for attempt, lacking in ((_link, NO_LINKS), (_lock, NO_LOCKS), (_rename, NO_RENAMES)):
+        if not _can(attempt, folder):
+            return lacking
+    return ""
+
+
+def _can(attempt: Callable[[Path], None], folder: Path) -> bool:
+    with tempfile.TemporaryDirectory(prefix=".visil-", suffix=".partial", dir=folder) as place:
+        try:
+            attempt(Path(place))
+        except OSError as error:
+            if error.errno not in _LACKING:
+                raise
+            return False
+    return True
+
+
+def _link(place: Path) -> None:
+    (place / "a").touch()
+    os.link(place / "a", place / "b")
+
+
+def _rename(place: Path) -> None:
+    (place / "a").touch()
+    (place / "b").touch()
+    (place / "a").replace(place / "b")
+
+
+def _lock(place: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows has other locks, everywhere
+        return
+    with (place / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[None]:
+    """A folder that is there, with those on the way to it; if nothing comes to lie in it, what was made goes again."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # not empty
+            for folder in made:
+                folder.rmdir()
+
+
+@contextmanager
+def undone_on_error(path: Path, *, keep: Collection[str]) -> Iterator[None]:
+    """Remove what comes to lie in a folder if the block fails, but for names to keep; the caller holds the lock."""
+    try:
+        yield
+    except BaseException:
+        for entry in path.iterdir():
+            if entry.name not in keep:
+                with suppress(OSError):
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        raise
 
 
 def replace_file(source: Path, target: Path) -> None:

@@ -64,7 +64,7 @@ def fine_scores(
     if union.any():
         ids = [candidates.ids[number] for number in np.flatnonzero(union)]
         with _each_on_a_core(model, len(comparisons)) as apply:
-            for pieces in _read_ahead(store.vectors(ids, block_bytes=BLOCK_BYTES)):
+            for pieces in filter(None, _read_ahead(store.vectors(ids, block_bytes=BLOCK_BYTES))):
                 block = _Block(
                     np.array([candidates.numbers[piece.id] for piece in pieces]),
                     [piece.is_last for piece in pieces],

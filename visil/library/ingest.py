@@ -16,16 +16,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from visil.errors import MediaError
 from visil.library.files import content_hash, find_files
 from visil.library.planning import Job, Plan, Target, plan
-from visil.library.store import Store, StoredVideo, VideoRecord
+from visil.library.store import DamagedVideoError, Store, StoredVideo, VideoRecord
 from visil.library.workload import Workload, workload
 from visil.media.decoding import DecodeEnd, DecodeLimits, decode_files
 from visil.media.preprocessing import Preprocessing
+from visil.media.reader import RULES
 from visil.model.model import Model, VideoEncoder
 from visil.model.threads import independent_threads
 from visil.values import EncodedVideo, Frames
@@ -187,11 +188,16 @@ def encode_jobs(
         closing(Commits(store, report, stored={record.id for record in before.records()})) as commits,
         closing(_Hashes(workers)) as hashes,
     ):
+        to_encode = [job for job in jobs if job.copy_of is None]
         for job in jobs:
             if job.copy_of is not None:
-                commits.finish(job, before.read(job.copy_of).encoded, None)
+                try:
+                    copied = before.read(job.copy_of)
+                except DamagedVideoError:
+                    to_encode.append(replace(job, copy_of=None))
+                    continue
+                commits.finish(job, copied.encoded, None, rules=copied.rules)
                 tell()
-        to_encode = [job for job in jobs if job.copy_of is None]
         with (
             closing(
                 decode_files(hashes.begin(to_encode), preprocessing, workers=workers, reader=reader, limits=limits)
@@ -358,8 +364,12 @@ class Commits:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="visil-write")
         self._writing: Future[None] | None = None
 
-    def finish(self, job: Job, encoded: EncodedVideo | None, error: MediaError | None) -> None:
-        """A job is done: its rows go into the next commit."""
+    def finish(self, job: Job, encoded: EncodedVideo | None, error: MediaError | None, *, rules: int = RULES) -> None:
+        """A job is done: its rows go into the next commit.
+
+        Args:
+            rules: version of the reading rules by which the file was read.
+        """
         reason, reason_class = (encoded.warning, encoded.cut_short) if encoded is not None else ("", "")
         if error is not None:
             reason, reason_class = str(error).removeprefix(f"{job.path}: "), error.reason_class
@@ -369,7 +379,7 @@ class Commits:
                 continue
             if not self._waiting:
                 self._first_at_s = time.monotonic()
-            self._waiting.append(StoredVideo(target.id, target.file, encoded, reason, reason_class))
+            self._waiting.append(StoredVideo(target.id, target.file, encoded, reason, reason_class, rules))
             if error is not None:
                 self._report.failed.append((target.file.path, reason))
                 continue

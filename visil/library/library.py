@@ -3,6 +3,7 @@
 library.toml       format version, bundle, files, sampling; written last: a folder without it is no library
 model.safetensors  a copy of the bundle: the library opens without anything else
 videos.lance       the table
+library.sha256     what these files were when they were written
 
 Library.add(files)      files ─► ingest ─► table
 Library.search(query)   query ─► candidates ─► fine score ─► matches
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError, LibraryError, MediaError, ModelError, VisilError
 from visil.library.candidates import Candidates
 from visil.library.compacting import compact_library
-from visil.library.disk import LOCK, writer_lock
+from visil.library.disk import ELSEWHERE, LOCK, new_folder, undone_on_error, what_is_lacking, writer_lock
 from visil.library.feature_files import add_feature_file
 from visil.library.file_state import file_state
 from visil.library.files import content_hash, is_there
@@ -32,10 +33,28 @@ from visil.library.fine import Tell
 from visil.library.ingest import IngestReport, Progress, add_files
 from visil.library.queries import VideoQuery, expand_query, video_query
 from visil.library.reindexing import begin, encode_anew, switch
-from visil.library.search import Query, SearchProgress, SearchResult, VideoScores, rerank_count, score, search
-from visil.library.settings import BUNDLE, SETTINGS, TABLE, LibrarySettings, read_settings, write_settings
+from visil.library.search import (
+    NO_SCORES,
+    Query,
+    SearchProgress,
+    SearchResult,
+    VideoScores,
+    rerank_count,
+    score,
+    search,
+)
+from visil.library.settings import (
+    BUNDLE,
+    FORMAT_VERSION,
+    SETTINGS,
+    TABLE,
+    LibrarySettings,
+    read_settings,
+    write_settings,
+)
 from visil.library.store import (
     FAILED,
+    DamagedVideoError,
     Store,
     VersionGoneError,
     VideoRecord,
@@ -44,6 +63,8 @@ from visil.library.store import (
     holds_videos,
     reason_of,
 )
+from visil.library.sums import SUMS, being_replaced, note_files
+from visil.library.upgrading import bring_up_to_date
 from visil.library.verify import Finding, check_library
 from visil.media.decoding import DecodeLimits
 from visil.media.preprocessing import Preprocessing
@@ -74,8 +95,11 @@ class Library:
         self.model = model
         self._settings = settings
         check_is_there(self.path / settings.table_file)
-        self._store = Store(self.path / settings.table_file, model.dim)
+        self._store = self._opened_table()
         self._cached_version = self._store.version
+
+    def _opened_table(self) -> Store:
+        return Store(self.path / self._settings.table_file, self.model.dim, has_digests=self._settings.has_digests)
 
     # --- opening -------------------------------------------------------------------------------------------------
 
@@ -93,25 +117,32 @@ class Library:
         path = _text_path(path)
         preprocessing = _sampled(model, sampling)
         settings = LibrarySettings(model.settings.name, model.bundle.hash, preprocessing.sampling)
-        already_there = LibraryError(f"{path}: there is a library already; open it, or choose another folder")
         try:
             if (path / SETTINGS).exists():
-                raise already_there
-            path.mkdir(parents=True, exist_ok=True)
-            others = sorted(entry.name for entry in path.iterdir() if not _left_by_an_interrupted_create(entry.name))
-            if others:
-                raise LibraryError(f"{path}: not empty (it holds {others[0]}); choose a new folder for the library")
-            with writer_lock(path):
-                if (path / SETTINGS).exists():
-                    raise already_there
-                if holds_videos(path / TABLE):
-                    raise LibraryError(f"{path}: holds videos, but no {SETTINGS}; restore it, or choose another folder")
-                model.bundle.save(path / BUNDLE)
-                create_table(path / TABLE, model.dim)
-                write_settings(path, settings)
+                raise _already_there(path)
+            with new_folder(path):
+                cls._make(path, settings, model)
         except OSError as error:
             raise LibraryError(f"{path}: a library cannot be made here ({reason_of(error)})") from error
         return cls(path, settings, model)
+
+    @staticmethod
+    def _make(path: Path, settings: LibrarySettings, model: Model) -> None:
+        names = sorted(entry.name for entry in path.iterdir())
+        others = [name for name in names if not _left_by_an_interrupted_create(name)]
+        if others:
+            raise LibraryError(f"{path}: not empty (it holds {others[0]}); choose a new folder for the library")
+        if lacking := what_is_lacking(path):
+            raise LibraryError(f"{path}: a library cannot be made here: {lacking}; {ELSEWHERE}")
+        with writer_lock(path), undone_on_error(path, keep=names):
+            if (path / SETTINGS).exists():
+                raise _already_there(path)
+            if holds_videos(path / TABLE):
+                raise LibraryError(f"{path}: holds videos, but no {SETTINGS}; restore it, or choose another folder")
+            with being_replaced(path / BUNDLE):
+                model.bundle.save(path / BUNDLE)
+            create_table(path / TABLE, model.dim)
+            write_settings(path, settings)
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "auto", precision: str = "fp32") -> Library:
@@ -189,8 +220,12 @@ class Library:
         Raises:
             LibraryError: the library was moved to another bundle since it was opened.
         """
-        if read_settings(self.path) != self._settings:
+        settings = read_settings(self.path)
+        if replace(settings, format_version=self._settings.format_version) != self._settings:
             raise LibraryError(f"library {self.path}: was moved to another bundle meanwhile; open it again")
+        if settings != self._settings:  # another process brought it up to date
+            self._settings = settings
+            self._store = self._opened_table()
         self._store.refresh()
         if self.version != self._cached_version:  # the store may have moved before: it follows its own writes
             self._forget()
@@ -215,6 +250,14 @@ class Library:
         if id not in records:
             raise LibraryError(f"no video {id!r} in the library; `visil list` names them")
         return records[id]
+
+    @property
+    def damaged(self) -> Mapping[str, str]:
+        """Videos that are left out because what is stored of them is not what was written, and why, by id.
+
+        Files of rows are looked at when the library is opened, vectors when they are read: `verify` looks at all.
+        """
+        return dict(self._store.damaged)
 
     @property
     def num_searchable(self) -> int:
@@ -249,7 +292,12 @@ class Library:
     def verify(self, *, progress: Callable[[int, int], None] | None = None) -> Sequence[Finding]:
         """Check everything the library promises; an empty list means that all holds."""
         self.refresh()
-        return self._reading(lambda: check_library(self._store, self.model, self._records, progress=progress))
+        files = [self.path / name for name in (SETTINGS, self._settings.bundle_file)] if self._store.files() else []
+
+        def check() -> Sequence[Finding]:
+            return check_library(self._store, self.model, lambda: self._records, files=files, progress=progress)
+
+        return self._reading(check)
 
     def _reading(self, read: Callable[[], Value]) -> Value:
         """What `read` gives; from the newest version if `compact` has taken away the one it began with."""
@@ -356,7 +404,7 @@ class Library:
         """Scores of several queries with the videos of the library, unranked, in the order of the queries.
 
         For evaluations: nothing is made of a pair but its number. Queries share passes over the data; they are taken
-        as they are needed.
+        as they are needed. Videos that turn out to be damaged have no score, as query and as target: see `damaged`.
 
         Args:
             queries: ids of videos of the library, or encoded videos.
@@ -372,13 +420,16 @@ class Library:
         """
         rerank_count(rerank, 0)
         self.refresh()
-        waiting: list[Query] = []
+        waiting: list[Query | None] = []
         num_bytes = 0
         for given in queries:
-            if isinstance(given, str):
-                query = Query(given, self.encoded(given), exclude=None if keep_query else given)
-            else:
-                query = Query("", given)
+            try:
+                encoded = self.encoded(given) if isinstance(given, str) else given
+            except DamagedVideoError:
+                waiting.append(None)
+                continue
+            name = given if isinstance(given, str) else ""
+            query = Query(name, encoded, exclude=None if keep_query else name or None)
             waiting.append(self._scorable(query))
             num_bytes += _vector_bytes(query)
             if num_bytes > QUERY_BYTES or len(waiting) == SCORED_QUERY_COUNT:
@@ -387,17 +438,22 @@ class Library:
         yield from self._score(waiting, rerank, among, by_stretches)
 
     def _score(
-        self, queries: Sequence[Query], rerank: int | str, among: Collection[str] | None, by_stretches: bool
-    ) -> Sequence[VideoScores]:
+        self, queries: Sequence[Query | None], rerank: int | str, among: Collection[str] | None, by_stretches: bool
+    ) -> Iterator[VideoScores]:
+        """Scores of each query; of one that is damaged those of no video."""
+
         def scores() -> Sequence[VideoScores]:
             ids = self._candidates.ids
             wanted = np.array([among is None or id in among for id in ids], dtype=bool)
+            sound = [query for query in queries if query is not None]
             return score(
-                self._store, self._candidates, self.model, queries,
+                self._store, self._candidates, self.model, sound,
                 rerank=rerank, among=wanted, by_stretches=by_stretches,
             )  # fmt: skip
 
-        return self._reading(scores)
+        found = iter(self._reading(scores))
+        for query in queries:
+            yield NO_SCORES if query is None else next(found)
 
     def _encoded_queries(
         self, queries: Iterable[str | Path], progress: Callable[[SearchProgress], None] | None
@@ -418,7 +474,7 @@ class Library:
         if name.startswith("id:") and not is_there(name):
             record = self.record(name.removeprefix("id:"))
             query = Query(name, None, Path(record.file.path), record.id, self._equals(record.file.sha256, record.id))
-            if record.status == FAILED:
+            if record.status == FAILED and record.id not in self.damaged:
                 return _by_bytes(query, f"video {record.id!r} could not be read when it was indexed: {record.reason}")
             return self._scorable(replace(query, encoded=self.encoded(record.id)))
         source = video_query(name)
@@ -667,16 +723,36 @@ class Library:
         try:
             with writer_lock(self.path):
                 self.refresh()
+                self._bring_up_to_date()
+                self._store.check_writable()
                 try:
                     yield
                 finally:
                     self.refresh()
+                self._note_files()
         except _CallersError as carried:
             raise carried.error from None
         except OSError as error:
+            lacking = ""
+            with suppress(OSError):
+                lacking = what_is_lacking(self.path)
+            problem, remedy = (lacking, f"; {ELSEWHERE}") if lacking else (reason_of(error), "")
             raise LibraryError(
-                f"library {self.path}: cannot be written ({reason_of(error)}); what was committed before is kept"
+                f"library {self.path}: cannot be written ({problem}); what was committed before is kept{remedy}"
             ) from error
+
+    def _bring_up_to_date(self) -> None:
+        """A library of format 2 gets its digests and sums with the first write."""
+        if not self._settings.has_digests:
+            bring_up_to_date(self.path, self._settings, self.model)
+            self._settings = replace(self._settings, format_version=FORMAT_VERSION)
+            self._store = self._opened_table()
+            self._forget()
+
+    def _note_files(self) -> None:
+        """Bring in the sums of files that have none: a write before this one was interrupted."""
+        self._store.note_files()
+        note_files(self.path / name for name in (SETTINGS, self._settings.bundle_file))
 
 
 def _vector_bytes(query: Query | SearchResult) -> int:
@@ -722,9 +798,13 @@ def _text_path(path: str | Path) -> Path:
     return Path(path)
 
 
+def _already_there(path: Path) -> LibraryError:
+    return LibraryError(f"{path}: there is a library already; open it, or choose another folder")
+
+
 def _left_by_an_interrupted_create(name: str) -> bool:
-    return name in (BUNDLE, TABLE, LOCK) or (
-        name.startswith((f".{BUNDLE}.", f".{SETTINGS}.")) and name.endswith(".partial")
+    return name in (BUNDLE, TABLE, LOCK, SUMS) or (
+        name.startswith((f".{BUNDLE}.", f".{SETTINGS}.", f".{SUMS}.")) and name.endswith(".partial")
     )
 
 

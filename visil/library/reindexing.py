@@ -23,6 +23,8 @@ from visil.library.ingest import IngestReport, Progress, encode_jobs
 from visil.library.planning import Job, Target
 from visil.library.settings import SETTINGS, LibrarySettings, read_settings, write_settings
 from visil.library.store import FAILED, FileFacts, Store, StoredVideo, VideoRecord, create_table
+from visil.library.sums import Sums, being_replaced
+from visil.library.upgrading import bring_up_to_date
 from visil.media.decoding import DecodeLimits
 from visil.media.preprocessing import Preprocessing
 from visil.model.bundle import Bundle, load_bundle
@@ -53,19 +55,26 @@ def begin(path: Path, settings: LibrarySettings, model: Model, sampling: str) ->
     wanted = settings.next_generation(model.settings.name, model.bundle.hash, sampling)
     if (path / PENDING).exists():
         begun = read_settings(path, name=PENDING)
-        if begun != wanted:
+        if replace(begun, format_version=wanted.format_version) != wanted:
             raise LibraryError(
                 f"library {path}: a move to bundle {begun.bundle_name!r} ({begun.bundle_hash[:12]}), sampling by "
                 f"{begun.sampling!r}, is unfinished; finish it, or delete {path / PENDING} to give it up"
             )
         if not _holds_bundle(path / wanted.bundle_file, model.bundle):
-            model.bundle.save(path / wanted.bundle_file)
-        return begun
+            _save_bundle(path / wanted.bundle_file, model.bundle)
+        if not begun.has_digests:
+            bring_up_to_date(path, begun, model, name=PENDING)
+        return wanted
     shutil.rmtree(path / wanted.table_file, ignore_errors=True)  # of a move that was given up
-    model.bundle.save(path / wanted.bundle_file)
+    _save_bundle(path / wanted.bundle_file, model.bundle)
     create_table(path / wanted.table_file, model.dim)
     write_settings(path, wanted, name=PENDING)
     return wanted
+
+
+def _save_bundle(path: Path, bundle: Bundle) -> None:
+    with being_replaced(path):
+        bundle.save(path)
 
 
 def _holds_bundle(path: Path, bundle: Bundle) -> bool:
@@ -78,7 +87,9 @@ def _holds_bundle(path: Path, bundle: Bundle) -> bool:
 def switch(path: Path) -> None:
     """Make the generation that was begun the one in use."""
     flush_folder(path / read_settings(path, name=PENDING).table_file)
-    replace_file(path / PENDING, path / SETTINGS)
+    Sums(path).forget([path / PENDING])
+    with being_replaced(path / SETTINGS):
+        replace_file(path / PENDING, path / SETTINGS)
 
 
 def encode_anew(
@@ -190,7 +201,9 @@ def _plan_content(records: Sequence[VideoRecord], look_at: Callable[[FileFacts],
         return
     for record, problem in zip(records, problems, strict=True):
         if record.status == FAILED:
-            result.failures.append(StoredVideo(record.id, record.file, None, record.reason, record.reason_class))
+            result.failures.append(
+                StoredVideo(record.id, record.file, None, record.reason, record.reason_class, record.rules)
+            )
         else:
             result.unreadable.append((record.file.path, problem))
 

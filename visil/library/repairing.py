@@ -1,6 +1,6 @@
 """Mends a library that does not open, or that `verify` finds damaged.
 
-    folder ─► [settings ─► bundle ─► table: version, format, files, rows ─► unfinished move] ─► lines
+    folder ─► [settings ─► bundle ─► table: version, files, format, rows ─► unfinished move ─► sums] ─► lines
               this module, from the outside in: each step needs the ones before it
 
 Nothing is guessed and nothing goes silently: rows are given up on consent alone, and never because the system refuses
@@ -11,28 +11,32 @@ no index on the disk that could be stale or lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 
 from visil.errors import LibraryError, ModelError
+from visil.library.digests import row_digest
 from visil.library.disk import writer_lock
+from visil.library.lance_files import DAMAGE, files_of_fragment, manifests, newest_version, reason_of, was_refused
 from visil.library.reindexing import PENDING
-from visil.library.settings import FORMAT_VERSION, LibrarySettings, read_any_format, read_settings, write_settings
-from visil.library.store import DAMAGE, FAILED, FileFacts, Store, StoredVideo, check_is_there, reason_of, was_refused
-from visil.library.verify import check_rows
+from visil.library.salvaging import NAMES_THE_VIDEO, NO_DIGEST, PROBLEM, ROW, UNREADABLE, salvaged_rows
+from visil.library.settings import FORMAT_VERSION, SETTINGS, LibrarySettings, fits_its_sum, read_any_format
+from visil.library.store import FAILED, FileFacts, Store, StoredVideo, check_is_there
+from visil.library.sums import Sums, being_replaced, note_files
+from visil.library.upgrading import bring_up_to_date
+from visil.library.verify import check_rows, check_sums
+from visil.media.reader import RULES
 from visil.model.bundle import Bundle, load_bundle
 from visil.model.catalogue import find_bundle
 from visil.model.model import Model
 
 DAMAGED = "its rows in the library were damaged; index it again"
 UNKNOWN_TIME_NS = -1  # no file has it: `visil index` looks at the content
-ADDED_BY_FORMAT_2 = ("root", "reason_class")
-# What a row without readable vectors keeps. The rest is empty or unknown, as for any failure.
-_KEPT = ("id", "stretch", "num_stretches", "path", "root", "size_bytes")
 
 
 def repair_library(
@@ -62,18 +66,21 @@ def repair_library(
 
 
 def _repairs(path: Path, bundle: str | Path | None, to_version: int | None, drop_rows: int | None) -> Iterator[str]:
-    version, settings = read_any_format(path)
+    settings = read_any_format(path)
     own, restored = _bundle(path, settings, bundle)
     yield from restored
     uri = path / settings.table_file
     yield from _open_again(uri, to_version)
-    if version != FORMAT_VERSION:
-        yield _bring_up_to_date(path, settings)
     model = Model(own, device="cpu")
     yield from _drop_damaged_files(uri, drop_rows)
+    if settings.format_version != FORMAT_VERSION:
+        bring_up_to_date(path, settings, model)
+        yield f"brought up to library format {FORMAT_VERSION}"
     yield from _drop_second_rows(uri)
-    yield from _fail_damaged_videos(Store(uri, model.dim), model)
+    store = Store(uri, model.dim)
+    yield from _fail_damaged_videos(store, model)
     yield from _give_up_a_damaged_move(path)
+    yield from _renew_sums(store, [path / SETTINGS, path / settings.bundle_file])
 
 
 # --- settings and bundle ---------------------------------------------------------------------------------------------
@@ -97,19 +104,9 @@ def _bundle(path: Path, settings: LibrarySettings, copy: str | Path | None) -> t
             f"library {path}: its videos were encoded with bundle {wanted}; {copy} is {given.settings.name!r} "
             f"({given.hash[:12]})"
         )
-    given.save(path / settings.bundle_file)
+    with being_replaced(path / settings.bundle_file):
+        given.save(path / settings.bundle_file)
     return given, [f"bundle {wanted} restored from {copy}"]
-
-
-def _bring_up_to_date(path: Path, settings: LibrarySettings) -> str:
-    """Format 1 to 2: two columns more, files named in the settings."""
-    dataset = lance.dataset(str(path / settings.table_file))
-    # An empty text, by way of a column that may be null, so that the new one may be too.
-    missing = {name: "left(path, 0)" for name in ADDED_BY_FORMAT_2 if name not in dataset.schema.names}
-    if missing:  # a killed repair may have added them
-        dataset.add_columns(missing)
-    write_settings(path, settings)
-    return f"brought up to library format {FORMAT_VERSION}"
 
 
 # --- versions and files of the table ---------------------------------------------------------------------------------
@@ -118,9 +115,9 @@ def _bring_up_to_date(path: Path, settings: LibrarySettings) -> str:
 def _open_again(uri: Path, to_version: int | None) -> list[str]:
     """Go back to the newest version that can be opened, if that is agreed to."""
     check_is_there(uri)
-    manifests = _manifests(uri)
-    newest = max(manifests, default=0)
-    readable = next((number for number in sorted(manifests, reverse=True) if _opens(uri, number)), None)
+    found = manifests(uri)
+    newest = max(found, default=0)
+    readable = next((number for number in sorted(found, reverse=True) if _opens(uri, number)), None)
     if readable is None:
         raise LibraryError(f"{uri}: no version of the table can be opened; restore it, or index into a new folder")
     if to_version is not None and to_version != (readable if readable != newest else None):
@@ -133,25 +130,23 @@ def _open_again(uri: Path, to_version: int | None) -> list[str]:
             f"{uri}: version {newest} of the table is damaged; version {readable} holds {len(ids)} videos: "
             f"`visil verify --repair --to-version {readable}` goes back to it, `visil index` encodes what came later"
         )
-    for number in range(readable + 1, newest + 1):
-        if number in manifests:
-            manifests[number].unlink()
+    given_up = [found[number] for number in sorted(found) if number > readable]
+    Sums(uri.parent).forget(given_up)  # the next versions have their names
+    for manifest in given_up:
+        manifest.unlink()
     return [f"went back from version {newest} to {readable}, which holds {len(ids)} videos; what came later is lost"]
 
 
-def _manifests(uri: Path) -> dict[int, Path]:
-    """The files that are versions of a table; Lance counts their names down so that the newest is listed first."""
-    found = {}
-    for path in (uri / "_versions").glob("*.manifest"):
-        if path.stem.isdecimal():
-            number = int(path.stem)
-            found[2**64 - 1 - number if len(path.stem) == 20 else number] = path
-    return found
+def _newest(uri: Path) -> lance.LanceDataset:
+    return lance.dataset(str(uri), version=newest_version(uri))
 
 
 def _opens(uri: Path, version: int | None = None) -> bool:
-    """Whether a version of the table, or its newest one, can be opened."""
+    """Whether a version of the table, or its newest one, is what was written and can be opened."""
+    version = version or newest_version(uri) or None
     try:
+        if version in (found := manifests(uri)) and not _fits(Sums(uri.parent), found[version]):
+            return False
         return bool(lance.dataset(str(uri), version=version).schema.names)
     except DAMAGE as error:
         _stop_if_refused(uri, error)
@@ -168,12 +163,18 @@ def _stop_if_refused(uri: Path, error: Exception) -> None:
 
 
 def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
-    """Replace files that cannot be read whole by one with the rows that can, in one commit; no loss without consent."""
-    dataset = lance.dataset(str(uri))
-    damaged = [fragment for fragment in dataset.get_fragments() if not _reads_well(uri, fragment)]
-    readable = [place for fragment in damaged for place in _readable_rows(uri, fragment)]
+    """Replace files that are not what was written beside the vectors, or of which a row cannot be read.
+
+    In one commit; no loss without consent.
+    """
+    dataset = _newest(uri)
+    rows_of = {
+        fragment.fragment_id: _rows_of_a_damaged_part(dataset, uri, fragment) for fragment in dataset.get_fragments()
+    }
+    damaged = [fragment for fragment in dataset.get_fragments() if rows_of[fragment.fragment_id] is not None]
+    saved = [(fragment, row) for fragment in damaged for row in rows_of[fragment.fragment_id] or () if row.get("path")]
     num_rows = sum(fragment.metadata.num_rows for fragment in damaged)
-    lost = num_rows - len(readable)
+    lost = num_rows - len(saved)
     if drop_rows is not None and not lost:
         raise LibraryError(f"{uri}: every row of the table can be read; there is no need to drop any")
     if lost and drop_rows != lost:
@@ -184,49 +185,66 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
         )
     if not damaged:
         return []
-    rows = (pa.RecordBatch.from_pylist([_saved_row(*place)], schema=dataset.schema) for place in readable)
+    rows = (pa.RecordBatch.from_pylist([_saved_row(*of)], schema=dataset.schema) for of in saved)
     reader = pa.RecordBatchReader.from_batches(dataset.schema, rows)  # one in memory: a file may hold a GB
     operation = lance.LanceOperation.Update(
         removed_fragment_ids=[fragment.fragment_id for fragment in damaged],
-        new_fragments=lance.fragment.write_fragments(reader, str(uri)) if readable else [],
+        new_fragments=lance.fragment.write_fragments(reader, str(uri)) if saved else [],
     )
     lance.LanceDataset.commit(str(uri), operation, read_version=dataset.version)
     left = f"{lost} of {num_rows} rows of them are lost, as agreed" if lost else "every row of them is known"
     return [f"{len(damaged)} damaged file(s) of the table replaced; {left}"]
 
 
-def _reads_well(uri: Path, fragment: Any) -> bool:
+def _rows_of_a_damaged_part(dataset: Any, uri: Path, fragment: Any) -> list[dict[str, Any]] | None:
+    """The rows of such a part of the table as `salvaged_rows` gives them; None if it may be read like any other."""
+    sums = Sums(uri.parent)
+    files = files_of_fragment(uri, fragment)
     try:
-        for _ in fragment.to_batches(batch_size=8):
-            pass
-    except DAMAGE as error:
+        known = [sums.of(path) for path in files]
+        is_written_so = all(one is not None and one.fits(path) for one, path in zip(known, files, strict=True))
+    except OSError as error:
         _stop_if_refused(uri, error)
+        is_written_so = False
+    if is_written_so:
+        return None
+    deletions = fragment.deletion_file()
+    if deletions and not _fits(sums, uri / deletions):
+        return [{}] * fragment.metadata.num_rows  # nobody knows which of them count
+    try:
+        rows = salvaged_rows(uri, dataset.version, fragment)
+    except OSError as error:
+        _stop_if_refused(uri, error)
+        raise
+    can_be_read = all(row[PROBLEM] != UNREADABLE for row in rows)
+    return None if can_be_read and all(_fits(sums, path, quickly=True) for path in files) else rows
+
+
+def _fits(sums: Sums, path: Path, *, quickly: bool = False) -> bool:
+    """Whether a file is what was written, as far as that is known; quickly: vectors are not looked at."""
+    known = sums.of(path)
+    try:
+        if known is None:
+            return path.exists()
+        return known.fits_quickly(path) if quickly else known.fits(path)
+    except FileNotFoundError:
         return False
-    return True
 
 
-def _readable_rows(uri: Path, fragment: Any) -> Iterator[tuple[Any, int, list[str] | None]]:
-    """Arguments of `_saved_row` for the rows of a file that can be read, whole or at least as failures."""
-    for offset in range(fragment.metadata.num_rows):
-        for columns in (None, list(_KEPT)):
-            try:
-                fragment.take([offset], columns=columns)
-            except DAMAGE as error:
-                _stop_if_refused(uri, error)
-                continue
-            yield fragment, offset, columns
-            break
+def _saved_row(fragment: Any, salvaged: dict[str, Any]) -> dict[str, Any]:
+    if salvaged[PROBLEM] not in ("", NO_DIGEST):
+        return _failed_row(salvaged)
+    (row,) = fragment.take([salvaged[ROW]]).to_pylist()
+    return row
 
 
-def _saved_row(fragment: Any, offset: int, columns: list[str] | None) -> dict[str, Any]:
-    (row,) = fragment.take([offset], columns=columns).to_pylist()
-    return row if columns is None else _failed_row(row)
-
-
-def _failed_row(kept: dict[str, Any]) -> dict[str, Any]:
+def _failed_row(salvaged: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: salvaged.get(name) for name in NAMES_THE_VIDEO}
     nothing = {"num_samples": 0, "num_frames": 0, "num_regions": 0, "packed": False, "times_s": [], "descriptors": []}
     unknown = {"mtime_ns": UNKNOWN_TIME_NS, "sha256": "", "vector_bytes": 0, "vectors": b""}
-    return {**kept, **nothing, **unknown, "status": FAILED, "reason": DAMAGED, "reason_class": "unreadable"}
+    why = {"status": FAILED, "reason": DAMAGED, "reason_class": "unreadable", "rules": RULES}
+    digest = row_digest(salvaged["id"], salvaged["stretch"], 0, 0, False, b"", np.zeros(0), np.zeros(0, np.float32))
+    return {**kept, **nothing, **unknown, **why, "digest": digest}
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -234,7 +252,7 @@ def _failed_row(kept: dict[str, Any]) -> dict[str, Any]:
 
 def _drop_second_rows(uri: Path) -> list[str]:
     """Of rows with the same id and stretch the newest stays."""
-    dataset = lance.dataset(str(uri))
+    dataset = _newest(uri)
     rows = dataset.to_table(columns=["id", "stretch"], with_row_id=True).to_pylist()
     newest = {(row["id"], row["stretch"]): row["_rowid"] for row in rows}
     surplus = [row["_rowid"] for row in rows if row["_rowid"] != newest[row["id"], row["stretch"]]]
@@ -249,7 +267,7 @@ def _fail_damaged_videos(store: Store, model: Model) -> list[str]:
     problems: dict[str, str] = {}
     for finding in check_rows(store, model):
         problems.setdefault(finding.id, finding.problem)
-    kept = lance.dataset(str(store.uri)).to_table(columns=[*_KEPT, "status"]).to_pylist()
+    kept = _newest(store.uri).to_table(columns=[*NAMES_THE_VIDEO, "status"]).to_pylist()
     files = {row["id"]: FileFacts(row["path"], row["size_bytes"], UNKNOWN_TIME_NS, "", row["root"]) for row in kept}
     failures = {row["id"] for row in kept if row["status"] == FAILED}
     stays: dict[str, str] = {}  # path -> id: of several the one that needs no encoding
@@ -278,12 +296,28 @@ def _give_up_a_damaged_move(path: Path) -> list[str]:
     """What a move has made so far is made again if its table is damaged; its bundle is restored when it goes on."""
     if not (path / PENDING).exists():
         return []
-    begun = read_settings(path, name=PENDING)
+    begun = read_any_format(path, name=PENDING)
     uri = path / begun.table_file
-    if _opens(uri) and all(_reads_well(uri, fragment) for fragment in lance.dataset(str(uri)).get_fragments()):
-        return []
+    if fits_its_sum(path, PENDING) and _opens(uri):
+        dataset = _newest(uri)
+        if all(_rows_of_a_damaged_part(dataset, uri, fragment) is None for fragment in dataset.get_fragments()):
+            return []
+    Sums(path).forget([path / PENDING])
     (path / PENDING).unlink()
     return [
         f"the unfinished move to bundle {begun.bundle_name!r} given up: its table {begun.table_file} is damaged; "
         "`visil index --reindex` begins it anew"
     ]
+
+
+# --- sums ------------------------------------------------------------------------------------------------------------
+
+
+def _renew_sums(store: Store, files: Sequence[Path]) -> list[str]:
+    """All that is left is taken as it is now: the rows have digests of their own, and the bundle has its hash."""
+    findings, damaged = check_sums(store, files)
+    store.sums.forget(damaged)
+    store.sums.forget_missing()
+    store.note_files()
+    note_files(files)
+    return [f"{finding.id} {finding.problem}: what is left is taken as it is" for finding in findings if finding.damage]

@@ -59,12 +59,15 @@ class SearchResult:
     Attributes:
         num_fine: fine scores computed.
         warning: one line about a query that was read in part, or is answered by its bytes alone.
+        damaged: (id, reason) of the videos that could not be compared, because what is stored of them is not what was
+            written.
         error: one line if the query could not be read or has no score.
     """
 
     query: str
     matches: list[Match] = field(default_factory=list)
     num_fine: int = 0
+    damaged: Sequence[tuple[str, str]] = ()
     warning: str = ""
     error: str | None = None
 
@@ -107,6 +110,9 @@ class VideoScores:
         return int(self.is_fine.sum())
 
 
+NO_SCORES = VideoScores((), np.zeros(0), np.zeros(0, dtype=bool))
+
+
 def rerank_count(rerank: int | str, num_videos: int) -> int:
     """How many candidates get a fine score: a number, a share such as `5%` (rounded up), or `all`.
 
@@ -147,9 +153,10 @@ def search(
         for (query, _), scores in zip(compared, coarse, strict=True)
     ]
     fine = fine_scores(store, candidates, model, encoded, chosen, by_stretches=True, tell=tell)
+    sound, damaged = _sound(store, candidates), tuple(sorted(store.damaged.items()))
     found = iter(zip(coarse, chosen, fine, strict=True))
-    stages = [_stages(candidates, *next(found)) if query.encoded is not None else {} for query in queries]
-    return [_rank(*of_query, records, top) for of_query in zip(queries, stages, strict=True)]
+    stages = [_stages(candidates, *next(found), sound) if query.encoded is not None else {} for query in queries]
+    return [replace(_rank(*of_query, records, top), damaged=damaged) for of_query in zip(queries, stages, strict=True)]
 
 
 def score(
@@ -176,6 +183,7 @@ def score(
         for scores, some in zip(coarse, scored, strict=True)
     ]
     fine = fine_scores(store, candidates, model, encoded, chosen, by_stretches=by_stretches)
+    among, *scored = (some & _sound(store, candidates) for some in (among, *scored))
     shared_ids = list(compress(candidates.ids, among.tolist()))
     ids = [shared_ids if (some == among).all() else list(compress(candidates.ids, some.tolist())) for some in scored]
     return [_in_two_bands(*of_query) for of_query in zip(ids, scored, coarse, chosen, fine, strict=True)]
@@ -187,6 +195,13 @@ def _descriptors(video: EncodedVideo, model: Model, *, by_stretches: bool) -> np
     if not by_stretches or not model.network.is_plain or vectors.dtype == np.uint8:  # of sign codes only parts are left
         return video.descriptors
     return np.concatenate([video.descriptors, stretch_descriptors(vectors)])
+
+
+def _sound(store: Store, candidates: Candidates) -> np.ndarray:
+    """bool [V], False for the videos that turned out to be damaged."""
+    sound = np.ones(len(candidates.ids), dtype=bool)
+    sound[[candidates.numbers[id] for id in store.damaged if id in candidates.numbers]] = False
+    return sound
 
 
 def _without_itself(query: Query, candidates: Candidates) -> np.ndarray:
@@ -216,10 +231,13 @@ def _equal(query: Query, candidates: Candidates, count: int) -> np.ndarray:
 
 
 def _stages(
-    candidates: Candidates, coarse: np.ndarray, chosen: np.ndarray, fine: np.ndarray
+    candidates: Candidates, coarse: np.ndarray, chosen: np.ndarray, fine: np.ndarray, sound: np.ndarray
 ) -> dict[str, dict[str, float]]:
-    """Raw scores by stage of the videos that may be matches, by id: those with a fine score, of all if none has one."""
-    shown = chosen if chosen.any() else np.ones(len(chosen), dtype=bool)
+    """Raw scores by stage of the videos that may be matches, by id: those with a fine score, of all if none has one.
+
+    Without those that turned out to be damaged.
+    """
+    shown = (chosen if chosen.any() else np.ones(len(chosen), dtype=bool)) & sound
     return {
         candidates.ids[number]: {"coarse": float(coarse[number])}
         | ({"fine": float(fine[number])} if chosen[number] else {})
@@ -234,7 +252,7 @@ def _rank(query: Query, stages: dict[str, dict[str, float]], records: dict[str, 
     own = OwnFile(query.path) if query.path is not None else None
     looked_at = [_looked_at(match, records[match.video], own) for match in matches[:top]]
     num_fine = sum("fine" in scores for scores in stages.values())
-    return SearchResult(query.name, sorted(looked_at, key=_place), num_fine, query.warning)
+    return SearchResult(query.name, sorted(looked_at, key=_place), num_fine, warning=query.warning)
 
 
 def _match(query: Query, record: VideoRecord, stages: dict[str, float]) -> Match:

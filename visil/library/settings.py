@@ -15,10 +15,12 @@ from pathlib import Path
 
 from visil.errors import LibraryError
 from visil.library.disk import replace_file
+from visil.library.sums import Sums, being_replaced, sum_of_bytes
 from visil.media.preprocessing import SAMPLINGS
 
-FORMAT_VERSION = 2
-KNOWN_FORMATS = (1, 2)
+FORMAT_VERSION = 3
+READ_FORMATS = (2, 3)  # what a reader takes; a writer brings 2 up to date first
+KNOWN_FORMATS = (1, 2, 3)
 SETTINGS = "library.toml"
 BUNDLE, TABLE = "model.safetensors", "videos.lance"  # of the first generation
 
@@ -31,6 +33,7 @@ class LibrarySettings:
         bundle_name, bundle_hash: of the bundle its videos were encoded with.
         sampling: how its files are sampled, one of SAMPLINGS.
         bundle_file, table_file: names of the bundle and the table in the folder of the library.
+        format_version: that it has on the disk.
     """
 
     bundle_name: str
@@ -38,6 +41,12 @@ class LibrarySettings:
     sampling: str
     bundle_file: str = BUNDLE
     table_file: str = TABLE
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def has_digests(self) -> bool:
+        """Whether its table has digests and its files have sums."""
+        return self.format_version >= 3
 
     def __post_init__(self) -> None:
         for value in (self.bundle_name, self.bundle_hash, self.sampling, self.bundle_file, self.table_file):
@@ -61,6 +70,7 @@ class LibrarySettings:
             sampling=sampling,
             bundle_file=bundle_file,
             table_file=table_file,
+            format_version=FORMAT_VERSION,
         )
 
 
@@ -68,19 +78,37 @@ def read_settings(path: Path, *, name: str = SETTINGS) -> LibrarySettings:
     """The settings of the library in the folder `path`.
 
     Raises:
-        LibraryError: no library, one of another format version, or settings that cannot be read.
+        LibraryError: no library, one of another format version, or settings that cannot be read or are not what was
+            written.
     """
-    version, settings = read_any_format(path, name=name)
-    if version != FORMAT_VERSION:
+    settings = read_any_format(path, name=name)
+    if settings.format_version not in READ_FORMATS:
         raise LibraryError(
-            f"{path}: library format {version}, this visil reads {FORMAT_VERSION}; "
+            f"{path}: library format {settings.format_version}, this visil reads {FORMAT_VERSION}; "
             f"`visil verify --repair --library {path}` brings it up to date"
+        )
+    if not fits_its_sum(path, name):
+        raise LibraryError(
+            f"{path / name}: is not what was written; restore it from a copy, or "
+            f"`visil verify --repair --library {path}` takes it as it is"
         )
     return settings
 
 
-def read_any_format(path: Path, *, name: str = SETTINGS) -> tuple[int, LibrarySettings]:
-    """Format version and settings of a library of this format or of one that can be brought up to date.
+def fits_its_sum(path: Path, name: str) -> bool:
+    """Whether a settings file is what was written, as far as that is known."""
+    before = None
+    while True:  # a writer may be replacing both
+        content, known = (path / name).read_bytes(), Sums(path).of(path / name)
+        if known is None or sum_of_bytes(content) == known.sha256:
+            return True
+        if (content, known) == before:
+            return False
+        before = content, known
+
+
+def read_any_format(path: Path, *, name: str = SETTINGS) -> LibrarySettings:
+    """Settings of a library of this format or of one that can be brought up to date.
 
     Raises:
         LibraryError: see `read_settings`.
@@ -91,12 +119,13 @@ def read_any_format(path: Path, *, name: str = SETTINGS) -> tuple[int, LibrarySe
         if version not in KNOWN_FORMATS:
             raise LibraryError(f"{path}: library format {version}, this visil reads {FORMAT_VERSION}; update one")
         files = content.get("files", {})  # format 1 knew one generation
-        return version, LibrarySettings(
+        return LibrarySettings(
             bundle_name=content["bundle"]["name"],
             bundle_hash=content["bundle"]["hash"],
             sampling=content["sampling"]["mode"],
             bundle_file=files.get("bundle", BUNDLE),
             table_file=files.get("table", TABLE),
+            format_version=version,
         )
     except FileNotFoundError:
         raise LibraryError(f"{path}: no library here; `visil index FOLDER --library {path}` makes one") from None
@@ -107,7 +136,7 @@ def read_any_format(path: Path, *, name: str = SETTINGS) -> tuple[int, LibrarySe
 
 
 def write_settings(path: Path, settings: LibrarySettings, *, name: str = SETTINGS) -> None:
-    """Replace the file at once or not at all, and see it on the disk.
+    """Replace the file at once or not at all, in the format of today, and see it on the disk, with its sum.
 
     Raises:
         OSError: it cannot be written.
@@ -117,7 +146,8 @@ def write_settings(path: Path, settings: LibrarySettings, *, name: str = SETTING
         file.write(_toml(settings))
         file.flush()
         os.fsync(file.fileno())
-    replace_file(partial, path / name)
+    with being_replaced(path / name):
+        replace_file(partial, path / name)
 
 
 def _toml(settings: LibrarySettings) -> str:

@@ -5,14 +5,16 @@
 
 Every change of a video is one commit, so a reader sees a whole old video or a whole new one. A `Store` is one version
 of the table: what it reads does not change under it while another process writes.
+
+Nothing that feeds a score is believed unseen: before the first read of a file all of it but the vectors is compared
+with its sum (`sums`), and the vectors of a video with the digest of its rows (`digests`) whenever they are read. A
+video that does not fit is left out and named in `Store.damaged`.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,97 +24,47 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from visil.errors import LibraryError
+from visil.library.digests import DIGESTED, digests_of
 from visil.library.disk import flush_folder
-from visil.values import EncodedVideo, RegionVectors, VideoInfo
+from visil.library.lance_files import (
+    DAMAGE,
+    files_of_fragment,
+    immutable_files,
+    is_about_a_row,
+    manifests,
+    newest_version,
+    reason_of,
+    vector_columns,
+)
+from visil.library.rows import (
+    ADDED_LATER,
+    FAILED,
+    FILE_COLUMNS,
+    OK,
+    RECORD_COLUMNS,
+    FileFacts,
+    StoredVideo,
+    VideoRecord,
+    by_row,
+    has_columns,
+    record_batch,
+    record_of,
+    rows_of,
+    table_schema,
+    vectors_of,
+)
+from visil.library.rows import FEATURE_SET as FEATURE_SET
+from visil.library.rows import NO_CONTENT as NO_CONTENT
+from visil.library.salvaging import NO_DIGEST, OTHER_DIGEST, PROBLEM, ROW, UNREADABLE, salvaged_rows
+from visil.library.sums import Sums, row_file_sum
+from visil.values import EncodedVideo, RegionVectors
 
 STRETCH_FRAMES = 2048  # frames in a row: 19 MB of 9 x 512 half-precision vectors
 BLOCK_BYTES = 8 << 20  # region vectors read at once; float32 copies of more are new memory each time, twice as slow
 FRAGMENT_ROWS = 1024  # about 1 GB in a file: a later compaction leaves it alone
-_ARRAYS = frozenset({"vectors", "times_s", "descriptors"})
-OK, NO_CONTENT, FAILED = "ok", "no_content", "failed"
-FEATURE_SET = "hdf5:"  # begins the path of a video that was read from a feature file: hdf5:/data/evve.hdf5#an_id
-DAMAGE = (ValueError, OSError, RuntimeError)  # what Lance raises when it cannot read a table
-
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how Rust prints what the system said
-_RUST_SOURCE = re.compile(r", \S+\.rs:\d+:\d+")
-
-_RECORD_COLUMNS = [
-    "id", "path", "root", "size_bytes", "mtime_ns", "sha256", "status", "reason", "reason_class", "duration_s",
-    "num_samples",
-    "coded_width", "coded_height", "rotated_width", "rotated_height", "square_pixel_width", "square_pixel_height",
-    "rotation_deg", "codec", "start_offset_s", "num_stretches",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """A file as it was when it was read; `root` is the folder it was found under, to tell an unmounted drive.
-
-    A video can also come from a data set of a feature file (see `feature_files`): `path` then names both, the size is
-    that of the data set and the time that of the file.
-    """
-
-    path: str
-    size_bytes: int
-    mtime_ns: int
-    sha256: str
-    root: str = ""
-
-    @property
-    def is_feature_set(self) -> bool:
-        """Whether this is a data set of a feature file, which nobody can decode."""
-        return self.path.startswith(FEATURE_SET)
-
-
-@dataclass(frozen=True)
-class StoredVideo:
-    """What is written: an encoded video, or the reason why there is none, and its class (`visil.errors`).
-
-    Of an encoded video the reason is its warning, and the class says what cut it short, if anything did.
-    """
-
-    id: str
-    file: FileFacts
-    encoded: EncodedVideo | None
-    reason: str = ""
-    reason_class: str = ""
-
-    @property
-    def status(self) -> str:
-        if self.encoded is None:
-            return FAILED
-        return OK if self.encoded.has_content else NO_CONTENT
-
-    @property
-    def num_bytes(self) -> int:
-        return 0 if self.encoded is None else self.encoded.region_vectors.vectors.nbytes
-
-
-@dataclass(frozen=True)
-class VideoRecord:
-    """A video of a library without its vectors.
-
-    Attributes:
-        status: `ok`, `no_content` (every frame is blank: no score) or `failed`.
-        reason: why it failed, or a warning about a video that was read in part.
-        reason_class: of a failure, or of what cut a video short, one of `visil.errors.REASON_CLASSES`; else empty.
-    """
-
-    id: str
-    file: FileFacts
-    status: str
-    reason: str
-    duration_s: float
-    num_samples: int
-    video: VideoInfo | None
-    reason_class: str = ""
-
-    @property
-    def is_to_retry(self) -> bool:
-        """Whether another try may give more: it failed, or was cut short."""
-        return self.status == FAILED or self.reason_class != ""
 
 
 @dataclass(frozen=True)
@@ -128,11 +80,18 @@ class VersionGoneError(LibraryError):
     """The version that was read is not the newest any more and `compact` took its files away: refresh, read again."""
 
 
+class DamagedVideoError(LibraryError):
+    """The rows of a video are not what was written."""
+
+
 def create_table(uri: Path, dim: int) -> None:
     """An empty table for descriptors of this many dimensions, seen on the disk; any table there is replaced."""
+    sums = Sums(uri.parent)
+    sums.forget([uri.parent / name for name in sums.by_name if name.startswith(f"{uri.name}/")])
     mode = "overwrite" if uri.exists() else "create"  # overwriting nothing makes Lance write a warning
-    lance.write_dataset(_schema(dim).empty_table(), os.path.abspath(uri), mode=mode)  # `s3:x` is a folder here
+    lance.write_dataset(table_schema(dim).empty_table(), os.path.abspath(uri), mode=mode)  # `s3:x` is a folder here
     flush_folder(uri)
+    Store(uri, dim).note_files()
 
 
 def holds_videos(uri: Path) -> bool:
@@ -150,47 +109,106 @@ def check_is_there(uri: Path) -> None:
 
 
 class Store:
-    """One version of the table, and the changes that lead to the next."""
+    """One version of the table, and the changes that lead to the next.
 
-    def __init__(self, uri: Path, dim: int) -> None:
+    Args:
+        has_digests: False for a table of format 1 or 2, which is believed as it is; its columns may be fewer.
+
+    Attributes:
+        damaged: why videos that should have a score have none, by id; and what is wrong with files of rows, by name:
+            what such a file says of its videos beside their vectors may be wrong. It grows as rows are read.
+    """
+
+    def __init__(self, uri: Path, dim: int, *, has_digests: bool = True) -> None:
+        self._uri = Path(os.path.abspath(uri))  # the caller may change its folder later
+        self._has_digests = has_digests
+        self._sums = Sums(self._uri.parent)
+        self._verdicts: dict[Path, bool] = {}  # of the files looked at: whether they are what was written
+        self._dim = dim
         try:
-            self._dataset = lance.dataset(os.path.abspath(uri))  # the caller may change its folder later
+            self._open()
         except DAMAGE as error:
             raise LibraryError(f"{uri}: the table cannot be read ({reason_of(error)}); {_remedy(uri)}") from error
-        if set(self._dataset.schema.remove_metadata()) != set(_schema(dim)):
+        if not has_columns(self._dataset.schema, dim, may_lack=() if has_digests else ADDED_LATER):
             raise LibraryError(
                 f"{uri}: the table is not one of this format for descriptors of {dim} dimensions; {_remedy(uri)}"
             )
-        self._dim = dim
-        self._layout: dict[str, list[tuple[int, int]]] | None = None
 
     @property
     def uri(self) -> Path:
         """Where the table lies."""
-        return Path(self._dataset.uri)
+        return self._uri
 
     @property
     def version(self) -> int:
         """Number of the version that is read."""
         return self._dataset.version
 
+    @property
+    def sums(self) -> Sums:
+        """What the files of the library were when they were written."""
+        return self._sums
+
+    def files(self) -> list[Path]:
+        """The files that this version rests on; none if it has no digests, and so no sums."""
+        if not self._has_digests:
+            return []
+        parts = [path for fragment in self._fragments() for path in files_of_fragment(self.uri, fragment)]
+        return [manifests(self.uri)[self.version], *parts]
+
     def refresh(self) -> None:
         """Move to the newest version."""
         with self._damage_is_an_error():
-            if self._dataset.latest_version != self._dataset.version:
-                self._dataset = lance.dataset(self._dataset.uri)
-                self._layout = None
+            self._sums.reload()
+            if newest_version(self.uri) != self._dataset.version:
+                self._open()
+
+    def _open(self) -> None:
+        """The newest version; the one that comes after it if `compact` takes it away in this moment."""
+        while True:
+            newest = newest_version(self.uri)
+            try:
+                self._open_version(newest)
+                return
+            except (LibraryError, *DAMAGE):
+                if newest_version(self.uri) == newest:
+                    raise
+
+    def _open_version(self, newest: int) -> None:
+        """A version, its manifest compared with its sum."""
+        manifest = manifests(self.uri).get(newest)
+        if manifest is not None and not self._is_sound(manifest):
+            problem = f"{self._sums.name(manifest)} {OTHER_DIGEST}"
+            raise LibraryError(f"{self.uri}: version {newest} is damaged ({problem}); {_remedy(self.uri)}")
+        self._dataset = lance.dataset(str(self.uri), version=newest or None)
+        self._layout: dict[str, list[tuple[int, int]]] | None = None
+        self._salvaged: dict[int, list[dict[str, Any]]] | None = None
+        self.damaged: dict[str, str] = {}
 
     # --- reading -----------------------------------------------------------------------------------------------
 
     def records(self) -> list[VideoRecord]:
-        """All videos, by id."""
-        table = self._scan(columns=_RECORD_COLUMNS, filter="stretch = 0")
-        return sorted((_record(row) for row in table.to_pylist()), key=lambda r: r.id)
+        """All videos, by id; those that are known to be damaged as failures."""
+        rows = self._scan(columns=self._present(RECORD_COLUMNS), filter="stretch = 0").to_pylist()
+        rows += [row for row in self._salvaged_rows() if row["stretch"] == 0]
+        return sorted((self._record(row) for row in rows), key=lambda r: r.id)
+
+    def _record(self, row: Mapping[str, Any]) -> VideoRecord:
+        problem = self.damaged.get(row["id"])
+        if problem is None:
+            return record_of(row)
+        file = FileFacts(*(row.get(name, unknown) for name, unknown in FILE_COLUMNS.items()))
+        return VideoRecord(row["id"], file, FAILED, problem, 0.0, 0, None, "unreadable", row.get("rules") or 1)
 
     def descriptors(self) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Ids of the videos that have a score, float32 [P, D] of all their parts, and whose part each is, int [P]."""
-        table = self._scan(columns=["id", "descriptors"], filter=f"stretch = 0 AND status = '{OK}'")
+        columns = ["id", "descriptors"]
+        table = self._scan(columns=columns, filter=f"stretch = 0 AND status = '{OK}'")
+        salvaged = [row for row in self._salvaged_rows() if row["stretch"] == 0 and row.get("status") == OK]
+        if self.damaged:
+            more = pa.Table.from_pylist(salvaged, schema=table.schema)
+            table = pa.concat_tables([table, more])
+            table = table.filter(pc.invert(pc.is_in(table["id"], pa.array(self.damaged, pa.string()))))
         ids = table["id"].to_pylist()
         column = table["descriptors"].combine_chunks()
         counts = np.diff(column.offsets.to_numpy())
@@ -203,11 +221,15 @@ class Store:
         return {id: sum(size for _, size in rows) for id, rows in self._rows_of().items()}
 
     def vectors(self, ids: Sequence[str], *, block_bytes: int = BLOCK_BYTES) -> Iterator[list[VectorPiece]]:
-        """Region vectors of these videos in table order, in blocks of at most block_bytes (or one row)."""
+        """Region vectors of these videos in table order, in blocks of at most block_bytes (or one row).
+
+        A video that turns out to be damaged is in `damaged` from then on and has no further pieces: the last one that
+        came of it was not its last.
+        """
         layout = self._rows_of()
         rows = [
             (offset, size, video, number == len(layout[video]) - 1)
-            for video in sorted(ids, key=lambda i: layout[i][0])
+            for video in sorted((id for id in ids if id not in self.damaged), key=lambda i: layout[i][0])
             for number, (offset, size) in enumerate(layout[video])
         ]
         block: list[tuple[int, int, str, bool]] = []
@@ -223,20 +245,25 @@ class Store:
         """One whole video.
 
         Raises:
+            DamagedVideoError: its rows are not what was written.
             LibraryError: there is no such video.
         """
         layout = self._rows_of()
-        if id not in layout:
+        if id not in layout and id not in self.damaged:
             raise LibraryError(f"no video {id!r} in the library; `visil list` names them")
-        rows = self._take([offset for offset, _ in layout[id]]).to_pylist()
-        record = _record(rows[0])
+        places = [] if id in self.damaged else [offset for offset, _ in layout[id]]
+        found = self._sound_rows(dict.fromkeys(places, id))
+        if id in self.damaged:
+            raise DamagedVideoError(f"video {id!r}: {self.damaged[id]}")
+        rows = [found[place] for place in places]
+        record = record_of(rows[0])
         if record.video is None:
-            return StoredVideo(id, record.file, None, record.reason, record.reason_class)
+            return StoredVideo(id, record.file, None, record.reason, record.reason_class, record.rules)
         vectors = RegionVectors(
-            np.concatenate([_vectors(row["vectors"], row) for row in rows]),
-            np.array([t for row in rows for t in row["times_s"]], dtype=np.float64),
+            np.concatenate([vectors_of(row["vectors"].as_buffer(), row) for row in rows]),
+            np.array([t for row in rows for t in row["times_s"].as_py()], dtype=np.float64),
         )
-        descriptors = np.array(rows[0]["descriptors"], dtype=np.float32).reshape(-1, self._dim)
+        descriptors = np.array(rows[0]["descriptors"].as_py(), dtype=np.float32).reshape(-1, self._dim)
         encoded = EncodedVideo(
             vectors,
             descriptors,
@@ -246,22 +273,154 @@ class Store:
             record.reason,
             record.reason_class,
         )
-        return StoredVideo(id, record.file, encoded, record.reason, record.reason_class)
+        return StoredVideo(id, record.file, encoded, record.reason, record.reason_class, record.rules)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Every row as it is stored, for `verify`; one block of vectors in memory at a time."""
+    def rows(self, damaged: Set[Path] = frozenset()) -> Iterator[dict[str, Any]]:
+        """Every row as it is stored, for `verify`; one block of vectors in memory at a time.
+
+        PROBLEM says what is wrong with a row as far as its digest tells. Rows of damaged files come without vectors,
+        and with few other columns if they cannot be read.
+
+        Args:
+            damaged: files that are known to be.
+        """
         columns = [name for name in self._dataset.schema.names if name != "vectors"]
-        with self._damage_is_an_error():
-            for batch in self._dataset.to_batches(columns=[*columns, "vectors"], batch_size=8):
-                yield from batch.to_pylist()
+        for fragment in self._fragments():
+            read = 0
+            if damaged.isdisjoint(files_of_fragment(self.uri, fragment)):
+                try:
+                    for batch in fragment.to_batches(columns=[*columns, "vectors"], batch_size=8):
+                        problems = self._problems(batch)
+                        for row, problem in zip(batch.to_pylist(), problems, strict=True):
+                            yield row | {PROBLEM: problem}
+                        read += len(batch)
+                    continue
+                except DAMAGE as error:
+                    if not (self._has_digests and is_about_a_row(error)):
+                        with self._damage_is_an_error():
+                            raise
+            yield from self._salvage(fragment)[read:]
+
+    def _problems(self, rows: pa.Table | pa.RecordBatch) -> list[str]:
+        """What is wrong with each row as far as its digest tells; rows with the columns DIGESTED and `digest`."""
+        if not self._has_digests:
+            return [""] * len(rows)
+        written = rows["digest"].to_pylist()
+        return [
+            NO_DIGEST if theirs is None else "" if theirs == ours else OTHER_DIGEST
+            for theirs, ours in zip(written, digests_of(rows), strict=True)
+        ]
+
+    def _present(self, columns: Sequence[str]) -> list[str]:
+        return [name for name in columns if name in self._dataset.schema.names]
+
+    def _fragments(self, unsound: Collection[int] = ()) -> list[Any]:
+        """The parts of this version, without those given."""
+        return [fragment for fragment in self._dataset.get_fragments() if fragment.fragment_id not in unsound]
 
     def _scan(self, **options: Any) -> pa.Table:
+        """What the sound parts of this version hold."""
+        unsound = self._salvaged_parts()
         with self._damage_is_an_error():
-            return self._dataset.to_table(**options)
+            if unsound:
+                options["fragments"] = self._fragments(unsound)
+                if not options["fragments"]:
+                    return self._dataset.schema.empty_table().select(options["columns"])
+            return self._dataset.scanner(**options).to_table()
 
-    def _take(self, offsets: list[int], *, columns: list[str] | None = None) -> pa.Table:
+    def _salvaged_rows(self) -> list[dict[str, Any]]:
+        """The rows of the parts that are not sound, without vectors; `damaged` names their videos if they are not."""
+        return [row for rows in self._salvaged_parts().values() for row in rows]
+
+    def _salvaged_parts(self) -> dict[int, list[dict[str, Any]]]:
+        if self._salvaged is None:
+            unsound = self._unsound()
+            self._salvaged = {
+                fragment.fragment_id: self._salvage(fragment)
+                for fragment in self._fragments()
+                if fragment.fragment_id in unsound
+            }
+            for row in self._salvaged_rows():
+                if row[PROBLEM]:
+                    self._is_damaged(row["id"], row[PROBLEM])
+            remedy = "`visil verify --repair` mends it"
+            problem = f"{OTHER_DIGEST}: what is listed of its videos may be wrong; {remedy}"
+            self.damaged |= dict.fromkeys(unsound.values(), problem)
+        return self._salvaged
+
+    def _unsound(self) -> dict[int, str]:
+        """The parts of this version that have a file which is not what was written beside the vectors, and its name."""
+        if not self._has_digests:
+            return {}
+        unsound: dict[int, str] = {}
         with self._damage_is_an_error():
-            return self._dataset.take(offsets, columns=columns)
+            for fragment in self._dataset.get_fragments():
+                for path in files_of_fragment(self.uri, fragment):
+                    if not self._is_sound(path):
+                        unsound[fragment.fragment_id] = self._sums.name(path)
+        return unsound
+
+    def _is_sound(self, path: Path) -> bool:
+        """Whether a file is what was written as far as it is read at opening; one without a sum is believed."""
+        if path not in self._verdicts:
+            known = self._sums.of(path) if self._has_digests else None
+            if known is None:
+                return True
+            self._verdicts[path] = known.fits_quickly(path)
+        return self._verdicts[path]
+
+    def _salvage(self, fragment: Any) -> list[dict[str, Any]]:
+        """The rows of a part that is not sound; raises LibraryError if there is one that cannot be told whose it is."""
+        deletions = fragment.deletion_file()
+        with self._damage_is_an_error():
+            if deletions and not self._is_sound(self.uri / deletions):
+                raise ValueError(f"{self._sums.name(self.uri / deletions)} {OTHER_DIGEST}")
+            rows = salvaged_rows(self.uri, self.version, fragment)
+            unknown = sum("id" not in row or row["id"] is None for row in rows)
+            if unknown:
+                name = self._sums.name(files_of_fragment(self.uri, fragment)[0])
+                raise ValueError(
+                    f"{unknown} of {len(rows)} rows of {name} cannot be read, nor which videos they are of"
+                )
+        return rows
+
+    def _is_damaged(self, id: str, problem: str) -> None:
+        remedy = "`visil verify --repair` takes it out, `visil index` encodes its file again"
+        self.damaged.setdefault(id, f"its row in the library {problem}; {remedy}")
+
+    def _sound_rows(self, rows: Mapping[int, str], columns: list[str] | None = None) -> dict[int, Mapping[str, Any]]:
+        """Rows by their place in the table; the videos of those that are not what was written are in `damaged`.
+
+        Args:
+            rows: place -> id of the video.
+            columns: with DIGESTED; None: all.
+        """
+        found: dict[int, Mapping[str, Any]] = {}
+        with self._damage_is_an_error():
+            for offsets, table in self._takes(rows, columns):
+                for offset, row, problem in zip(offsets, by_row(table), self._problems(table), strict=True):
+                    if problem:
+                        self._is_damaged(rows[offset], problem)
+                    else:
+                        found[offset] = row
+        return found
+
+    def _takes(self, rows: Mapping[int, str], columns: list[str] | None) -> Iterator[tuple[list[int], pa.Table]]:
+        """The rows in as few pieces as they can be read in: one, unless Lance cannot make sense of one of them."""
+        offsets = sorted(rows)
+        try:
+            yield offsets, self._dataset.take(offsets, columns=columns)
+            return
+        except DAMAGE as error:
+            if not (self._has_digests and is_about_a_row(error)):
+                raise
+        for offset in offsets:
+            try:
+                yield [offset], self._dataset.take([offset], columns=columns)
+            except DAMAGE as error:
+                if not is_about_a_row(error):
+                    raise
+                self._is_damaged(rows[offset], UNREADABLE)
 
     @contextmanager
     def _damage_is_an_error(self) -> Iterator[None]:
@@ -275,36 +434,45 @@ class Store:
             raise LibraryError(f"{self.uri}: the table is damaged ({reason_of(error)}); {_remedy(self.uri)}") from error
 
     def _is_superseded(self) -> bool:
-        try:
-            latest: int = self._dataset.latest_version
-        except DAMAGE:
-            return not self.uri.exists()  # a whole generation was removed
-        return latest != self.version
+        """Whether there is a newer version, or the whole generation was removed."""
+        return not self.uri.exists() or newest_version(self.uri) != self.version
 
     def _rows_of(self) -> dict[str, list[tuple[int, int]]]:
         """Position and vector bytes of every row of every video, in stretch order; positions hold for this version."""
         if self._layout is None:
-            table = self._scan(columns=["id", "stretch", "vector_bytes"])
             rows: dict[str, list[tuple[int, int, int]]] = {}
-            for offset, row in enumerate(table.to_pylist()):
+            for offset, row in self._placed_rows():
                 rows.setdefault(row["id"], []).append((row["stretch"], offset, row["vector_bytes"]))
             self._layout = {id: [(o, size) for _, o, size in sorted(found)] for id, found in rows.items()}
         return self._layout
 
+    def _placed_rows(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Position, id, stretch and vector bytes of every row that can be read."""
+        columns = ["id", "stretch", "vector_bytes"]
+        salvaged = self._salvaged_parts()
+        if not salvaged:
+            yield from enumerate(self._scan(columns=columns).to_pylist())
+            return
+        start = 0
+        for fragment in self._fragments():
+            if fragment.fragment_id in salvaged:
+                rows = [row for row in salvaged[fragment.fragment_id] if not row[PROBLEM]]
+                yield from ((start + row[ROW], row) for row in rows)
+            else:
+                with self._damage_is_an_error():
+                    yield from enumerate(fragment.to_table(columns=columns).to_pylist(), start)
+            start += fragment.metadata.num_rows
+
     def _pieces(self, block: list[tuple[int, int, str, bool]]) -> list[VectorPiece]:
-        offsets = [offset for offset, *_ in block]
-        order = np.argsort(offsets)
-        table = self._take(
-            [offsets[i] for i in order], columns=["id", "num_frames", "num_regions", "packed", "vectors"]
+        columns = (
+            [*DIGESTED, "digest"] if self._has_digests else ["id", "num_frames", "num_regions", "packed", "vectors"]
         )
-        shapes = table.drop_columns(["vectors"]).to_pylist()
-        buffers = [scalar.as_buffer() for scalar in table["vectors"]]
-        where = {offsets[i]: position for position, i in enumerate(order)}
-        pieces = []
-        for offset, _, video, is_last in block:
-            facts = shapes[where[offset]]
-            pieces.append(VectorPiece(video, _vectors(buffers[where[offset]], facts), is_last))
-        return pieces
+        rows = self._sound_rows({offset: video for offset, _, video, _ in block if video not in self.damaged}, columns)
+        return [
+            VectorPiece(video, vectors_of(rows[offset]["vectors"].as_buffer(), rows[offset]), is_last)
+            for offset, _, video, is_last in block
+            if video not in self.damaged
+        ]
 
     # --- writing; the caller holds the writer lock ---------------------------------------------------------------
 
@@ -312,7 +480,7 @@ class Store:
         """Insert whole videos that are not in the table, in one commit. Nothing of the table is read for it."""
         if videos:
             lance.write_dataset(self._to_write(videos), self._same_version(), mode="append")
-            self.refresh()
+            self._committed()
 
     def put(self, videos: Sequence[StoredVideo]) -> None:
         """Insert or replace whole videos in one commit."""
@@ -325,50 +493,59 @@ class Store:
                 .when_not_matched_by_source_delete(_id_filter([video.id for video in videos]))
                 .execute(self._to_write(videos))
             )
-            self.refresh()
+            self._committed()
 
     def _to_write(self, videos: Sequence[StoredVideo]) -> pa.RecordBatchReader:
         """Their rows, one at a time."""
         ids = [video.id for video in videos]
         if len(set(ids)) != len(ids):
             raise ValueError("a video may be written once a commit")
-        schema = _schema(self._dim)
-        batches = (_record_batch(row, schema) for video in videos for row in _rows(video))
+        schema = table_schema(self._dim)
+        batches = (record_batch(row, schema) for video in videos for row in rows_of(video, STRETCH_FRAMES))
         return pa.RecordBatchReader.from_batches(schema, batches)
 
     def update_files(self, files: dict[str, FileFacts]) -> None:
         """New path, size and time of videos whose content stays, in one commit; vectors are not rewritten."""
-        if not files:
-            return
+        facts = list(files.values())
+        self._update_columns(
+            {
+                "id": pa.array(files, pa.string()),
+                "path": pa.array([file.path for file in facts], pa.string()),
+                "root": pa.array([file.root for file in facts], pa.string()),
+                "size_bytes": pa.array([file.size_bytes for file in facts], pa.int64()),
+                "mtime_ns": pa.array([file.mtime_ns for file in facts], pa.int64()),
+            }
+        )
+
+    def update_rules(self, rules: Mapping[str, int]) -> None:
+        """The version of the reading rules that videos are known to fit, in one commit; vectors are not rewritten."""
+        self._update_columns(
+            {"id": pa.array(rules, pa.string()), "rules": pa.array(list(rules.values()), pa.int32())},
+        )
+
+    def _update_columns(self, changes: Mapping[str, pa.Array]) -> None:
+        """New values of columns that no digest is over, by id; ids that are not there are passed over."""
+        table = pa.table(dict(changes))
         fragments: list[Any] = []
         modified: list[int] = []
-        for fragment in self._dataset.get_fragments():
-            ids = fragment.to_table(columns=["id"])["id"].to_pylist()
-            touched = [id for id in dict.fromkeys(ids) if id in files]
-            if touched:
-                changes = pa.table(
-                    {
-                        "id": pa.array(touched, pa.string()),
-                        "path": pa.array([files[id].path for id in touched], pa.string()),
-                        "root": pa.array([files[id].root for id in touched], pa.string()),
-                        "size_bytes": pa.array([files[id].size_bytes for id in touched], pa.int64()),
-                        "mtime_ns": pa.array([files[id].mtime_ns for id in touched], pa.int64()),
-                    }
-                )
-                metadata, modified = fragment.update_columns(changes, left_on="id", right_on="id")
+        for fragment in self._same_version().get_fragments() if len(table) else ():
+            ids = fragment.to_table(columns=["id"])["id"]
+            touched = table.filter(pc.is_in(table["id"], ids.combine_chunks()))
+            if len(touched):
+                metadata, modified = fragment.update_columns(touched, left_on="id", right_on="id")
                 fragments.append(metadata)
         if fragments:
             operation = lance.LanceOperation.Update(
                 updated_fragments=fragments, fields_modified=modified, update_mode="rewrite_columns"
             )
             lance.LanceDataset.commit(self._dataset.uri, operation, read_version=self.version)
-            self.refresh()
+            self._committed()
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove videos in one commit."""
         if ids:
             self._same_version().delete(_id_filter(ids))
-            self.refresh()
+            self._committed()
 
     def compact(self) -> None:
         """Gather the rows of many commits into few files, without those that were replaced; forget older versions.
@@ -376,180 +553,48 @@ class Store:
         A reader of an older version is told so by a `VersionGoneError`.
         """
         flush_folder(self.uri)
-        self._forget_older_versions()  # twice: on a full disk it makes room for what comes next
-        lance.dataset(self._dataset.uri).optimize.compact_files(
-            target_rows_per_fragment=FRAGMENT_ROWS,
-            batch_size=1,  # Lance reads many batches ahead; a row has up to 19 MB
-            num_threads=1,
-        )
+        self.forget_older_versions()  # twice: on a full disk it makes room for what comes next
+        with self._damage_is_an_error():
+            self._same_version().optimize.compact_files(
+                target_rows_per_fragment=FRAGMENT_ROWS,
+                batch_size=1,  # Lance reads many batches ahead; a row has up to 19 MB
+                num_threads=1,
+            )
+        self._committed()
         flush_folder(self.uri)
-        self._forget_older_versions()
-        self.refresh()
+        self.forget_older_versions()
 
-    def _forget_older_versions(self) -> None:
-        """The caller has seen the newest one on the disk."""
-        dataset = lance.dataset(self._dataset.uri)
+    def forget_older_versions(self) -> None:
+        """Remove their files, and their sums; the caller has seen the newest one on the disk."""
+        dataset = lance.dataset(self._dataset.uri, version=self.version)
         dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)  # no other writer is at work
+        self._sums.forget_missing()
+
+    def _committed(self) -> None:
+        """Move to the version that was just written, and note down what its files are."""
+        self.refresh()
+        self.note_files()
+
+    def note_files(self) -> None:
+        """Bring in the sums of the files that have none: of this commit, and of a write that was interrupted."""
+        new = [path for path in immutable_files(self.uri) if self._sums.of(path) is None]
+        columns = vector_columns(self._dataset) if new else {}
+        self._sums.add({path: row_file_sum(path, columns) for path in new})
+
+    def check_writable(self) -> None:
+        """Raises LibraryError if a file of rows is damaged: what a commit keeps of it would be a guess."""
+        for name in self._unsound().values():
+            raise LibraryError(f"{self.uri}: the table is damaged ({name} {OTHER_DIGEST}); {_remedy(self.uri)}")
 
     def _same_version(self) -> lance.LanceDataset:
         """A handle to write with: Lance moves it to the version it writes, and `refresh` must see the step."""
+        self.check_writable()
         return lance.dataset(self._dataset.uri, version=self.version)
-
-
-def _schema(dim: int) -> pa.Schema:
-    text, integer, number = pa.string(), pa.int32(), pa.float64()
-    return pa.schema(
-        [
-            pa.field("id", text, nullable=False),
-            pa.field("stretch", integer, nullable=False),
-            pa.field("num_stretches", integer, nullable=False),
-            ("path", text), ("root", text), ("size_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", text),
-            ("status", text), ("reason", text), ("reason_class", text),
-            ("duration_s", number), ("num_samples", integer),
-            ("coded_width", integer), ("coded_height", integer),
-            ("rotated_width", integer), ("rotated_height", integer),
-            ("square_pixel_width", integer), ("square_pixel_height", integer),
-            ("rotation_deg", integer), ("codec", text), ("start_offset_s", number),
-            ("num_frames", integer), ("num_regions", integer), ("packed", pa.bool_()),
-            ("times_s", pa.list_(number)),
-            ("vector_bytes", pa.int64()), ("vectors", pa.large_binary()),
-            ("descriptors", pa.list_(pa.list_(pa.float32(), dim))),
-        ]
-    )  # fmt: skip
-
-
-def _rows(video: StoredVideo) -> Iterator[dict[str, Any]]:
-    """One row a stretch: values by column, arrays as they are. Only the first row carries the descriptors."""
-    facts = {
-        "id": video.id,
-        "path": video.file.path,
-        "root": video.file.root,
-        "size_bytes": video.file.size_bytes,
-        "mtime_ns": video.file.mtime_ns,
-        "sha256": video.file.sha256,
-        "status": video.status,
-        "reason": video.reason,
-        "reason_class": video.reason_class,
-    }
-    encoded = video.encoded
-    if encoded is None:
-        nothing = {"num_frames": 0, "num_regions": 0, "packed": False, "times_s": np.zeros(0), "vector_bytes": 0}
-        yield {
-            **facts,
-            **nothing,
-            "stretch": 0,
-            "num_stretches": 1,
-            "num_samples": 0,
-            "vectors": np.zeros(0, np.uint8),
-            "descriptors": np.zeros((0, 0), np.float32),
-        }
-        return
-    info, vectors, times_s = encoded.video, encoded.region_vectors.vectors, encoded.region_vectors.times_s
-    facts |= {
-        "duration_s": encoded.duration_s,
-        "num_samples": encoded.num_samples,
-        "coded_width": info.coded_size_px[0],
-        "coded_height": info.coded_size_px[1],
-        "rotated_width": info.rotated_size_px[0],
-        "rotated_height": info.rotated_size_px[1],
-        "square_pixel_width": info.square_pixel_size_px[0],
-        "square_pixel_height": info.square_pixel_size_px[1],
-        "rotation_deg": info.rotation_deg,
-        "codec": info.codec,
-        "start_offset_s": info.start_offset_s,
-        "num_regions": vectors.shape[1],
-        "packed": vectors.dtype == np.uint8,
-    }
-    starts = range(0, max(1, len(vectors)), STRETCH_FRAMES)
-    for number, start in enumerate(starts):
-        stretch = vectors[start : start + STRETCH_FRAMES]
-        yield {
-            **facts,
-            "stretch": number,
-            "num_stretches": len(starts),
-            "num_frames": len(stretch),
-            "times_s": times_s[start : start + STRETCH_FRAMES],
-            "vector_bytes": stretch.nbytes,
-            "vectors": stretch,
-            "descriptors": encoded.descriptors[: None if number == 0 else 0],
-        }
-
-
-def _record_batch(row: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
-    """One row of `_rows` for Arrow; vectors stay where they are, a copy would be as large as the video."""
-    columns = {name: pa.array([row.get(name)], schema.field(name).type) for name in row.keys() - _ARRAYS}
-    vectors = np.ascontiguousarray(row["vectors"])
-    offsets = pa.py_buffer(np.array([0, vectors.nbytes], np.int64))
-    columns["vectors"] = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(vectors)])
-    columns["times_s"] = _list_of(pa.array(row["times_s"], pa.float64()))
-    parts = pa.array(row["descriptors"].ravel(), pa.float32())
-    dim = schema.field("descriptors").type.value_type.list_size
-    columns["descriptors"] = _list_of(pa.FixedSizeListArray.from_arrays(parts, dim))
-    missing = {name: pa.nulls(1, schema.field(name).type) for name in schema.names if name not in columns}
-    return pa.RecordBatch.from_pydict({**columns, **missing}, schema=schema)
-
-
-def _list_of(values: pa.Array) -> pa.ListArray:
-    """One row that holds all values."""
-    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
-
-
-def _record(row: dict[str, Any]) -> VideoRecord:
-    video = None
-    if row["status"] != FAILED:
-        video = VideoInfo(
-            (row["coded_width"], row["coded_height"]),
-            (row["rotated_width"], row["rotated_height"]),
-            (row["square_pixel_width"], row["square_pixel_height"]),
-            row["rotation_deg"],
-            row["codec"],
-            row["start_offset_s"],
-        )
-    file = FileFacts(row["path"], row["size_bytes"], row["mtime_ns"], row["sha256"], row["root"])
-    return VideoRecord(
-        row["id"],
-        file,
-        row["status"],
-        row["reason"],
-        row["duration_s"] or 0.0,
-        row["num_samples"],
-        video,
-        row["reason_class"],
-    )
-
-
-def _vectors(buffer: Any, row: dict[str, Any]) -> np.ndarray:
-    """[T, R, D] float16, or [T, R, D/8] uint8, as the row says."""
-    dtype = np.uint8 if row["packed"] else np.float16
-    frames, regions = row["num_frames"], row["num_regions"]
-    if not frames:
-        return np.zeros((0, max(1, regions or 1), 1), dtype)
-    try:
-        return np.frombuffer(buffer, dtype=dtype).reshape(frames, regions, -1)
-    except (TypeError, ValueError) as error:
-        raise LibraryError(f"video {row['id']!r}: its vectors are damaged ({error}); remove and index it") from error
 
 
 def _id_filter(ids: Sequence[str]) -> str:
     quoted = ", ".join("'" + id.replace("'", "''") + "'" for id in ids)
     return f"id IN ({quoted})"
-
-
-def reason_of(error: Exception) -> str:
-    """The words of an error in one line; of Lance's, without the place in its source."""
-    words: str = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    if of_the_system := _OS_ERROR.search(words):
-        return os.strerror(int(of_the_system[1]))
-    return _RUST_SOURCE.sub("", words.splitlines()[0])[:200]
-
-
-def was_refused(error: Exception) -> bool:
-    """Whether the system did not let Lance read a file: no permission, too many open files, a failing disk.
-
-    That says nothing about what the file holds. A file that is missing is damage.
-    """
-    of_the_system = _OS_ERROR.search(str(error))
-    return of_the_system is not None and int(of_the_system[1]) != errno.ENOENT
 
 
 def _remedy(uri: Path) -> str:

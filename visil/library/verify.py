@@ -1,8 +1,14 @@
-"""Checks everything a library promises about its table and its files."""
+"""Checks everything a library promises about its files, its table and the files it was made from.
+
+    sums of all files ─► rows: promises and digests ─► the files that were indexed
+    this module
+
+Sums come first: what Lance reads of a file that is not what was written may be anything.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +19,9 @@ import numpy as np
 from visil.errors import DataError, MediaError
 from visil.library.feature_files import FeatureFile, feature_file_of
 from visil.library.files import content_hash
+from visil.library.salvaging import PROBLEM, ROW, UNREADABLE
 from visil.library.store import FAILED, OK, STRETCH_FRAMES, Store, VideoRecord
+from visil.library.sums import SUMS
 from visil.model.descriptors import part_edges
 from visil.model.model import Model
 
@@ -22,7 +30,12 @@ NORM_TOLERANCE = 5e-3  # half precision of unit vectors
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that does not hold. `damage` is False where only a file outside the library changed."""
+    """Something that does not hold.
+
+    Attributes:
+        id: of a video, or the name of a file in the folder of the library.
+        damage: False where a file outside the library changed, or where nothing that is needed is touched.
+    """
 
     id: str
     problem: str
@@ -32,34 +45,90 @@ class Finding:
 def check_library(
     store: Store,
     model: Model,
-    records: dict[str, VideoRecord],
+    records: Callable[[], dict[str, VideoRecord]],
     *,
+    files: Sequence[Path],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
-    """Every row, then every file: there, and with the content that was indexed."""
-    findings = [*check_rows(store, model), *_shared_files(records)]
-    for done, record in enumerate(records.values(), start=1):
-        problem = _file_problem(record)
+    """Every file of the library, every row, then every file that was indexed: there, and with that content.
+
+    Args:
+        records: reads them, once the files have been looked at.
+        files: of the library beside its table.
+    """
+    about_files, damaged = check_sums(store, files)
+    findings = [*about_files, *check_rows(store, model, damaged)]
+    videos = records()
+    findings += _shared_files(videos)
+    for done, record in enumerate(videos.values(), start=1):
+        problem = None if record.id in store.damaged else _file_problem(record)
         if problem:
             findings.append(Finding(record.id, problem, False))
         if progress is not None:
-            progress(done, len(records))
+            progress(done, len(videos))
     return findings
 
 
-def check_rows(store: Store, model: Model) -> list[Finding]:
+def check_sums(store: Store, files: Sequence[Path]) -> tuple[list[Finding], set[Path]]:
+    """What library.sha256 says of the files that are listed there, and of those that should be.
+
+    Args:
+        files: that are needed beside those of the table.
+
+    Returns:
+        The findings, and the files that are not what was written.
+    """
+    findings: list[Finding] = []
+    damaged: set[Path] = set()
+    sums, needed = store.sums, {*files, *store.files()}
+    if sums.unsealed:
+        problem = f"{sums.unsealed} lines are not what was written, or not all was; the next write renews them"
+        findings.append(Finding(SUMS, problem, False))
+    for name, known in sums.by_name.items():
+        path = sums.folder / name
+        try:
+            if known.fits(path):
+                continue
+            damaged.add(path)
+            problem = "is not what was written"
+        except FileNotFoundError:
+            problem = "is gone"
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror or error})"
+        note = "" if path in needed else ", but nothing needs it now"
+        findings.append(Finding(name, problem + note, path in needed))
+    findings += [
+        Finding(sums.name(path), "has no sum yet: a write was interrupted; the next one brings it in", False)
+        for path in sorted(needed)
+        if sums.of(path) is None
+    ]
+    return findings, damaged
+
+
+def check_rows(store: Store, model: Model, damaged: Set[Path] = frozenset()) -> list[Finding]:
     """Videos whose rows are damaged.
 
-    Stretches complete and unique, equal facts in all of them, vectors of the bundle's size, finite and not longer than
-    1, times in order and within the video, one unit descriptor a part.
+    Digests fit, stretches complete and unique, equal facts in all of them, vectors of the bundle's size, finite and not
+    longer than 1, times in order and within the video, one unit descriptor a part.
+
+    Args:
+        damaged: files that are not what was written.
     """
     findings: list[Finding] = []
     rows_of: dict[str, list[dict[str, Any]]] = {}
-    for row in store.rows():
-        findings += [Finding(row["id"], problem, True) for problem in _problems(_row_problems, row, model)]
+    incomplete: set[str] = set()
+    for row in store.rows(damaged):
+        if row[PROBLEM]:
+            findings.append(Finding(row["id"], f"stretch {row['stretch']} {row[PROBLEM]}", True))
+        if row[PROBLEM] == UNREADABLE:
+            incomplete.add(row["id"])
+            continue
+        if "vectors" in row:  # else it is of a damaged file, and its digest was looked at
+            findings += [Finding(row["id"], problem, True) for problem in _problems(_row_problems, row, model)]
         rows_of.setdefault(row["id"], []).append(_without_bulk(row))
     for id, rows in rows_of.items():
-        findings += [Finding(id, problem, True) for problem in _problems(_video_problems, rows, model)]
+        if id not in incomplete:
+            findings += [Finding(id, problem, True) for problem in _problems(_video_problems, rows, model)]
     return findings
 
 
@@ -121,11 +190,11 @@ def _video_problems(rows: list[dict[str, Any]], model: Model) -> list[str]:
     first = rows[0]
     if first["num_stretches"] != len(rows) or sorted(row["stretch"] for row in rows) != list(range(len(rows))):
         return [f"stretches {sorted(row['stretch'] for row in rows)} of {first['num_stretches']}"]
-    own = {"stretch", "num_frames", "vector_bytes", "descriptors", "times_s"}
+    own = {"stretch", "num_frames", "vector_bytes", "vectors", "descriptors", "times_s", "digest", ROW, PROBLEM}
     problems = [
         f"{key} differs between its stretches"
         for key in first
-        if key not in own and any(r[key] != first[key] for r in rows)
+        if key not in own and any(r.get(key) != first[key] for r in rows)
     ]
     times_s = [t for row in sorted(rows, key=lambda row: row["stretch"]) for t in row["times_s"]]
     if times_s != sorted(times_s):

@@ -15,6 +15,7 @@ from visil.values import Frames
 CHUNK_SAMPLES = 32  # 4.8 MB of 224 x 224 pictures
 MAX_SAMPLES = 200_000  # of one file; two days at one a second. What comes after them is left out
 MAX_SPAN_S = 48 * 3600  # what is shown later is left out
+RULES = 2  # version of the rules by which files become samples; every row of a library says by which it was read
 
 Sampled = Callable[[int, Frames], None]
 
