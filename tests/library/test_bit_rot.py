@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lance
@@ -126,7 +127,8 @@ class TestASearch:
     def test_goes_on_where_a_long_video_is_damaged_in_its_second_stretch(self, path, quick_model, monkeypatch):
         monkeypatch.setattr("visil.library.store.STRETCH_FRAMES", 20)
         monkeypatch.setattr("visil.library.fine.BLOCK_BYTES", 1)  # its first stretch has been compared by then
-        long = StoredVideo("long", of(path, "a").file, encoded_video(50, seed=9, dim=quick_model.dim, num_regions=9))
+        file = replace(of(path, "a").file, sha256="f" * 64)
+        long = StoredVideo("long", file, encoded_video(50, seed=9, dim=quick_model.dim, num_regions=9))
         Store(path / TABLE, quick_model.dim).append([long])
         turn(file_of(path, "long"), long.encoded.region_vectors.vectors[20:40].tobytes())
         library = Library.open(path, device="cpu")
