@@ -86,7 +86,7 @@ def limit_memory(memory_bytes: int) -> None:
 
 
 def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO, packet_s: float) -> None:
-    """Answer one request; one that asks for no frames is answered by the length that the headers tell."""
+    """Answer one request: the samples of a file, the length that its headers tell, or why it is to be read again."""
     path = Path(request["path"])
     pulse = _Pulse(answers)
 
@@ -96,8 +96,10 @@ def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO, pack
     end: dict[str, Any] = {"kind": "end", "error": None}
     try:
         write_message(answers, {"kind": "opened", "duration_s": _header_duration_s(path, packet_s)})
-        if request["preprocessing"] is not None:
-            asked = Preprocessing(**request["preprocessing"])
+        asked = None if request["preprocessing"] is None else Preprocessing(**request["preprocessing"])
+        if asked is not None and request["is_probe"]:
+            end["doubt"] = _doubt(path, asked, pulse, packet_s)
+        elif asked is not None:
             span_s = None if request["span_s"] is None else tuple(request["span_s"])
             for frames in reader.read(
                 path,
@@ -120,6 +122,12 @@ def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO, pack
         reason = f"{path}: {type(error).__name__}: {error}"
         end = {"kind": "end", "error": reason, "reason_class": "undecodable"}
     write_message(answers, end)
+
+
+def _doubt(path: Path, preprocessing: Preprocessing, pulse: _Pulse, packet_s: float) -> str:
+    from visil.media.probing import doubt
+
+    return doubt(path, preprocessing, alive=pulse.beat, packet_s=packet_s)
 
 
 def _header_duration_s(path: Path, packet_s: float) -> float | None:
