@@ -71,7 +71,8 @@ def command(
 
     Run it again at any time: unchanged files are skipped, moved ones recognised, changed ones replaced, vanished ones
     reported, and an interrupted run goes on where it stopped. A folder that is missing or empty and was not before is
-    taken for an unmounted drive: its videos stay as they are.
+    taken for an unmounted drive: its videos stay as they are. What an earlier visil may have read wrongly is read
+    again.
 
     --include and --exclude may be repeated. A pattern without a slash is for the names of files and folders at any
     depth, one with a slash for paths below PATH; * and ? match within a name, ** across folders, upper and lower case
@@ -226,14 +227,14 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
     if done.num_again:
         notice(
             f"{counted(done.num_again, 'videos')} {_were(done.num_again)} read again, because an earlier visil may "
-            "have read them wrongly",
+            f"have read {'it' if done.num_again == 1 else 'them'} wrongly",
             quiet=quiet,
         )
     if done.unreachable:
         path, reason = done.unreachable[0]
         notice(
-            f"{counted(len(done.unreachable), 'videos')} read by older rules cannot be looked at; what is stored of "
-            f"them stays (first: {path}: {reason})"
+            f"{counted(len(done.unreachable), 'videos')} read by older rules cannot be looked at: what is stored stays "
+            f"(first: {path}: {reason})"
         )
     for path, reason in done.failed:
         notice(f"{path}: {reason}")

@@ -37,6 +37,9 @@ from visil.media.preprocessing import Preprocessing
 from visil.media.sampling import MAX_HELD_SAMPLES
 from visil.media.thinning import MAX_REORDER
 
+# Out of order in usual streams: B-frames in a pyramid, three in a row. FFmpeg's own number grows with every outlier.
+MOST_BEFORE, MOST_BACK = 2, 3  # pictures that are shown later, durations of a picture
+
 OTHER_STREAM = "another video stream was read"
 LEFT_OUT = "another video stream was left out without a word"
 LAYERS = "it holds tiles or layers of a picture"
@@ -160,13 +163,16 @@ class _Packets:
         if packet.pts is None:
             return NO_TIME
         own_s = (packet.duration or 0) * self._time_base
-        return "" if self._is_believed(packet.pts) and own_s <= self._longest_s else TIMES
+        return "" if self._is_believed(packet.pts, own_s) and own_s <= self._longest_s else TIMES
 
-    def _is_believed(self, time: int) -> bool:
-        """A frame may be decoded long after others that are shown later, as far as its decoder puts it in order."""
-        num_later = sum(other > time for other in self._recent)
+    def _is_believed(self, time: int, own_s: Fraction) -> bool:
+        """Slow pictures may be shown more than SLIGHT_S before others that are decoded first, but never many."""
+        earlier = [other for other in self._recent if other > time]
         self._recent.append(time)
-        return self._times.agree(time) or 0 < num_later <= self._stream.codec_context.reorder_depth
+        if self._times.agree(time):
+            return True
+        back_s = (max(earlier, default=time) - time) * self._time_base
+        return 0 < len(earlier) <= MOST_BEFORE and back_s <= MOST_BACK * own_s
 
     def _of_picture(self, packet: av.Packet) -> str:
         """By the first picture that comes out, with the packet that makes it do so."""

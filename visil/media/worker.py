@@ -5,7 +5,7 @@ standard input, and its end is the worker's. Answers are messages of `write_mess
 pixels, never pickle, so that a decoder taken over by a hostile file has nothing in the parent that would run its bytes.
 
     ready | unusable                    once
-    opened, alive or sample ..., end | out_of_memory    for every request
+    opened, alive or sample ..., end | out_of_memory    for every request; not opened for a probe
 
 Every sample is sent as soon as it is known, alone: whatever ends this process, what came before is the parent's.
 """
@@ -95,7 +95,8 @@ def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO, pack
 
     end: dict[str, Any] = {"kind": "end", "error": None}
     try:
-        write_message(answers, {"kind": "opened", "duration_s": _header_duration_s(path, packet_s)})
+        if not request["is_probe"]:
+            write_message(answers, {"kind": "opened", "duration_s": _header_duration_s(path, packet_s)})
         asked = None if request["preprocessing"] is None else Preprocessing(**request["preprocessing"])
         if asked is not None and request["is_probe"]:
             end["doubt"] = _doubt(path, asked, pulse, packet_s)
