@@ -48,8 +48,10 @@ class TestTimes:
     def test_regular_ones_are_believed(self, tmp_path, suffix, options):
         assert doubt(write_grey(tmp_path / f"a{suffix}", 100, **options), SMALL) == ""
 
-    @pytest.mark.parametrize(("suffix", "options"), [(".mp4", X264), (".mp4", B_FRAMES), (".mkv", B_FRAMES)])
-    @pytest.mark.parametrize(("step_s", "expected"), [(50, ""), (70, TIMES)])
+    @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+    @pytest.mark.parametrize(
+        ("options", "step_s", "expected"), [(X264, 50, ""), (X264, 70, TIMES), (B_FRAMES, 70, TIMES)]
+    )
     def test_a_picture_that_is_held_for_more_than_a_minute_is_not(self, tmp_path, suffix, options, step_s, expected):
         times_s = steps(*[0.04] * 30, step_s, *[0.04] * 30)
         write_frames(tmp_path / f"a{suffix}", grey_frames(62), times_s, **options)

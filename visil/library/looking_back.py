@@ -83,7 +83,7 @@ def look_back(
             tell(0, len(contents))
         paths = [Path(content.path) for content in contents]
         with closing(probe_files(paths, preprocessing, workers=workers, limits=limits)) as events:
-            for done, (index, end) in enumerate(events if contents else (), 1):
+            for done, (index, end) in enumerate(events, 1):
                 content = contents[index]
                 if end.error is not None and end.error.reason_class in NOT_TO_BE_LOOKED_AT:
                     reason = str(end.error).removeprefix(f"{content.path}: ")
