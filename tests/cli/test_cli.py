@@ -25,7 +25,8 @@ import visil.library.ingest as ingest_module
 import visil.library.workload as workload_module
 import visil.media.readers as readers_module
 from tests.cli.commands import Ended, Run, assert_one_line_error, loaded_by, run_fresh
-from tests.media.made_files import write_frames
+from tests.library.made import as_format_2
+from tests.media.made_files import write_frames, write_grey
 from visil.cli.output import human_bytes
 from visil.library.library import Library
 from visil.media.limits import DecodeLimits
@@ -101,6 +102,27 @@ class TestIndex:
     def test_nothing_but_failures_ends_with_2(self, run, library, tmp_path):
         (tmp_path / "broken.mp4").write_text("no video")
         assert run("index", tmp_path / "broken.mp4", "--library", library).status == 2
+
+    def test_what_an_earlier_visil_read_is_looked_at_once_and_read_again_where_that_may_have_been_wrong(
+        self, run, clips, tmp_path, bundle_file
+    ):
+        write_grey(clips / "alpha.mov", 8, codec="qtrle", pixel_format="argb")
+        library = tmp_path / "library"
+        run("index", clips, "--library", library, "--model", bundle_file)
+        as_format_2(library)
+        (clips / "clip_0.mp4").unlink()
+        ended = run("index", clips, "--library", library)
+        assert ended.status == 0
+        for line in (
+            "6 videos were read by older rules: headers and packet times are looked at once",
+            "1 video was read again, because an earlier visil may have read it wrongly",
+            "1 video read by older rules cannot be looked at: what is stored stays "
+            f"(first: {clips / 'clip_0.mp4'}: its file is gone)",
+            "0 added, 1 replaced, 0 moved, 5 unchanged, 1 vanished, 0 failed",
+        ):
+            assert line in ended.err
+        again = run("index", clips, "--library", library).err
+        assert "looked at once" not in again and "read again" not in again
 
     def test_vanished_and_moved_files_are_named(self, run, clips, tmp_path, bundle_file):
         run("index", clips, "--library", tmp_path / "library", "--model", bundle_file)

@@ -71,7 +71,8 @@ def command(
 
     Run it again at any time: unchanged files are skipped, moved ones recognised, changed ones replaced, vanished ones
     reported, and an interrupted run goes on where it stopped. A folder that is missing or empty and was not before is
-    taken for an unmounted drive: its videos stay as they are.
+    taken for an unmounted drive: its videos stay as they are. What an earlier visil may have read wrongly is read
+    again.
 
     --include and --exclude may be repeated. A pattern without a slash is for the names of files and folders at any
     depth, one with a slash for paths below PATH; * and ? match within a name, ** across folders, upper and lower case
@@ -105,7 +106,7 @@ def command(
     def moved(tell: Callable[[Progress], None]) -> IngestReport:
         return opened.reindex(model, sampling=sampling, workers=workers, reader=reader, limits=limits, progress=tell)
 
-    def added(tell: Callable[[Progress], None]) -> IngestReport:
+    def added(tell: Teller) -> IngestReport:
         report = opened.add(
             paths,
             pattern=pattern,
@@ -116,6 +117,7 @@ def command(
             reader=reader,
             limits=limits,
             progress=tell,
+            looked_back=tell.looked_back,
         )
         if list_passed_over:
             export_as_utf8()
@@ -183,15 +185,13 @@ def _passed_over(paths: Sequence[str]) -> str:
     return f"{counted(len(paths), 'media files')} passed over ({named}{more})"
 
 
-def run_ingest(
-    title: str, work: Callable[[Callable[[Progress], None]], IngestReport], opened: Library, *, quiet: bool
-) -> int:
+def run_ingest(title: str, work: Callable[[Teller], IngestReport], opened: Library, *, quiet: bool) -> int:
     """Do it, tell what there is to do, how far it is and what came of it; the exit status."""
     from visil.library.reindexing import UnfinishedReindexError
 
     try:
         with progress(title, "videos", quiet=quiet) as report:
-            done = work(_Teller(report, quiet=quiet))
+            done = work(Teller(report, quiet=quiet))
     except UnfinishedReindexError as refused:
         for path, reason in refused.report.failed:
             notice(f"{path}: {reason}")
@@ -224,6 +224,18 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
         notice(f"{counted(done.num_cut_short, 'files')} cut short: `visil index --retry-failed` tries again")
     for path, reason in done.kept:
         notice(f"{path}: stays indexed as it was, because the new try gave less: {reason}")
+    if done.num_again:
+        notice(
+            f"{counted(done.num_again, 'videos')} {_were(done.num_again)} read again, because an earlier visil may "
+            f"have read {'it' if done.num_again == 1 else 'them'} wrongly",
+            quiet=quiet,
+        )
+    if done.unreachable:
+        path, reason = done.unreachable[0]
+        notice(
+            f"{counted(len(done.unreachable), 'videos')} read by older rules cannot be looked at: what is stored stays "
+            f"(first: {path}: {reason})"
+        )
     for path, reason in done.failed:
         notice(f"{path}: {reason}")
     if done.failed_before:
@@ -247,13 +259,27 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
     return 0 if not done.num_failures else 2 if done.num_failures == done.num_inputs else 1
 
 
-class _Teller:
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+class Teller:
     """Says once what there is to do, then how far it is."""
 
     def __init__(self, report: Report, *, quiet: bool) -> None:
         self._report = report
         self._quiet = quiet
         self._has_begun = False
+
+    def looked_back(self, done: int, total: int) -> None:
+        """So many of the videos of an earlier visil have been looked at."""
+        if not done:
+            notice(
+                f"{counted(total, 'videos')} {_were(total)} read by older rules: headers and packet times are looked "
+                "at once",
+                quiet=self._quiet,
+            )
+        self._report(done, total, "looking back")
 
     def __call__(self, told: Progress) -> None:
         work = told.workload

@@ -209,21 +209,26 @@ class _Lines:
         self._told_s = time.monotonic()
 
     def __call__(self, done: int, total: int, note: str = "", *, share: float | None = None) -> None:
+        text = self._pace.text(done, total, note, _share(done, total, share))
         now_s = time.monotonic()
         if now_s - self._told_s < PLAIN_PROGRESS_SECONDS or not (done or note):
             return
         self._told_s = now_s
-        notice(f"{self._title}: {self._pace.text(done, total, note, _share(done, total, share))}")
+        notice(f"{self._title}: {text}")
 
 
 class _Pace:
-    """How far, how fast, how long still; the clock starts when it is made."""
+    """How far, how fast, how long still; the clock starts when it is made, and anew when less is done than before."""
 
     def __init__(self, unit: str) -> None:
         self._unit = unit
+        self._done = 0
         self._started_s = time.monotonic()
 
     def text(self, done: int, total: int, note: str, share: float) -> str:
+        if done < self._done:  # another part of the work
+            self._started_s = time.monotonic()
+        self._done = done
         passed_s = max(1e-9, time.monotonic() - self._started_s)
         parts = [f"{done}/{total} {_noun(total, self._unit)}"]
         if done:

@@ -1,7 +1,7 @@
 """Adds videos to a library: find, plan, decode and encode, commit in batches.
 
-    files ─► plan ─► [decode_files ─► VideoEncoder ─► commits] ─► table
-                     this module
+    files ─► plan ─► looking_back ─► [decode_files ─► VideoEncoder ─► commits] ─► table
+                                     this module
 
 All of it goes on at once: processes decode, two threads encode, another writes, files are hashed beside. A commit holds
 whole videos only. An interrupt commits what is ready; running the same command again goes on from there.
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from visil.errors import MediaError
 from visil.library.files import content_hash, find_files
+from visil.library.looking_back import look_back
 from visil.library.planning import Job, Plan, Target, plan
 from visil.library.store import DamagedVideoError, Store, StoredVideo, VideoRecord
 from visil.library.workload import Workload, workload
@@ -54,6 +55,8 @@ class IngestReport:
         failed, failed_before, warnings: (path, reason).
         passed_over: other media in the folders, see `files.Found`.
         kept: (path, reason): were cut short, and the new try gave less, so that they stay as they were.
+        num_again: of the videos that were replaced, how many an earlier visil may have read wrongly.
+        unreachable: (path, reason): were read by older rules, and cannot be looked at; they stay as they were.
         num_cut_short: of the videos that were stored, how many a stall, a crash or a limit cut short.
         unmounted: (folder, number of its videos): missing or empty, so that nothing is known about them.
         num_samples, num_bytes: encoded, and read to the end, by this run.
@@ -70,6 +73,8 @@ class IngestReport:
     warnings: list[tuple[str, str]] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
+    num_again: int = 0
+    unreachable: list[tuple[str, str]] = field(default_factory=list)
     num_cut_short: int = 0
     num_samples: int = 0
     num_bytes: int = 0
@@ -121,25 +126,33 @@ def add_files(
     reader: str,
     limits: DecodeLimits,
     progress: Callable[[Progress], None] | None,
+    looked_back: Callable[[int, int], None] | None,
 ) -> IngestReport:
     """See `Library.add`; the caller holds the writer lock."""
+    roots = [Path(os.path.abspath(path)) for path in paths]
     found = find_files(paths, pattern=pattern, include=include, exclude=exclude, only=only)
     records = store.records()
     todo = plan(
         found.files,
         records,
         hash_file=content_hash,
-        roots=[Path(os.path.abspath(path)) for path in paths],
+        roots=roots,
         retry_failed=retry_failed,
     )
     report = _report(todo, found.unreadable)
     report.passed_over += found.passed_over
     store.update_files(todo.new_files)
+    older = look_back(
+        store, todo, records, preprocessing, roots=roots, workers=workers, limits=limits, progress=looked_back
+    )
+    report.unreachable = older.unreachable
+    again = {target.id for job in older.jobs for target in job.targets if target.is_again}
+    report.unchanged -= sum(record.id in again for record in todo.unchanged)
     encode_jobs(
         store,
         model,
         preprocessing,
-        todo.jobs,
+        older.jobs,
         workers=workers,
         reader=reader,
         limits=limits,
@@ -343,8 +356,9 @@ class _Hashes:
 def _gives_less(encoded: EncodedVideo | None, target: Target) -> bool:
     """Whether the row has more of the same content than this result; a whole video is never less."""
     if encoded is None:
-        return target.num_kept > 0
-    return encoded.num_samples < target.num_kept and encoded.warning != ""
+        return target.num_kept > 0 or target.is_again
+    is_in_part = encoded.cut_short if target.is_again else encoded.warning
+    return encoded.num_samples < target.num_kept and is_in_part != ""
 
 
 class Commits:
@@ -384,6 +398,7 @@ class Commits:
                 self._report.failed.append((target.file.path, reason))
                 continue
             (self._report.added if target.is_new else self._report.replaced).append(target.id)
+            self._report.num_again += target.is_again
             if reason:
                 self._report.warnings.append((target.file.path, reason))
             self._report.num_cut_short += reason_class != ""

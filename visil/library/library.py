@@ -576,8 +576,12 @@ class Library:
         reader: str = "pyav",
         limits: DecodeLimits = DecodeLimits(),
         progress: Callable[[Progress], None] | None = None,
+        looked_back: Callable[[int, int], None] | None = None,
     ) -> IngestReport:
         """Index files and folders; what is there and unchanged is skipped.
+
+        Unchanged files that an earlier visil has read are looked at once, without decoding them: those that it may
+        have read wrongly are read again.
 
         Args:
             pattern: for folders, where the videos lie and what their ids are: `{id}/video.*`.
@@ -588,6 +592,8 @@ class Library:
             reader: what decodes; see `visil.media.readers`.
             limits: what one file may cost.
             progress: called after every video.
+            looked_back: called with how many of the files of an earlier visil have been looked at, and how many there
+                are, before the first and after every one.
 
         Raises:
             LibraryError: another process is writing.
@@ -609,6 +615,7 @@ class Library:
                 reader=reader,
                 limits=limits,
                 progress=_of_the_caller(progress),
+                looked_back=_of_the_caller(looked_back),
             )
 
     def add_features(

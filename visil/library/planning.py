@@ -23,12 +23,14 @@ class Target:
 
     Attributes:
         num_kept: samples of this content that the row holds; a result that gives less must not replace it.
+        is_again: older rules may have read these samples wrongly, and sound ones may be fewer.
     """
 
     id: str
     file: FileFacts
     is_new: bool
     num_kept: int = 0
+    is_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def _gone(
 ) -> list[VideoRecord]:
     """Rows whose file is gone, the last path first; those of unmounted roots are counted instead."""
     is_lost_root = cache(is_lost)
-    gone = [r for r in sorted(records, key=lambda r: r.file.path, reverse=True) if _is_gone(r.file.path)]
+    gone = [r for r in sorted(records, key=lambda r: r.file.path, reverse=True) if is_gone(r.file.path)]
     lost = [r for r in gone if r.file.root and is_lost_root(r.file.root)]
     found = {
         (_below_root(facts), facts.sha256)
@@ -216,7 +218,7 @@ def _below_root(file: FileFacts) -> str:
     return os.path.relpath(file.path, file.root)
 
 
-def _is_gone(path: str) -> bool:
+def is_gone(path: str) -> bool:
     """A file that may be there, but cannot be looked at, is not gone."""
     try:
         return not Path(path).exists()

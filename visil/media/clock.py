@@ -198,16 +198,17 @@ class PacketTimes:
     Frames are decoded in another order than they are shown in, but at ordinary rates not by as much as SLIGHT_S.
     """
 
-    def __init__(self, time_base: Fraction) -> None:
+    def __init__(self, time_base: Fraction, longest_s: Fraction | int = ALONE_S) -> None:
         """
         Args:
             time_base: unit of the times, seconds.
+            longest_s: a longer step forward is a no, too; at most ALONE_S.
         """
-        self._slight, self._alone = (int(seconds / time_base) for seconds in (SLIGHT_S, ALONE_S))
+        self._slight, self._longest = (int(seconds / time_base) for seconds in (SLIGHT_S, longest_s))
         self._latest: int | None = None
 
     def agree(self, time: int) -> bool:
         """Whether the clock passes on all times so far; the next packet is shown at this one."""
         before = time if self._latest is None else self._latest
         self._latest = max(time, before)
-        return before - self._slight <= time <= before + self._alone
+        return before - self._slight <= time <= before + self._longest

@@ -19,7 +19,7 @@ from visil.media.sampling import part_of
 from visil.media.worker_process import DecodeEnd, Request, WorkerProcess
 from visil.values import Frames
 
-__all__ = ["DecodeEnd", "DecodeLimits", "decode_files", "probe_durations", "read_frames"]
+__all__ = ["DecodeEnd", "DecodeLimits", "decode_files", "probe_durations", "probe_files", "read_frames"]
 
 
 def read_frames(
@@ -94,6 +94,24 @@ def probe_durations(paths: Iterable[Path], *, limits: DecodeLimits = DecodeLimit
     finally:
         worker.stop()
     return durations_s
+
+
+def probe_files(
+    paths: Iterable[Path], preprocessing: Preprocessing, *, workers: int, limits: DecodeLimits = DecodeLimits()
+) -> Generator[tuple[int, DecodeEnd], None, None]:
+    """Whether an earlier visil can have read files wrongly that it sampled like this, in whatever order it is known.
+
+    Yields:
+        (index of the path, DecodeEnd): its `doubt` says why, its `error` why that cannot be told.
+
+    Raises:
+        VisilError: no worker can be started.
+    """
+    requests = (Request(path, preprocessing, is_probe=True) for path in paths)
+    with closing(_answers(requests, workers=workers, reader="pyav", limits=limits)) as events:
+        for index, event in events:
+            assert isinstance(event, DecodeEnd)
+            yield index, event
 
 
 def _answers(

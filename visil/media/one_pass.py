@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 
 import av
+from av.container import InputContainer
 
 from visil.errors import MediaError
 from visil.media.clock import MPEG_PERIOD_S, SLIGHT_S, Clock, Timed, unwrapped
@@ -312,22 +313,13 @@ class Decoding:
                     raise
 
     def _found_packets(self) -> Iterator[av.Packet]:
-        """Packets until the end of the file, or until none was found for too long."""
-        found_s = monotonic()
-        while True:
-            try:
-                for packet in self.container.demux(full_streams(self.container)):
-                    self._alive()
-                    index = packet.stream.index  # the packet's own is 0 at the end of every stream
-                    self._num_packets[index] += packet.size > 0
-                    if index == self.stream.index:
-                        self._check_delay(packet)
-                        yield packet
-                    found_s = monotonic()
-                return
-            except BlockingIOError:  # MPEG-TS wants to be asked again after 64 KB in which no packet begins
-                if self._packet_s is not None and monotonic() - found_s > self._packet_s:
-                    raise
+        """Those of the stream; the packets of all are counted."""
+        for packet in found_packets(self.container, alive=self._alive, packet_s=self._packet_s):
+            index = packet.stream.index  # the packet's own is 0 at the end of every stream
+            self._num_packets[index] += packet.size > 0
+            if index == self.stream.index:
+                self._check_delay(packet)
+                yield packet
 
     def _cut_short(self, reason_class: str, reason: str) -> None:
         """The video ends here, and what came before is kept."""
@@ -364,3 +356,23 @@ class Decoding:
         if frame.duration > 0 and frame.time_base:
             return frame.duration * Fraction(frame.time_base)
         return self.nominal_s
+
+
+def found_packets(
+    container: InputContainer, *, alive: Callable[[], None], packet_s: float | None
+) -> Iterator[av.Packet]:
+    """Packets of the full video streams until the end of the file, or until none was found for too long.
+
+    Behind the last packet PyAV may stumble over streams that began in the middle, with an IndexError.
+    """
+    found_s = monotonic()
+    while True:
+        try:
+            for packet in container.demux(full_streams(container)):
+                alive()
+                yield packet
+                found_s = monotonic()
+            return
+        except BlockingIOError:  # MPEG-TS wants to be asked again after 64 KB in which no packet begins
+            if packet_s is not None and monotonic() - found_s > packet_s:
+                raise

@@ -5,7 +5,7 @@ standard input, and its end is the worker's. Answers are messages of `write_mess
 pixels, never pickle, so that a decoder taken over by a hostile file has nothing in the parent that would run its bytes.
 
     ready | unusable                    once
-    opened, alive or sample ..., end | out_of_memory    for every request
+    opened, alive or sample ..., end | out_of_memory    for every request; not opened for a probe
 
 Every sample is sent as soon as it is known, alone: whatever ends this process, what came before is the parent's.
 """
@@ -86,7 +86,7 @@ def limit_memory(memory_bytes: int) -> None:
 
 
 def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO, packet_s: float) -> None:
-    """Answer one request; one that asks for no frames is answered by the length that the headers tell."""
+    """Answer one request: the samples of a file, the length that its headers tell, or why it is to be read again."""
     path = Path(request["path"])
     pulse = _Pulse(answers)
 
@@ -95,9 +95,12 @@ def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO, pack
 
     end: dict[str, Any] = {"kind": "end", "error": None}
     try:
-        write_message(answers, {"kind": "opened", "duration_s": _header_duration_s(path, packet_s)})
-        if request["preprocessing"] is not None:
-            asked = Preprocessing(**request["preprocessing"])
+        if not request["is_probe"]:
+            write_message(answers, {"kind": "opened", "duration_s": _header_duration_s(path, packet_s)})
+        asked = None if request["preprocessing"] is None else Preprocessing(**request["preprocessing"])
+        if asked is not None and request["is_probe"]:
+            end["doubt"] = _doubt(path, asked, pulse, packet_s)
+        elif asked is not None:
             span_s = None if request["span_s"] is None else tuple(request["span_s"])
             for frames in reader.read(
                 path,
@@ -120,6 +123,12 @@ def _serve(reader: FrameReader, request: dict[str, Any], answers: BinaryIO, pack
         reason = f"{path}: {type(error).__name__}: {error}"
         end = {"kind": "end", "error": reason, "reason_class": "undecodable"}
     write_message(answers, end)
+
+
+def _doubt(path: Path, preprocessing: Preprocessing, pulse: _Pulse, packet_s: float) -> str:
+    from visil.media.probing import doubt
+
+    return doubt(path, preprocessing, alive=pulse.beat, packet_s=packet_s)
 
 
 def _header_duration_s(path: Path, packet_s: float) -> float | None:

@@ -42,9 +42,15 @@ END_S = 5.0  # a killed process that still runs waits for a dead disk; the syste
 
 @dataclass(frozen=True)
 class DecodeEnd:
-    """The last event of a file. `error` says in one line why it could not be read, or is None."""
+    """The last event of a file.
+
+    Attributes:
+        error: says in one line why it could not be read, or is None.
+        doubt: why it is to be read again, where only that was asked; see `probing.doubt`.
+    """
 
     error: MediaError | None
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,17 +60,19 @@ class Request:
     Attributes:
         preprocessing: None asks for its length only.
         span_s, stills: see `FrameReader.read`.
+        is_probe: no frames are asked for, but whether an earlier visil can have read them wrongly.
     """
 
     path: Path
     preprocessing: Preprocessing | None
     span_s: tuple[float, float] | None = None
     stills: bool = False
+    is_probe: bool = False
 
     @property
     def most_pixel_bytes(self) -> int:
         """What the picture of one message may take."""
-        if self.preprocessing is None:
+        if self.preprocessing is None or self.is_probe:
             return 0
         shortest_px, longest_px = self.preprocessing.sides_px
         return min(longest_px, shortest_px + 1) * longest_px * 3  # even sides may be one pixel longer
@@ -192,7 +200,7 @@ class WorkerProcess:
                     return
                 if joining.has_samples:
                     yield joining.ended(**_ending(header))
-                yield DecodeEnd(None)
+                yield DecodeEnd(None, _doubt(header))
                 return
             elif header["kind"] != "alive":
                 assert request.preprocessing is not None
@@ -374,6 +382,13 @@ def _error(header: dict[str, Any]) -> MediaError | None:
     if not isinstance(header["error"], str) or not isinstance(header["reason_class"], str):
         raise ValueError("an error that is no text")
     return MediaError(header["error"], header["reason_class"])
+
+
+def _doubt(header: dict[str, Any]) -> str:
+    doubt = header.get("doubt", "")
+    if not isinstance(doubt, str):
+        raise ValueError("a doubt that is no text")
+    return doubt
 
 
 def _ending(header: dict[str, Any]) -> dict[str, Any]:
