@@ -31,7 +31,7 @@ from visil.media.opening import (
     reason_of,
     refuse_huge,
 )
-from visil.media.pictures import odd_turn_deg
+from visil.media.pictures import turn_of
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import MAX_SPAN_S, Sampled, beyond_end, nobody
 from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
@@ -190,8 +190,8 @@ class Decoding:
         num_full = sum(num_ours <= LEAST_FULL * num for num in self._num_packets.values())
         if num_full:
             yield "another video stream is left out" if num_full == 1 else f"{num_full} video streams are left out"
-        if degrees := odd_turn_deg(picture):
-            yield f"its display matrix (turn by {degrees} degrees clockwise) is ignored"
+        if ignored := turn_of(picture).ignored:
+            yield f"its display matrix ({ignored}) is ignored"
 
     def _is_key(self, picture: av.VideoFrame) -> bool:
         return picture.key_frame or picture.pts in self._key_times
