@@ -49,6 +49,7 @@ class Clock:
         num_outliers: frames that were ignored.
         num_restarts: how often the clock was set back.
         num_far_jumps: how often it was set to where no video ends.
+        ignored_s: from the earliest time of ignored frames to the latest end, by the file's own clock; None: no such.
     """
 
     def __init__(self, longest_s: Fraction | int) -> None:
@@ -59,6 +60,7 @@ class Clock:
         self.num_outliers = 0
         self.num_restarts = 0
         self.num_far_jumps = 0
+        self.ignored_s: tuple[Fraction, Fraction] | None = None
         self._longest_s = longest_s
         self._first_s: Fraction | None = None
         self._last_s = Fraction(0)  # when the last believed frame is shown by the file's clock
@@ -90,14 +92,14 @@ class Clock:
             time_s = self._end_s if frame.time_s is None else frame.time_s
             if self._first_s is None:
                 if self._is_outlier_at_start(time_s, frame.own_s, queue):
-                    self.num_outliers += 1
+                    self._ignore(time_s, time_s + frame.own_s)
                     continue
                 self._first_s = time_s
             elif not 0 < (step_s := time_s - self._last_s) <= SLIGHT_S:
                 if -SLIGHT_S <= step_s <= 0:
                     continue
                 if self._is_outlier(queue.times_s(time_s, frame.own_s, LASTING)):
-                    self.num_outliers += 1
+                    self._ignore(time_s, time_s + frame.own_s)
                     continue
                 self._set(step_s)
             self._last_s, self._end_s = time_s, time_s + frame.own_s
@@ -106,6 +108,11 @@ class Clock:
             if self._offset_s or frame.time_s is None:
                 frame = frame._replace(time_s=time_s + self._offset_s)
             yield frame
+
+    def _ignore(self, time_s: Fraction, end_s: Fraction) -> None:
+        self.num_outliers += 1
+        earliest_s, latest_s = self.ignored_s or (time_s, end_s)
+        self.ignored_s = min(earliest_s, time_s), max(latest_s, end_s)
 
     def _is_outlier_at_start(self, time_s: Fraction, own_s: Fraction, queue: _Queue[Picture]) -> bool:
         step_s = queue.times_s(time_s, own_s, 2)[-1] - time_s

@@ -177,12 +177,23 @@ class Decoding:
     def _warning(self, picture: av.VideoFrame) -> str:
         """What a user should know, once the last picture is out."""
         odd_clock = self._clock.warning
-        if odd_clock or self.cut_short == "too_large":  # the length that the header promises rests on the same clock
+        if self._clock_explains_promise() or self.cut_short == "too_large":
             self.completeness.promised_s = None
         missing = self.completeness.warning(self._video_end_s)
         if missing and self._zero_s is not None and not self.cut_short:
             raise ThinningError("what is missing may lie before the part")
         return "; ".join(filter(None, [odd_clock, missing, *self._remarks(picture)]))
+
+    def _clock_explains_promise(self) -> bool:
+        """Whether the length that the header promises rests on times that were not believed."""
+        clock, promised_s = self._clock, self.completeness.promised_s
+        if clock.num_restarts or clock.num_far_jumps:
+            return True
+        if clock.ignored_s is None or promised_s is None:
+            return False
+        until_s = max(clock.ignored_s[1], self.first_s + self._video_end_s)
+        from_s = min(clock.ignored_s[0], self.first_s), self.first_s  # a header may not know what comes before
+        return any(abs(until_s - start_s - promised_s) <= SLIGHT_S for start_s in from_s)
 
     def _remarks(self, picture: av.VideoFrame) -> Iterator[str]:
         """What else a user should know."""

@@ -62,11 +62,11 @@ class Turn(NamedTuple):
 
 
 def turn_of(picture: av.VideoFrame) -> Turn:
-    """By the matrix itself: where a column is zero, PyAV's degrees are those of no number."""
+    """By the matrix itself, columns (a, c) and (b, d): where one is zero, PyAV's degrees are those of no number."""
     found = picture.side_data.get("DISPLAYMATRIX")
     if found is None:
         return Turn(0, "")
-    a, b, _, c, d = map(int, np.frombuffer(bytes(found), np.int32)[:5])  # columns (a, c) and (b, d)
+    a, b, _, c, d = map(int, np.frombuffer(bytes(found), np.int32)[:5])  # type: ignore[call-overload]  # stubs name one kind alone
     across, down = hypot(a, c), hypot(b, d)
     if not across or not down:
         return Turn(0, "which leaves no picture")
