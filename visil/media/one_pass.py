@@ -19,15 +19,17 @@ import av
 
 from visil.errors import MediaError
 from visil.media.clock import MPEG_PERIOD_S, SLIGHT_S, Clock, Timed, unwrapped
-from visil.media.completeness import Completeness
+from visil.media.completeness import Completeness, falls_short
 from visil.media.key_frames import KeyPackets
 from visil.media.opening import (
     check_memory,
+    container_duration_s,
     decoder_of,
     full_streams,
     header_duration_s,
     is_still,
     open_video,
+    own_duration_s,
     reason_of,
     refuse_huge,
 )
@@ -90,6 +92,7 @@ class Decoding:
         self.codec = decoder_of(self.path, self.stream)
         self._key_times: set[int | None] = set()  # of a decoder that does not tell key frames
         self._num_packets: Counter[int] = Counter()  # of every full video stream, by its index
+        self._others_end_s = Fraction(0)  # of the packets of the other full ones, by the file's own clock
         self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
         self._rate = rate
         self._part = asked.part
@@ -152,7 +155,8 @@ class Decoding:
             if shown is None:
                 self.first_s = frame.time_s if self._zero_s is None else self._zero_s
             elif frame.time_s - self.first_s >= MAX_SPAN_S:
-                until_s = frame.time_s + frame.own_s
+                until_s = frame.time_s
+                self._cut_short("too_large", f"only its first {MAX_SPAN_S // 3600} hours were read")
                 break
             else:
                 yield self._shown(shown, until_s=frame.time_s)
@@ -160,11 +164,12 @@ class Decoding:
         else:
             self.completeness.check(self.path)
             assert shown is not None and shown.time_s is not None
-            skipped_until_s = self.first_s if self._keys is None else self.first_s + self._keys.end_s
-            until_s = max(shown.time_s + shown.own_s, skipped_until_s)
-        if until_s > self.first_s + MAX_SPAN_S:
-            until_s = self.first_s + MAX_SPAN_S
-            self._cut_short("too_large", f"only its first {MAX_SPAN_S // 3600} hours were read")
+            until_s = shown.time_s + shown.own_s
+            if self._keys is not None:
+                until_s = max(until_s, self.first_s + self._keys.end_s)
+                if self._keys.end_s > MAX_SPAN_S:
+                    raise ThinningError("a frame that was passed over may be beyond the limit")
+        until_s = min(until_s, self.first_s + MAX_SPAN_S)
         last = self._shown(shown, until_s=until_s)
         self.warning = self._warning(shown.picture)
         yield last
@@ -177,17 +182,22 @@ class Decoding:
     def _warning(self, picture: av.VideoFrame) -> str:
         """What a user should know, once the last picture is out."""
         odd_clock = self._clock.warning
-        if self._clock_explains_promise() or self.cut_short == "too_large":
+        if self._is_promise_explained():
             self.completeness.promised_s = None
         missing = self.completeness.warning(self._video_end_s)
         if missing and self._zero_s is not None and not self.cut_short:
             raise ThinningError("what is missing may lie before the part")
         return "; ".join(filter(None, [odd_clock, missing, *self._remarks(picture)]))
 
-    def _clock_explains_promise(self) -> bool:
-        """Whether the length that the header promises rests on times that were not believed."""
+    def _is_promise_explained(self) -> bool:
+        """Whether the header promises what the video need not keep: the length of another stream, one beyond the limit,
+        or one by times that were not believed."""
         clock, promised_s = self._clock, self.completeness.promised_s
-        if clock.num_restarts or clock.num_far_jumps:
+        length_s = container_duration_s(self.container)
+        is_of_container = promised_s is not None and own_duration_s(self.container, self.stream) is None
+        if is_of_container and length_s is not None and not falls_short(self._others_end_s, length_s):
+            return True
+        if clock.num_restarts or clock.num_far_jumps or self._video_end_s == MAX_SPAN_S:
             return True
         if clock.ignored_s is None or promised_s is None:
             return False
@@ -291,7 +301,7 @@ class Decoding:
         try:
             next(self._packets(), None)
             self.container.seek(floor(before_s / self.stream.time_base), stream=self.stream)
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError, OverflowError) as error:  # the last: beyond 64 bits
             raise ThinningError(reason_of(error)) from error
 
     def _check_delay(self, packet: av.Packet) -> None:
@@ -334,6 +344,9 @@ class Decoding:
                     if index == self.stream.index:
                         self._check_delay(packet)
                         yield packet
+                    elif packet.pts is not None and packet.time_base:
+                        end_s = (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base)
+                        self._others_end_s = max(self._others_end_s, end_s)
                     found_s = monotonic()
                 return
             except BlockingIOError:  # MPEG-TS wants to be asked again after 64 KB in which no packet begins

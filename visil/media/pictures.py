@@ -66,7 +66,8 @@ def turn_of(picture: av.VideoFrame) -> Turn:
     found = picture.side_data.get("DISPLAYMATRIX")
     if found is None:
         return Turn(0, "")
-    a, b, _, c, d = map(int, np.frombuffer(bytes(found), np.int32)[:5])  # type: ignore[call-overload]  # stubs name one kind alone
+    matrix = np.frombuffer(bytes(found), np.int32)  # type: ignore[call-overload]  # stubs name one kind alone
+    a, b, _, c, d = map(int, matrix[:5])
     across, down = hypot(a, c), hypot(b, d)
     if not across or not down:
         return Turn(0, "which leaves no picture")
