@@ -142,6 +142,16 @@ class TestGaps:
         assert chunks[-1].duration_s == pytest.approx(gap_s + 3)
         assert chunks[-1].warning == ""
 
+    @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+    def test_a_title_that_is_held_for_ten_minutes_is_kept_and_so_is_a_closing_slide(self, tmp_path, name):
+        path = self.write(tmp_path / name, [Fraction(0), *tenths(30, 600), Fraction(1200)])
+        held = range(MAX_HELD_SAMPLES)
+        for in_full in (False, True):
+            chunks = list(PyAVReader(in_full=in_full).read(path, SMALL))
+            assert times_of(chunks) == [*held, 600, 601, 602, *(603 + k for k in held), 1200]
+            assert shown_frames(chunks) == [*(0 for _ in held), 1, 11, 21, *(30 for _ in held), 31]
+            assert chunks[-1].warning == ""
+
     @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
     def test_one_beyond_what_a_video_may_last_is_closed(self, tmp_path, name):
         chunks = read(self.write(tmp_path / name, [*tenths(24), *tenths(36, 60 * HOUR_S)]))
