@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import cache
-from math import atan2, degrees, hypot
+from math import atan2, degrees
 from typing import NamedTuple
 
 import av
@@ -22,7 +22,8 @@ from visil.media.preprocessing import MOST_OBLONG, Preprocessing, centre_crop, o
 from visil.values import VideoInfo
 
 SWSCALE_BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-MAX_SKEW_DEG = 1  # matrices are in fixed point
+MAX_SKEW_DEG = 1  # matrices are in fixed point, and PyAV cuts their degrees to whole ones
+FULL_TURN_DEG = 360
 OPAQUE = 255
 BLOCK_ROWS = 256  # of a picture that is laid on black at a time
 
@@ -62,19 +63,22 @@ class Turn(NamedTuple):
 
 
 def turn_of(picture: av.VideoFrame) -> Turn:
-    """By the matrix itself, columns (a, c) and (b, d): where one is zero, PyAV's degrees are those of no number."""
-    found = picture.side_data.get("DISPLAYMATRIX")
-    if found is None:
-        return Turn(0, "")
-    matrix = np.frombuffer(bytes(found), np.int32)  # type: ignore[call-overload]  # stubs name one kind alone
-    a, b, _, c, d = map(int, matrix[:5])
-    across, down = hypot(a, c), hypot(b, d)
-    if not across or not down:
+    """How a picture is turned for display, and what else its display matrix asks for."""
+    if abs(picture.rotation) > FULL_TURN_DEG:  # FFmpeg finds no angle where a column is zero
         return Turn(0, "which leaves no picture")
-    clockwise_deg = round(degrees(atan2(b / down, a / across)))
-    if abs((clockwise_deg + 45) % 90 - 45) > MAX_SKEW_DEG:
-        return Turn(0, f"turn by {clockwise_deg % 360} degrees clockwise")
-    return Turn(round(-clockwise_deg / 90) % 4, "")
+    if abs((picture.rotation + 45) % 90 - 45) <= MAX_SKEW_DEG:
+        return Turn(round(picture.rotation / 90) % 4, "")
+    return Turn(0, f"turn by {_clockwise_deg(picture)} degrees clockwise")
+
+
+def _clockwise_deg(picture: av.VideoFrame) -> int:
+    """By the matrix, 0 to 359; by PyAV's degrees, which are cut to whole ones, where it cannot be had."""
+    try:
+        found = bytes(picture.side_data["DISPLAYMATRIX"])  # type: ignore[typeddict-item]  # stubs name one kind alone
+    except ValueError:  # among the other data beside the picture is a kind that PyAV does not know
+        return -picture.rotation % FULL_TURN_DEG
+    matrix = np.frombuffer(found, np.int32)
+    return round(degrees(atan2(matrix[1], matrix[0]))) % FULL_TURN_DEG
 
 
 @cache
