@@ -156,6 +156,12 @@ class TestBars:
         flash = [np.full((HEIGHT, WIDTH, 3), 255, np.uint8)]
         assert measured([*fade, *flash, *framed(5, LETTERBOX)]) == LETTERBOX
 
+    @pytest.mark.parametrize("thickness", [(30, 31), (31, 30)])
+    def test_whose_edges_differ_by_a_pixel_are_cut_by_the_thinner_one(self, thickness):
+        """No picture loses a line."""
+        pictures = [framed(8, (0, 0, thickness[k % 2], 0))[k] for k in range(8)]
+        assert measured(pictures) == (0, 0, 30, 0)
+
     def test_of_a_stream_that_changes_its_size_are_shares(self):
         pictures = [*framed(3, PILLARBOX), *framed(3, (120, 120, 0, 0), size_px=(2 * WIDTH, 2 * HEIGHT))]
         assert measured(pictures) == PILLARBOX

@@ -14,6 +14,7 @@ from visil.media.clock import LASTING, MPEG_PERIOD_S, Clock, PacketTimes, Timed,
 
 TWO_DAYS_S = 48 * 3600
 HOUR_S = 3600
+HALF_HOUR_S = 1800
 
 Time = Fraction | int | str | None
 
@@ -51,26 +52,28 @@ class TestOutliers:
         assert found_s == pytest.approx([k / 10 for k in pictures])
         assert warning == ONE
 
-    @pytest.mark.parametrize("at_s", [-HOUR_S, -61, 2, HOUR_S, 60 * HOUR_S])
+    @pytest.mark.parametrize("at_s", [-HOUR_S, -HALF_HOUR_S - 1, 2, HOUR_S, 60 * HOUR_S])
     def test_a_first_frame_that_stands_alone_is_ignored(self, at_s):
         pictures, found_s, warning = believed([at_s, *regular(20)])
         assert (pictures, found_s[0], warning) == (list(range(1, 21)), 0, ONE)
 
-    def test_a_first_frame_that_is_held_for_a_minute_is_no_outlier(self):
-        assert believed([-60, *regular(20)]) == (list(range(21)), [-60, *(k / 10 for k in range(20))], "")
+    @pytest.mark.parametrize("held_s", [61, 600, HALF_HOUR_S])
+    def test_a_first_frame_that_is_held_for_half_an_hour_is_no_outlier(self, held_s):
+        assert believed([-held_s, *regular(20)]) == (list(range(21)), [-held_s, *(k / 10 for k in range(20))], "")
 
-    @pytest.mark.parametrize("at_s", [-HOUR_S, 0, 100, HOUR_S, 60 * HOUR_S])
+    @pytest.mark.parametrize("at_s", [-HOUR_S, 0, HALF_HOUR_S + 2, HOUR_S, 60 * HOUR_S])
     def test_last_frames_that_stand_alone_are_ignored(self, at_s):
         pictures, _, warning = believed([*regular(20), at_s])
         assert (pictures, warning) == (list(range(20)), ONE)
         pictures, _, warning = believed([*regular(20), at_s, at_s + Fraction(1, 10)])
         assert (pictures, warning) == (list(range(20)), "the times of 2 frames were not believed")
 
-    def test_a_last_frame_after_a_pause_of_a_minute_is_no_outlier(self):
-        assert believed([*regular(20), 61])[1:] == ([*(k / 10 for k in range(20)), 61], "")
+    @pytest.mark.parametrize("at_s", [62, 600, HALF_HOUR_S + 1])
+    def test_a_last_frame_after_a_pause_of_half_an_hour_is_no_outlier(self, at_s):
+        assert believed([*regular(20), at_s])[1:] == ([*(k / 10 for k in range(20)), at_s], "")
 
     def test_a_last_frame_of_a_video_that_has_long_gaps_is_no_outlier(self):
-        assert believed([*regular(20), *regular(20, start_s=100), 300])[1][-1] == 300
+        assert believed([*regular(20), *regular(20, start_s=100), 9000])[1][-1] == 9000
 
     def test_two_of_them_beside_each_other_are_ignored(self):
         late = [*regular(10), 3000, Fraction(30001, 10), *regular(10, start_s=Fraction(6, 5))]
@@ -84,7 +87,7 @@ class TestOutliers:
         assert times_s[-1] == pytest.approx(55.9)
 
     def test_one_of_every_two_is_counted(self):
-        times_s = [t + 1000 * (k % 2) for k, t in enumerate(regular(20))]
+        times_s = [t + HOUR_S * (k % 2) for k, t in enumerate(regular(20))]
         pictures, _, warning = believed(times_s)
         assert pictures == [*range(0, 20, 2)]
         assert warning == "the times of 10 frames were not believed"
@@ -96,8 +99,8 @@ class TestOutliers:
         at = data.draw(st.integers(0, len(times_s)))
         off_s = data.draw(st.fractions(Fraction(201, 100), 30 * HOUR_S, max_denominator=100))
         is_at_end = at in (0, len(times_s))
-        # The first and last one have a neighbour on one side only, and pauses of a minute are common.
-        off_s += 61 if is_at_end else 0
+        # The first and last one have a neighbour on one side only, and slides are held for minutes.
+        off_s += HALF_HOUR_S + 1 if is_at_end else 0
         late = data.draw(st.booleans())
         odd_s = at * step_s + (off_s if late else -off_s)
         expected = timed(times_s)

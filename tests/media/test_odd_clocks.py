@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -140,6 +142,16 @@ class TestGaps:
         assert chunks[-1].duration_s == pytest.approx(gap_s + 3)
         assert chunks[-1].warning == ""
 
+    @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+    def test_a_title_that_is_held_for_ten_minutes_is_kept_and_so_is_a_closing_slide(self, tmp_path, name):
+        path = self.write(tmp_path / name, [Fraction(0), *tenths(30, 600), Fraction(1200)])
+        held = range(MAX_HELD_SAMPLES)
+        for in_full in (False, True):
+            chunks = list(PyAVReader(in_full=in_full).read(path, SMALL))
+            assert times_of(chunks) == [*held, 600, 601, 602, *(603 + k for k in held), 1200]
+            assert shown_frames(chunks) == [*(0 for _ in held), 1, 11, 21, *(30 for _ in held), 31]
+            assert chunks[-1].warning == ""
+
     @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
     def test_one_beyond_what_a_video_may_last_is_closed(self, tmp_path, name):
         chunks = read(self.write(tmp_path / name, [*tenths(24), *tenths(36, 60 * HOUR_S)]))
@@ -251,12 +263,38 @@ class TestLongest:
         assert (times_of(chunks)[-1] > 47 * HOUR_S - 1000, chunks[-1].warning) == (True, "")
 
 
-class TestPromises:
-    """The length in the header rests on the same clock."""
+def promising(path: Path, length_s: float) -> Path:
+    """A Matroska file whose header is made to promise another length."""
+    content = bytearray(path.read_bytes())
+    place = content.index(b"\x44\x89\x88") + 3  # a duration of eight bytes, in milliseconds
+    content[place : place + 8] = struct.pack(">d", 1000 * length_s)
+    path.write_bytes(content)
+    return path
 
-    def test_of_a_file_whose_clock_is_not_believed_are_not_held_against_it(self, tmp_path, content):
+
+class TestPromises:
+    """The length in the header may rest on the same clock."""
+
+    def test_that_a_time_which_is_not_believed_explains_are_not_held_against_a_file(self, tmp_path, content):
         path = write(tmp_path, content, "matroska", at(30, 3 * HOUR_S))  # the header says three hours
         assert read(path)[-1].warning == ONE
+
+    def test_that_one_of_several_explains_are_not(self, tmp_path, content):
+        times_s = at(30, 3 * HOUR_S)
+        times_s[40], times_s[45] = Fraction(-500), Fraction(HOUR_S)
+        path = write(tmp_path, content, "matroska", times_s)
+        assert read(path)[-1].warning == "the times of 3 frames were not believed"
+
+    def test_that_none_explains_are(self, tmp_path, content):
+        path = write(tmp_path, content, "matroska", at(10, 1000))
+        assert read(promising(path, 6))[-1].warning == ONE
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        warning = read(path)[-1].warning
+        assert re.fullmatch(rf"{ONE}; only \d\.\d s of the 5\.9 s that its header promises", warning)
+
+    def test_of_a_file_whose_clock_restarts_are_not(self, tmp_path, content):
+        path = write(tmp_path, content, "matroska", [*tenths(24), *tenths(36)])
+        assert read(promising(path, 60))[-1].warning == ONCE
 
 
 def test_a_frame_that_claims_to_last_less_than_nothing_lasts_one_of_the_rate():

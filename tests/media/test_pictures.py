@@ -12,7 +12,7 @@ import visil.media.opening as opening_module
 from tests.media.made_files import SMALL, level, read, shown_frames, times_of, write_frames, write_grey
 from visil.errors import MediaError
 from visil.media.frame_table import IrregularError, read_frame_table
-from visil.media.pictures import has_alpha
+from visil.media.pictures import has_alpha, turn_of
 from visil.media.preprocessing import Preprocessing
 from visil.media.pyav_reader import PyAVReader
 
@@ -171,6 +171,34 @@ class TestOddTurns:
         path = write_grey(tmp_path / "a.mp4", 3, codec="libx264", rotation_deg=turn_deg)
         (chunk,) = read(path)
         assert (chunk.video.rotation_deg, chunk.warning) == (quarter_deg, "")
+
+    @pytest.mark.parametrize("zeroed", [range(9), (0, 3), (1, 4)], ids=["all", "first column", "second column"])
+    def test_to_nothing_are_ignored_and_told(self, tmp_path, zeroed):
+        path = write_grey(tmp_path / "a.mp4", 30, fps=10, codec="libx264", rotation_deg=90)
+        content = bytearray(path.read_bytes())
+        start = content.index(b"tkhd") + 44  # the matrix: nine numbers of four bytes
+        for place in zeroed:
+            content[start + 4 * place : start + 4 * place + 4] = bytes(4)
+        path.write_bytes(content)
+        chunks = read(path, NATIVE)
+        assert shown_frames(chunks) == [0, 10, 20]
+        assert (chunks[0].video.rotation_deg, chunks[0].video.rotated_size_px) == (0, (64, 48))
+        assert chunks[-1].warning == "its display matrix (which leaves no picture) is ignored"
+        with pytest.raises(IrregularError, match="its display matrix is no quarter turn"):
+            read_frame_table(path, stills=False, alive=lambda: None)
+
+    @pytest.mark.parametrize(
+        ("rotation", "turn"), [(0, (0, "")), (-90, (3, "")), (45, (0, "turn by 315 degrees clockwise"))]
+    )
+    def test_are_known_beside_data_that_pyav_cannot_list(self, rotation, turn):
+        class Picture:
+            @property
+            def side_data(self):
+                raise ValueError("31 is not a valid Type")
+
+        picture = Picture()
+        picture.rotation = rotation
+        assert turn_of(picture) == turn
 
     def test_are_not_for_readers_that_turn_pictures_themselves(self, tmp_path):
         path = write_frames(tmp_path / "a.mp4", [half_seen(0)[..., :3]], codec="libx264", rotation_deg=45)

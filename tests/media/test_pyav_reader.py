@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -211,6 +212,13 @@ class TestRanges:
         with pytest.raises(MediaError, match=r"a\.mkv: the range begins at 4\.2 s, the video ends at 4\.2 s"):
             read(path, span_s=(4.2, 9))
 
+    @pytest.mark.parametrize("span_s", [(1e12, 1e13), (1e15, 1e16), (1e300, float("inf")), (1e307, 1.7e308)])
+    def test_so_is_one_that_begins_ages_after_it(self, tmp_path, span_s):
+        path = write_grey(tmp_path / "a.mp4", 42, fps=10, codec="libx264")
+        expected = re.escape(f"{path}: the range begins at {span_s[0]:g} s, the video ends at 4.2 s")
+        with pytest.raises(MediaError, match=expected):
+            read(path, span_s=span_s)
+
     @pytest.mark.parametrize("span_s", [(3, 3), (5, 2), (-1, 2)])
     def test_one_that_cannot_be_is_refused(self, tmp_path, span_s):
         with pytest.raises(DataError, match="a range must begin at 0 s or later and end after its beginning"):
@@ -294,6 +302,20 @@ class TestChunks:
         assert chunks[-1].warning == "only its first 1 hours were read"
 
     @pytest.mark.parametrize("in_full", [True, False])
+    @pytest.mark.parametrize("preprocessing", [replace(SMALL, fps=0.01), replace(SMALL, sampling="keyframes")])
+    def test_one_whose_last_frame_is_held_beyond_the_limit_is_whole(
+        self, tmp_path, monkeypatch, preprocessing, in_full
+    ):
+        path = with_long_last_frame(write_grey(tmp_path / "a.mp4", 60, fps=1, codec="libx264"), 600)
+        reader = PyAVReader(in_full=in_full)
+        monkeypatch.setattr(one_pass_module, "MAX_SPAN_S", 60)
+        last = list(reader.read(path, preprocessing))[-1]
+        assert (last.duration_s, last.cut_short, last.warning) == (60, "", "")
+        monkeypatch.setattr(one_pass_module, "MAX_SPAN_S", 59)
+        last = list(reader.read(path, preprocessing))[-1]
+        assert (last.duration_s, last.cut_short) == (59, "too_large")
+
+    @pytest.mark.parametrize("in_full", [True, False])
     def test_of_more_samples_than_anybody_wants_the_first_are_kept(self, tmp_path, monkeypatch, in_full):
         monkeypatch.setattr(chunks_module, "MAX_SAMPLES", 50)
         path = write_frames(tmp_path / "a.mp4", grey_frames(40), [3.25 * k for k in range(40)], codec="libx264")
@@ -301,6 +323,19 @@ class TestChunks:
         assert times_of(chunks) == list(range(50))
         assert (chunks[-1].duration_s, chunks[-1].cut_short) == (50, "too_large")
         assert chunks[-1].warning == "it has more than 50 samples; kept up to 50.0 s"
+
+
+def with_long_last_frame(path: Path, last_s: int) -> Path:
+    """The file with a last frame that is held for so many seconds."""
+    held = path.with_name(f"held_{path.name}")
+    with av.open(str(path)) as source, av.open(str(held), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet in packets:
+            packet.duration = int((last_s if packet is packets[-1] else 1) / packet.time_base)
+            packet.stream = stream
+            target.mux(packet)
+    return held
 
 
 def followed_by_zeros(path: Path, num_bytes: int) -> Path:

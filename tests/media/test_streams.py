@@ -103,6 +103,18 @@ class TestWhatIsLeftOut:
         path = write_streams(tmp_path / "a.mkv", streams, default=0)
         assert list(PyAVReader(in_full=in_full).read(path, SMALL))[-1].warning == warning
 
+    @pytest.mark.parametrize("in_full", [False, True])
+    def test_may_be_longer_as_the_header_promises(self, tmp_path, in_full):
+        path = write_streams(tmp_path / "a.mkv", [("libx264", FILM[:20]), ("libx264", [*OTHER, *OTHER])], default=0)
+        assert list(PyAVReader(in_full=in_full).read(path, SMALL))[-1].warning == LEFT_OUT
+
+    @pytest.mark.parametrize("in_full", [False, True])
+    def test_excuses_no_file_that_is_cut(self, tmp_path, in_full):
+        path = write_streams(tmp_path / "a.mkv", [("libx264", FILM), ("libx264", OTHER)], default=0)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        warning = list(PyAVReader(in_full=in_full).read(path, SMALL))[-1].warning
+        assert "s of the 3.0 s that its header promises" in warning
+
     def test_is_not_for_readers_that_find_the_stream_themselves(self, tmp_path):
         path = write_streams(tmp_path / "a.mkv", [("libx264", FILM), ("libx264", OTHER)], default=0)
         with pytest.raises(IrregularError, match="several video streams"):

@@ -10,9 +10,9 @@ is odd: the LASTING frames that begin with the odd one decide.
   where the clock was): the odd one was an outlier then, and is ignored.
 - Back, the clock was restarted and goes on from the end of the last frame, if the frames go on from there. If they
   return to where the clock was, or the file ends, the odd one was an outlier.
-- Lone frames more than ALONE_S away from LASTING regular ones are outliers: the first of a file, which may also come
+- Lone frames more than LONE_S away from LASTING regular ones are outliers: the first of a file, which may also come
   too late, and fewer than LASTING at its end.
-- A jump of more than ALONE_S to where no video ends is no gap: the clock goes on from the end of the last frame.
+- A jump of more than HELD_S to where no video ends is no gap: the clock goes on from the end of the last frame.
 
 Pure and exact: times are fractions of seconds, nothing here opens a file.
 """
@@ -29,7 +29,8 @@ from typing import Generic, NamedTuple, TypeVar
 Picture = TypeVar("Picture")
 
 SLIGHT_S = 1  # seconds
-ALONE_S = 60  # seconds; slides and pauses of a minute are common
+LONE_S = 1800  # seconds; a title or a closing slide is held for minutes, a frame of a faulty clock is hours away
+HELD_S = 60  # seconds; pauses of a minute are common, and before a new clock no frame is held for longer
 LASTING = 3  # frames; as many decoded pictures are held while the clock is in doubt, and no more
 MPEG_PERIOD_S = Fraction(1 << 33, 90_000)  # the clock of MPEG streams has 33 bits: 26.5 hours
 
@@ -49,6 +50,7 @@ class Clock:
         num_outliers: frames that were ignored.
         num_restarts: how often the clock was set back.
         num_far_jumps: how often it was set to where no video ends.
+        ignored_s: from the earliest time of ignored frames to the latest end, by the file's own clock; None: no such.
     """
 
     def __init__(self, longest_s: Fraction | int) -> None:
@@ -59,6 +61,7 @@ class Clock:
         self.num_outliers = 0
         self.num_restarts = 0
         self.num_far_jumps = 0
+        self.ignored_s: tuple[Fraction, Fraction] | None = None
         self._longest_s = longest_s
         self._first_s: Fraction | None = None
         self._last_s = Fraction(0)  # when the last believed frame is shown by the file's clock
@@ -90,14 +93,14 @@ class Clock:
             time_s = self._end_s if frame.time_s is None else frame.time_s
             if self._first_s is None:
                 if self._is_outlier_at_start(time_s, frame.own_s, queue):
-                    self.num_outliers += 1
+                    self._ignore(time_s, time_s + frame.own_s)
                     continue
                 self._first_s = time_s
             elif not 0 < (step_s := time_s - self._last_s) <= SLIGHT_S:
                 if -SLIGHT_S <= step_s <= 0:
                     continue
                 if self._is_outlier(queue.times_s(time_s, frame.own_s, LASTING)):
-                    self.num_outliers += 1
+                    self._ignore(time_s, time_s + frame.own_s)
                     continue
                 self._set(step_s)
             self._last_s, self._end_s = time_s, time_s + frame.own_s
@@ -107,9 +110,14 @@ class Clock:
                 frame = frame._replace(time_s=time_s + self._offset_s)
             yield frame
 
+    def _ignore(self, time_s: Fraction, end_s: Fraction) -> None:
+        self.num_outliers += 1
+        earliest_s, latest_s = self.ignored_s or (time_s, end_s)
+        self.ignored_s = min(earliest_s, time_s), max(latest_s, end_s)
+
     def _is_outlier_at_start(self, time_s: Fraction, own_s: Fraction, queue: _Queue[Picture]) -> bool:
         step_s = queue.times_s(time_s, own_s, 2)[-1] - time_s
-        if -SLIGHT_S <= step_s <= ALONE_S:
+        if -SLIGHT_S <= step_s <= LONE_S:
             return False
         following_s = queue.times_s(time_s, own_s, 1 + LASTING)[1:]
         return len(following_s) == LASTING and all(0 < b - a <= SLIGHT_S for a, b in pairwise(following_s))
@@ -123,7 +131,7 @@ class Clock:
         back_to_s = self._last_s if self._has_gaps else -inf
         if any(back_to_s < time_s < times_s[0] - SLIGHT_S for time_s in times_s):
             return True
-        is_alone = is_at_end and times_s[0] - self._last_s > ALONE_S
+        is_alone = is_at_end and times_s[0] - self._last_s > LONE_S
         return is_alone and self._num_believed >= LASTING and not self._has_gaps
 
     def _go_on(self, times_s: Sequence[Fraction]) -> bool:
@@ -140,9 +148,9 @@ class Clock:
     def _set(self, step_s: Fraction) -> None:
         """The clock was set by this much."""
         assert self._first_s is not None
-        is_far = step_s > ALONE_S and self._last_s + self._offset_s + step_s - self._first_s > self._longest_s
+        is_far = step_s > HELD_S and self._last_s + self._offset_s + step_s - self._first_s > self._longest_s
         if step_s < 0 or is_far:
-            self._offset_s += min(self._end_s - self._last_s, Fraction(ALONE_S)) - step_s
+            self._offset_s += min(self._end_s - self._last_s, Fraction(HELD_S)) - step_s
         self.num_restarts += step_s < 0 and self._has_times  # else it starts behind frames before time zero
         self.num_far_jumps += is_far
         self._has_gaps |= step_s > 0 and not is_far
@@ -198,11 +206,11 @@ class PacketTimes:
     Frames are decoded in another order than they are shown in, but at ordinary rates not by as much as SLIGHT_S.
     """
 
-    def __init__(self, time_base: Fraction, longest_s: Fraction | int = ALONE_S) -> None:
+    def __init__(self, time_base: Fraction, longest_s: Fraction | int = HELD_S) -> None:
         """
         Args:
             time_base: unit of the times, seconds.
-            longest_s: a longer step forward is a no, too; at most ALONE_S.
+            longest_s: a longer step forward is a no, too; at most HELD_S.
         """
         self._slight, self._longest = (int(seconds / time_base) for seconds in (SLIGHT_S, longest_s))
         self._latest: int | None = None

@@ -23,6 +23,11 @@ LEAST_MISSING_S = 1
 LEAST_FRAMES_A_PACKET = Fraction(2, 5)
 
 
+def falls_short(end_s: Fraction, promised_s: Fraction) -> bool:
+    """Whether a stream that ends then is clearly shorter than promised."""
+    return end_s <= LEAST_SHARE * promised_s and end_s <= promised_s - LEAST_MISSING_S
+
+
 @dataclass
 class Completeness:
     """Counts of one pass over a file, filled while it is decoded.
@@ -103,7 +108,7 @@ class Completeness:
         """
         found = [self.stopped] if self.stopped else []
         promised_s = self.promised_s or Fraction(0)
-        if end_s <= LEAST_SHARE * promised_s and end_s <= promised_s - LEAST_MISSING_S:
+        if falls_short(end_s, promised_s):
             found.append(f"only {float(end_s):.1f} s of the {float(promised_s):.1f} s that its header promises")
         num_lost = 0
         if (

@@ -30,7 +30,7 @@ from visil.media.opening import (
     open_video,
     reason_of,
 )
-from visil.media.pictures import has_alpha, odd_turn_deg, video_info
+from visil.media.pictures import has_alpha, turn_of, video_info
 from visil.media.reader import MAX_SPAN_S
 from visil.media.sampling import FALLBACK_FPS, ShownFrame
 from visil.values import VideoInfo
@@ -156,7 +156,7 @@ def _frame_table(container: InputContainer, stream: VideoStream, alive: Callable
         raise IrregularError("its first frame is hidden or damaged")
     if has_alpha(picture.format.name):
         raise IrregularError(TRANSPARENT)
-    if odd_turn_deg(picture):
+    if turn_of(picture).ignored:
         raise IrregularError("its display matrix is no quarter turn")
     if (np.diff(starts) == 0).any():
         raise IrregularError("two frames at one time")

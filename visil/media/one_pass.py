@@ -20,19 +20,21 @@ from av.container import InputContainer
 
 from visil.errors import MediaError
 from visil.media.clock import MPEG_PERIOD_S, SLIGHT_S, Clock, Timed, unwrapped
-from visil.media.completeness import Completeness
+from visil.media.completeness import Completeness, falls_short
 from visil.media.key_frames import KeyPackets
 from visil.media.opening import (
     check_memory,
+    container_duration_s,
     decoder_of,
     full_streams,
     header_duration_s,
     is_still,
     open_video,
+    own_duration_s,
     reason_of,
     refuse_huge,
 )
-from visil.media.pictures import odd_turn_deg
+from visil.media.pictures import turn_of
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import MAX_SPAN_S, Sampled, beyond_end, nobody
 from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
@@ -91,6 +93,7 @@ class Decoding:
         self.codec = decoder_of(self.path, self.stream)
         self._key_times: set[int | None] = set()  # of a decoder that does not tell key frames
         self._num_packets: Counter[int] = Counter()  # of every full video stream, by its index
+        self._others_end_s = Fraction(0)  # of the packets of the other full ones, by the file's own clock
         self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
         self._rate = rate
         self._part = asked.part
@@ -153,7 +156,8 @@ class Decoding:
             if shown is None:
                 self.first_s = frame.time_s if self._zero_s is None else self._zero_s
             elif frame.time_s - self.first_s >= MAX_SPAN_S:
-                until_s = frame.time_s + frame.own_s
+                until_s = frame.time_s
+                self._cut_short("too_large", f"only its first {MAX_SPAN_S // 3600} hours were read")
                 break
             else:
                 yield self._shown(shown, until_s=frame.time_s)
@@ -161,11 +165,12 @@ class Decoding:
         else:
             self.completeness.check(self.path)
             assert shown is not None and shown.time_s is not None
-            skipped_until_s = self.first_s if self._keys is None else self.first_s + self._keys.end_s
-            until_s = max(shown.time_s + shown.own_s, skipped_until_s)
-        if until_s > self.first_s + MAX_SPAN_S:
-            until_s = self.first_s + MAX_SPAN_S
-            self._cut_short("too_large", f"only its first {MAX_SPAN_S // 3600} hours were read")
+            until_s = shown.time_s + shown.own_s
+            if self._keys is not None:
+                until_s = max(until_s, self.first_s + self._keys.end_s)
+                if self._keys.end_s > MAX_SPAN_S:
+                    raise ThinningError("a frame that was passed over may be beyond the limit")
+        until_s = min(until_s, self.first_s + MAX_SPAN_S)
         last = self._shown(shown, until_s=until_s)
         self.warning = self._warning(shown.picture)
         yield last
@@ -178,12 +183,28 @@ class Decoding:
     def _warning(self, picture: av.VideoFrame) -> str:
         """What a user should know, once the last picture is out."""
         odd_clock = self._clock.warning
-        if odd_clock or self.cut_short == "too_large":  # the length that the header promises rests on the same clock
+        if self._is_promise_explained():
             self.completeness.promised_s = None
         missing = self.completeness.warning(self._video_end_s)
         if missing and self._zero_s is not None and not self.cut_short:
             raise ThinningError("what is missing may lie before the part")
         return "; ".join(filter(None, [odd_clock, missing, *self._remarks(picture)]))
+
+    def _is_promise_explained(self) -> bool:
+        """Whether the header promises what the video need not keep: the length of another stream, one beyond the limit,
+        or one by times that were not believed."""
+        clock, promised_s = self._clock, self.completeness.promised_s
+        length_s = container_duration_s(self.container)
+        is_of_container = promised_s is not None and own_duration_s(self.container, self.stream) is None
+        if is_of_container and length_s is not None and not falls_short(self._others_end_s, length_s):
+            return True
+        if clock.num_restarts or clock.num_far_jumps or self._video_end_s == MAX_SPAN_S:
+            return True
+        if clock.ignored_s is None or promised_s is None:
+            return False
+        until_s = max(clock.ignored_s[1], self.first_s + self._video_end_s)
+        from_s = min(clock.ignored_s[0], self.first_s), self.first_s  # a header may not know what comes before
+        return any(abs(until_s - start_s - promised_s) <= SLIGHT_S for start_s in from_s)
 
     def _remarks(self, picture: av.VideoFrame) -> Iterator[str]:
         """What else a user should know."""
@@ -191,8 +212,8 @@ class Decoding:
         num_full = sum(num_ours <= LEAST_FULL * num for num in self._num_packets.values())
         if num_full:
             yield "another video stream is left out" if num_full == 1 else f"{num_full} video streams are left out"
-        if degrees := odd_turn_deg(picture):
-            yield f"its display matrix (turn by {degrees} degrees clockwise) is ignored"
+        if ignored := turn_of(picture).ignored:
+            yield f"its display matrix ({ignored}) is ignored"
 
     def _is_key(self, picture: av.VideoFrame) -> bool:
         return picture.key_frame or picture.pts in self._key_times
@@ -281,7 +302,7 @@ class Decoding:
         try:
             next(self._packets(), None)
             self.container.seek(floor(before_s / self.stream.time_base), stream=self.stream)
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError, OverflowError) as error:  # the last: beyond 64 bits
             raise ThinningError(reason_of(error)) from error
 
     def _check_delay(self, packet: av.Packet) -> None:
@@ -320,6 +341,9 @@ class Decoding:
             if index == self.stream.index:
                 self._check_delay(packet)
                 yield packet
+            elif packet.pts is not None and packet.time_base:
+                end_s = (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base)
+                self._others_end_s = max(self._others_end_s, end_s)
 
     def _cut_short(self, reason_class: str, reason: str) -> None:
         """The video ends here, and what came before is kept."""

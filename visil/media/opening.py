@@ -224,18 +224,28 @@ def check_memory(error: Exception, picture_px: int = 0) -> None:
 def header_duration_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """Length of the video in seconds as the headers tell it: the stream's own, else the container's.
 
-    AVI counts frames; FFmpeg would tell a shorter length if the file is cut. Matroska, which tells no stream's own,
-    counts from time zero, though the video may begin later.
+    Matroska, which tells no stream's own, counts from time zero, though the video may begin later.
+    """
+    own_s, length_s = own_duration_s(container, stream), container_duration_s(container)
+    if own_s is not None or length_s is None:
+        return own_s
+    return max(Fraction(0), length_s - max(Fraction(0), (stream.start_time or 0) * Fraction(stream.time_base or 0)))
+
+
+def own_duration_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """What the headers tell of this stream alone, seconds.
+
+    AVI counts frames; FFmpeg would tell a shorter length if the file is cut.
     """
     time_base = Fraction(stream.time_base or 0)
     if container.format.name == "avi" and stream.frames and time_base:
         return stream.frames * time_base
-    if stream.duration and time_base:
-        return stream.duration * time_base
-    if not container.duration:
-        return None
-    start_s = max(Fraction(0), (stream.start_time or 0) * time_base)
-    return max(Fraction(0), Fraction(container.duration, av.time_base) - start_s)
+    return stream.duration * time_base if stream.duration and time_base else None
+
+
+def container_duration_s(container: InputContainer) -> Fraction | None:
+    """Length of its longest stream as the headers tell it, seconds."""
+    return Fraction(container.duration, av.time_base) if container.duration else None
 
 
 def _is_special(path: Path) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import cache
 from math import atan2, degrees
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ from visil.values import VideoInfo
 
 SWSCALE_BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 MAX_SKEW_DEG = 1  # matrices are in fixed point, and PyAV cuts their degrees to whole ones
+FULL_TURN_DEG = 360
 OPAQUE = 255
 BLOCK_ROWS = 256  # of a picture that is laid on black at a time
 
@@ -29,7 +31,8 @@ BLOCK_ROWS = 256  # of a picture that is laid on black at a time
 def video_info(stream: VideoStream, picture: av.VideoFrame, start_s: Fraction) -> VideoInfo:
     """Facts about a video: its stream, its first shown frame, and when the file's own clock shows that, seconds."""
     coded = (picture.width, picture.height)
-    turned = quarter_turns(picture) % 2 != 0
+    quarters = turn_of(picture).quarters
+    turned = quarters % 2 != 0
     rotated = coded[::-1] if turned else coded
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     if not Fraction(1, MOST_OBLONG) <= aspect * coded[0] / coded[1] <= MOST_OBLONG:
@@ -41,28 +44,41 @@ def video_info(stream: VideoStream, picture: av.VideoFrame, start_s: Fraction) -
         coded_size_px=coded,
         rotated_size_px=rotated,
         square_pixel_size_px=square[::-1] if turned else square,
-        rotation_deg=90 * quarter_turns(picture),
+        rotation_deg=90 * quarters,
         codec=stream.codec_context.name,
         start_offset_s=float(start_s),
     )
 
 
-def quarter_turns(picture: av.VideoFrame) -> int:
-    """How often a picture is turned by 90 degrees counter-clockwise for display, 0 to 3."""
-    return 0 if odd_turn_deg(picture) else round(picture.rotation / 90) % 4
+class Turn(NamedTuple):
+    """What a display matrix asks for.
 
-
-def odd_turn_deg(picture: av.VideoFrame) -> int:
-    """Degrees clockwise, 1 to 359, by which a display matrix asks to turn a picture, if that is no quarter turn.
-
-    No player shows it so, and it is left as it is. 0 for all others.
+    Attributes:
+        quarters: how often the picture is turned by 90 degrees counter-clockwise, 0 to 3.
+        ignored: what no player shows, so that the picture is left as it is; or an empty text.
     """
-    beside_quarter = (picture.rotation + 45) % 90 - 45
-    if abs(beside_quarter) <= MAX_SKEW_DEG:
-        return 0
-    found = bytes(picture.side_data["DISPLAYMATRIX"])  # type: ignore[typeddict-item]  # stubs name one kind alone
+
+    quarters: int
+    ignored: str
+
+
+def turn_of(picture: av.VideoFrame) -> Turn:
+    """How a picture is turned for display, and what else its display matrix asks for."""
+    if abs(picture.rotation) > FULL_TURN_DEG:  # FFmpeg finds no angle where a column is zero
+        return Turn(0, "which leaves no picture")
+    if abs((picture.rotation + 45) % 90 - 45) <= MAX_SKEW_DEG:
+        return Turn(round(picture.rotation / 90) % 4, "")
+    return Turn(0, f"turn by {_clockwise_deg(picture)} degrees clockwise")
+
+
+def _clockwise_deg(picture: av.VideoFrame) -> int:
+    """By the matrix, 0 to 359; by PyAV's degrees, which are cut to whole ones, where it cannot be had."""
+    try:
+        found = bytes(picture.side_data["DISPLAYMATRIX"])  # type: ignore[typeddict-item]  # stubs name one kind alone
+    except ValueError:  # among the other data beside the picture is a kind that PyAV does not know
+        return -picture.rotation % FULL_TURN_DEG
     matrix = np.frombuffer(found, np.int32)
-    return round(degrees(atan2(matrix[1], matrix[0]))) % 360
+    return round(degrees(atan2(matrix[1], matrix[0]))) % FULL_TURN_DEG
 
 
 @cache
@@ -80,7 +96,7 @@ def input_picture(frame: av.VideoFrame, preprocessing: Preprocessing, video: Vid
     """
     shown_size_px = video.square_pixel_size_px if preprocessing.uses_sample_aspect else video.rotated_size_px
     width, height = output_size(*shown_size_px, preprocessing)
-    turns = quarter_turns(frame)
+    turns = turn_of(frame).quarters
     if preprocessing.interpolation == "opencv-cubic":
         image = np.rot90(_rgb(frame, frame.width, frame.height), turns)
         image = resize_cubic_opencv(image, preprocessing.size_px / min(image.shape[:2]))

@@ -21,7 +21,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from visil.media.clock import ALONE_S, SLIGHT_S, PacketTimes
+from visil.media.clock import HELD_S, SLIGHT_S, PacketTimes
 from visil.media.composition import offset_spread
 from visil.media.one_pass import LEAST_FULL, found_packets
 from visil.media.opening import (
@@ -32,7 +32,7 @@ from visil.media.opening import (
     open_video,
     reason_of,
 )
-from visil.media.pictures import has_alpha, odd_turn_deg
+from visil.media.pictures import has_alpha, turn_of
 from visil.media.preprocessing import Preprocessing
 from visil.media.sampling import MAX_HELD_SAMPLES
 from visil.media.thinning import MAX_REORDER
@@ -83,8 +83,8 @@ def doubt(
 def longest_step_s(preprocessing: Preprocessing) -> Fraction:
     """For how long a picture may be shown until the rules differ, seconds."""
     if preprocessing.sampling != "time":
-        return Fraction(ALONE_S)
-    return min(Fraction(ALONE_S), MAX_HELD_SAMPLES / Fraction(preprocessing.fps))
+        return Fraction(HELD_S)
+    return min(Fraction(HELD_S), MAX_HELD_SAMPLES / Fraction(preprocessing.fps))
 
 
 def _of_headers(container: InputContainer, stream: VideoStream) -> str:
@@ -181,7 +181,7 @@ class _Packets:
         with suppress(av.InvalidDataError):
             for picture in self._stream.codec_context.decode(packet):
                 self._has_picture = True
-                return ALPHA if has_alpha(picture.format.name) else TURN if odd_turn_deg(picture) else ""
+                return ALPHA if has_alpha(picture.format.name) else TURN if turn_of(picture).ignored else ""
         return ""
 
     def _of_others(self) -> str:

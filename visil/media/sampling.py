@@ -82,7 +82,7 @@ def part_of(span_s: tuple[float, float]) -> Part:
 
 
 def _microseconds(time_s: float) -> Fraction:
-    return Fraction(round(time_s * 1_000_000), 1_000_000)
+    return Fraction(round(Fraction(time_s) * 1_000_000), 1_000_000)  # a product of large floats is infinite
 
 
 def within(
