@@ -145,6 +145,11 @@ class Store:
         return self._dataset.version
 
     @property
+    def has_digests(self) -> bool:
+        """Whether its rows have digests and its files sums."""
+        return self._has_digests
+
+    @property
     def sums(self) -> Sums:
         """What the files of the library were when they were written."""
         return self._sums
