@@ -689,7 +689,8 @@ class Library:
             table = Store(self.path / begun.table_file, model.dim)
             report = encode_anew(
                 self._store, table, model, preprocessing,
-                workers=num_workers, reader=reader, limits=limits, progress=_of_the_caller(progress),
+                workers=num_workers, reader=reader, limits=limits,
+                samples_alike=preprocessing.samples_like(self.preprocessing), progress=_of_the_caller(progress),
             )  # fmt: skip
             switch(self.path)
             self.model, self._settings, self._store = model, begun, table
