@@ -130,6 +130,8 @@ class TestLeftovers:
     def test_of_killed_writes_and_of_old_generations_go_and_strangers_stay(self, library):
         (library.path / ".model.safetensors.123.partial").write_bytes(b"half")
         (library.path / ".library.toml.partial").write_bytes(b"half")
+        (library.path / ".visil-a1b2.partial").mkdir()
+        (library.path / f".visil-a1b2.partial/{LOCK}").touch()
         (library.path / "model-7.safetensors").write_bytes(b"of a move that was given up")
         (library.path / "videos-7.lance/data").mkdir(parents=True)
         (library.path / "videos.lance/data/half_written.lance").write_bytes(b"half")
@@ -215,10 +217,22 @@ class TestReaders:
         assert "clip_4.mp4" in {match.video for match in first.matches}
         assert "clip_4.mp4" not in {match.video for match in second.matches}
 
+    def test_verify_goes_on_if_its_version_goes_when_it_has_just_begun(self, library, monkeypatch):
+        check, writers = library_module.check_library, [Library.open(library.path, device="cpu")]
+
+        def with_a_writer_beside(*arguments, **options):
+            if writers:
+                writers.pop().compact()
+            return check(*arguments, **options)
+
+        monkeypatch.setattr(library_module, "check_library", with_a_writer_beside)
+        assert library.verify() == []
+        assert not writers
+
     def test_a_store_says_that_its_version_is_gone_which_is_no_damage(self, library):
         old = table(library)
         library.compact()
-        for read in (old.records, old.descriptors, lambda: old.read("clip_3.mp4"), lambda: list(old.rows())):
+        for read in (old.files, old.records, old.descriptors, lambda: old.read("clip_3.mp4"), lambda: list(old.rows())):
             with pytest.raises(VersionGoneError, match="was compacted away while it was read; open the library again"):
                 read()
         old.refresh()

@@ -108,6 +108,8 @@ class TestCreate:
         (tmp_path / BUNDLE).write_bytes(b"half")
         (tmp_path / TABLE / "data").mkdir(parents=True)
         (tmp_path / LOCK).touch()
+        (tmp_path / ".visil-a1b2.partial").mkdir()  # of a killed trial of the disk
+        (tmp_path / f".visil-a1b2.partial/{LOCK}").touch()
         library = Library.create(tmp_path, quick_model)
         put(library, "a")
         assert [record.id for record in Library.open(tmp_path, device="cpu").list()] == ["a"]

@@ -24,7 +24,7 @@ from visil.library.planning import Job, Target
 from visil.library.reindexing import PENDING, UnfinishedReindexError, plan_move
 from visil.library.repairing import repair_library
 from visil.library.settings import BUNDLE, SETTINGS, TABLE, LibrarySettings
-from visil.library.store import FAILED, OK, FileFacts, StoredVideo, VideoRecord
+from visil.library.store import FAILED, OK, FileFacts, Store, StoredVideo, VideoRecord
 from visil.model.bundle import Bundle
 from visil.model.model import Model
 
@@ -421,9 +421,32 @@ class TestWhatIsMissing:
         library.reindex(other_bundle, workers=1)
         assert {record.reason_class for record in library.list() if record.status != FAILED} == {""}
 
+    def test_includes_a_file_that_was_cut_short_and_fails_now_so_that_its_vectors_stay(
+        self, library, other_bundle, monkeypatch
+    ):
+        store = Store(library.path / TABLE, library.model.dim)
+        stored = store.read("clip_3.mp4")
+        store.put([replace(stored, reason="the decoder crashed", reason_class="crashed")])
+        finished, failing = ingest_module._finished, [True]
 
-def record(id: str, *, sha256: str = "", path: str = "", status: str = OK) -> VideoRecord:
-    return VideoRecord(id, file_facts(path or f"/{id}", sha256=sha256), status, "", 1.0, 1, None)
+        def fails(encoder, error):
+            return (None, MediaError("the decoder crashed", "crashed")) if failing else finished(encoder, error)
+
+        monkeypatch.setattr(ingest_module, "_finished", fails)
+        with pytest.raises(UnfinishedReindexError, match="of 8 videos"):
+            library.reindex(other_bundle, workers=1)
+        library.compact()
+        assert library.encoded("clip_3.mp4").num_samples == stored.encoded.num_samples
+        failing.clear()
+        library.reindex(other_bundle, workers=1)
+        assert library.record("clip_3.mp4").reason_class == ""
+
+
+def record(
+    id: str, *, sha256: str = "", path: str = "", status: str = OK, cut_short: str = "", num_samples: int = 1
+) -> VideoRecord:
+    file = file_facts(path or f"/{id}", sha256=sha256)
+    return VideoRecord(id, file, status, "", 1.0, num_samples, None, cut_short)
 
 
 def there(file: FileFacts) -> FileFacts:
@@ -438,33 +461,68 @@ class TestPlan:
     """Pure: what is stored in both generations decides."""
 
     def test_everything_is_encoded_when_nothing_is_there_in_the_order_of_paths(self):
-        todo = plan_move([record("b"), record("a")], [], look_at=there)
+        todo = plan_move([record("b"), record("a")], [], look_at=there, samples_alike=True)
         assert [job.targets[0].id for job in todo.jobs] == ["a", "b"]
 
     def test_what_is_there_is_not_encoded_again(self):
-        assert plan_move([record("a")], [record("a")], look_at=gone).jobs == []
+        assert plan_move([record("a")], [record("a")], look_at=gone, samples_alike=True).jobs == []
 
     def test_a_content_that_is_there_is_copied_without_looking_at_a_file(self):
-        todo = plan_move([record("a", sha256="x"), record("b", sha256="x")], [record("a", sha256="x")], look_at=gone)
+        todo = plan_move(
+            [record("a", sha256="x"), record("b", sha256="x")],
+            [record("a", sha256="x")],
+            look_at=gone,
+            samples_alike=True,
+        )
         assert todo.jobs == [Job((Target("b", file_facts("/b", sha256="x"), is_new=True),), copy_of="a")]
 
     def test_other_content_under_the_same_id_is_not_what_is_wanted(self):
-        todo = plan_move([record("a", sha256="new")], [record("a", sha256="old")], look_at=there)
+        todo = plan_move([record("a", sha256="new")], [record("a", sha256="old")], look_at=there, samples_alike=True)
         assert [job.targets[0].id for job in todo.jobs] == ["a"]
         assert todo.jobs[0].copy_of is None
 
     def test_a_video_that_failed_only_here_is_tried_again_one_that_always_failed_is_not(self):
         here = [record("a", status=FAILED), record("b", status=FAILED)]
-        todo = plan_move([record("a"), record("b", status=FAILED)], here, look_at=there)
+        todo = plan_move([record("a"), record("b", status=FAILED)], here, look_at=there, samples_alike=True)
         assert [job.targets[0].id for job in todo.jobs] == ["a"]
 
+    @pytest.mark.parametrize(
+        ("old", "new", "samples_alike", "is_ready"),
+        [
+            ({"cut_short": "crashed"}, {"status": FAILED, "cut_short": "crashed"}, True, False),
+            ({"cut_short": "crashed"}, {"status": FAILED, "cut_short": "crashed"}, False, False),
+            ({"status": FAILED}, {"status": FAILED}, True, True),
+            ({}, {"cut_short": "crashed"}, True, False),
+            ({"status": FAILED, "num_samples": 0}, {"cut_short": "crashed"}, True, True),
+            ({"cut_short": "stalled", "num_samples": 5}, {"cut_short": "stalled", "num_samples": 5}, True, True),
+            ({"cut_short": "stalled", "num_samples": 5}, {"cut_short": "stalled", "num_samples": 4}, True, False),
+            ({"cut_short": "stalled", "num_samples": 5}, {"cut_short": "stalled", "num_samples": 4}, False, True),
+            ({"cut_short": "stalled", "num_samples": 5}, {"num_samples": 4}, True, True),
+        ],
+    )
+    def test_nothing_is_ready_that_gives_less_than_before(self, old, new, samples_alike, is_ready):
+        todo = plan_move([record("a", **old)], [record("a", **new)], look_at=there, samples_alike=samples_alike)
+        assert (len(todo.ready), len(todo.jobs)) == (is_ready, not is_ready)
+
+    def test_a_copy_that_would_give_less_than_before_is_encoded_of_its_own(self):
+        short, long = (
+            record(id, sha256="x", cut_short="stalled", num_samples=number) for id, number in (("a", 4), ("b", 5))
+        )
+        todo = plan_move([short, long], [short], look_at=there, samples_alike=True)
+        assert [(job.targets[0].id, job.copy_of) for job in todo.jobs] == [("b", None)]
+
     def test_a_failure_whose_file_is_gone_stays_a_failure(self):
-        todo = plan_move([record("a", status=FAILED)], [], look_at=gone)
+        todo = plan_move([record("a", status=FAILED)], [], look_at=gone, samples_alike=True)
         assert todo.failures == [StoredVideo("a", file_facts("/a"), None)]
         assert todo.unreadable == []
 
     def test_a_moved_file_is_only_renamed_and_a_removed_one_dropped(self):
-        todo = plan_move([record("a", sha256="x", path="/new")], [record("a", sha256="x"), record("b")], look_at=there)
+        todo = plan_move(
+            [record("a", sha256="x", path="/new")],
+            [record("a", sha256="x"), record("b")],
+            look_at=there,
+            samples_alike=True,
+        )
         assert (todo.new_files, todo.surplus, todo.jobs) == ({"a": file_facts("/new", sha256="x")}, ["b"], [])
 
 

@@ -17,6 +17,7 @@ import pytest
 import tests.library.made as made_module
 import visil.library.ingest as ingest_module
 import visil.library.store as store_module
+import visil.library.sums as sums_module
 from tests.library.made import Row, as_format_2, encoded_video, file_facts
 from visil.errors import LibraryError
 from visil.library.library import Library
@@ -102,6 +103,20 @@ def assert_encoded_again(path: Path, made: Path, clips: Path, ids: list[str]) ->
             rtol=0,
             atol=2**-10,
         )
+
+
+def test_the_sums_are_read_as_often_whatever_the_number_of_files(path, monkeypatch):
+    def times_read() -> int:
+        with monkeypatch.context() as patch:
+            read, parsed = [], sums_module._parsed
+            patch.setattr(sums_module, "_parsed", lambda content: (read.append(1), parsed(content))[1])
+            repair_library(path)
+            return len(read)
+
+    of_many_files = times_read()
+    Library.open(path, device="cpu").compact()
+    assert len(list((path / TABLE / "data").iterdir())) == 1
+    assert times_read() == of_many_files
 
 
 def test_a_library_that_keeps_its_promises_is_left_alone(path):

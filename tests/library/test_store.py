@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import visil.library.store as store_module
 from tests.library.made import DIM, assert_same_video, encoded_video, failed_video, file_facts, stored_video
 from visil.errors import LibraryError
-from visil.library.store import Store, StoredVideo, create_table
+from visil.library.salvaging import PROBLEM
+from visil.library.store import DamagedVideoError, Store, StoredVideo, create_table
 from visil.values import RegionVectors
 
 STRETCH = 5
@@ -312,6 +313,55 @@ class TestDamage:
             fresh.read("a")
         with pytest.raises(LibraryError, match=r"videos\.lance: the table is damaged"):
             list(fresh.vectors(["a"]))
+
+    @pytest.fixture
+    def panicking(self, store, monkeypatch) -> Callable[[str], Store]:
+        """A store of one video, of whose calls of Lance one panics, as PyO3 tells it."""
+        store.put([stored_video("a")])
+        panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+
+        def give_up(*_: object, **__: object) -> None:
+            raise panic("index out of bounds\nnote: run with RUST_BACKTRACE=1")
+
+        def panics_in(name: str) -> Store:
+            monkeypatch.setattr(f"lance.{name}", give_up)
+            return store
+
+        return panics_in
+
+    @pytest.mark.parametrize(
+        ("name", "reading"),
+        [
+            ("LanceDataset.scanner", lambda store: store.records()),
+            ("LanceDataset.get_fragments", lambda store: store.descriptors()),
+            ("dataset", lambda store: Store(store.uri, DIM)),
+        ],
+        ids=["records", "descriptors", "opening"],
+    )
+    def test_a_panic_within_lance_is_one_clear_error(self, panicking, name, reading):
+        told = r"the table (is damaged|cannot be read) \(Lance gave up on it: index out of bounds\); `visil verify.*$"
+        with pytest.raises(LibraryError, match=told):
+            reading(panicking(name))
+
+    def test_a_panic_over_a_row_is_damage_of_its_video(self, panicking):
+        store = panicking("LanceDataset.take")
+        assert list(store.vectors(["a"])) == [[]]
+        assert list(store.damaged) == ["a"]
+        with pytest.raises(DamagedVideoError, match="video 'a': its row in the library cannot be read"):
+            store.read("a")
+
+    def test_rows_are_read_one_by_one_after_a_panic(self, panicking):
+        (row,) = panicking("fragment.LanceFragment.to_batches").rows()
+        assert (row["id"], row[PROBLEM]) == ("a", "")
+
+    def test_an_interrupt_within_lance_stays_one(self, store, monkeypatch):
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        store.put([stored_video("a")])
+        monkeypatch.setattr("lance.LanceDataset.scanner", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.records()
 
     def test_a_table_for_other_vectors_is_a_clear_error(self, uri):
         with pytest.raises(LibraryError, match=r"videos\.lance: .* for descriptors of 16 dimensions"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+import visil.library.sums as sums_module
 from tests.library.made import DIM, stored_video
 from visil.library.lance_files import BULK_BYTES, bulk_of
 from visil.library.store import Store, create_table
@@ -48,6 +50,40 @@ def test_a_file_that_is_written_again_has_one_line(sums, tmp_path):
         (tmp_path / "a").write_text("another")
     assert Sums(tmp_path).of(tmp_path / "a").fits(tmp_path / "a")
     assert (tmp_path / SUMS).read_text().count("  a\n") == 1
+
+
+def test_another_sum_of_a_file_takes_the_place_of_the_first(sums, tmp_path):
+    (tmp_path / "a").write_text("another")
+    sums.add({tmp_path / "a": FileSum.of(tmp_path / "a")})
+    assert Sums(tmp_path).by_name == sums.by_name
+    assert Sums(tmp_path).of(tmp_path / "a").fits(tmp_path / "a")
+    assert (tmp_path / SUMS).read_text().count("  a\n") == 1
+
+
+@pytest.mark.parametrize("change", ["add", "forget"])
+def test_every_change_is_seen_on_the_disk_whole(sums, tmp_path, monkeypatch, change):
+    fsync, flushed = os.fsync, []
+
+    def flush(opened: int) -> None:
+        status = os.fstat(opened)
+        flushed.append((status.st_ino, status.st_size))
+        fsync(opened)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    if change == "add":
+        sums.add({tmp_path / "c": FileSum("0" * 64)})
+    else:
+        sums.forget([tmp_path / "a"])
+    written = (tmp_path / SUMS).stat()
+    assert (written.st_ino, written.st_size) in flushed
+
+
+def test_what_was_added_is_known_without_reading_all_again(sums, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sums_module, "_parsed", lambda content: pytest.fail("read again"))
+        sums.add({tmp_path / "c": FileSum("0" * 64)})
+        sums.reload()
+    assert sums.by_name == Sums(tmp_path).by_name
 
 
 def test_files_that_are_gone_are_forgotten_when_asked(sums, tmp_path):

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pytest
 
+import visil.library.store as store_module
 import visil.library.upgrading as upgrading
-from tests.library.made import as_format_2, encoded_video
+import visil.library.verify as verify_module
+from tests.library.made import as_format_2, encoded_video, facts_of
 from visil.errors import LibraryError
 from visil.library.library import Library
 from visil.library.reindexing import PENDING
@@ -53,7 +56,9 @@ def assert_up_to_date(path: Path, ids: list[str]) -> None:
     library = Library.open(path, device="cpu")
     assert [record.id for record in library.list()] == ids
     assert library.verify() == []
-    rows = lance.dataset(str(path / TABLE)).to_table(columns=["digest", "rules"])
+    dataset = lance.dataset(str(path / TABLE))
+    assert dataset.schema.field("vectors").metadata == {b"lance-encoding:compression": b"none"}
+    rows = dataset.to_table(columns=["digest", "rules"])
     assert rows["digest"].null_count == rows["rules"].null_count == 0
     assert (path / SUMS).exists()
 
@@ -128,6 +133,53 @@ def test_an_interrupted_one_leaves_a_library_that_answers_and_the_next_write_goe
     Library.open(old, device="cpu").compact()
     assert len(rewritten) == 3 - done
     assert_up_to_date(old, CLIPS)
+
+
+@pytest.mark.parametrize("step", ["add_columns", "update_field_metadata"])
+def test_a_kill_before_a_step_leaves_it_to_the_next_write(old, monkeypatch, step):
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lance.LanceDataset, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            Library.open(old, device="cpu").compact()
+    Library.open(old, device="cpu").compact()
+    assert_up_to_date(old, CLIPS)
+
+
+@pytest.mark.parametrize("done", [1, 2])
+@pytest.mark.parametrize("lacking", [[], ["root", "reason_class"]], ids=["format_2", "format_1"])
+def test_a_video_whose_stretches_lie_in_files_on_both_sides_of_a_kill_stays_sound(
+    tmp_path, quick_model, monkeypatch, done, lacking
+):
+    monkeypatch.setattr(store_module, "STRETCH_FRAMES", 4)
+    monkeypatch.setattr(verify_module, "STRETCH_FRAMES", 4)
+    path, video = tmp_path / "library", tmp_path / "long.mp4"
+    video.write_bytes(b"any")
+    Library.create(path, quick_model)
+    encoded = encoded_video(19, dim=quick_model.dim, num_regions=1)  # five stretches in three files
+    Store(path / TABLE, quick_model.dim).put([StoredVideo("long.mp4", facts_of(video), encoded)])
+    as_format_2(path)
+    if lacking:
+        lance.dataset(str(path / TABLE)).drop_columns(lacking)
+    rewrite, calls = upgrading._rewrite, []
+
+    def killed(*arguments: object) -> int:
+        if len(calls) == done:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        return rewrite(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrading, "_rewrite", killed)
+        with pytest.raises(KeyboardInterrupt):
+            repair_library(path)
+    repair_library(path)
+    assert_up_to_date(path, ["long.mp4"])
+    np.testing.assert_array_equal(
+        Library.open(path, device="cpu").encoded("long.mp4").region_vectors.vectors, encoded.region_vectors.vectors
+    )
 
 
 def test_a_reader_goes_on_while_another_process_brings_it_up_to_date(old, made):

@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+from visil.library.disk import is_left_by_a_trial
 from visil.library.reindexing import PENDING
 from visil.library.settings import LibrarySettings, read_settings
 from visil.library.store import Store
@@ -28,7 +29,8 @@ def compact_library(path: Path, settings: LibrarySettings, store: Store) -> int:
         begun = read_settings(path, name=PENDING)
         in_use |= {begun.bundle_file, begun.table_file}
     for entry in path.iterdir():
-        if _OURS.fullmatch(entry.name) and entry.name not in in_use:
+        is_ours = _OURS.fullmatch(entry.name) or is_left_by_a_trial(entry.name)
+        if is_ours and entry.name not in in_use:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     store.compact()
     return max(0, before - folder_bytes(path))

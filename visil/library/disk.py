@@ -15,6 +15,7 @@ import filelock
 from visil.errors import LibraryError
 
 LOCK = "writer.lock"
+TRIAL = (".visil-", ".partial")  # how the name of a folder begins and ends in which a disk is tried; a kill leaves it
 ELSEWHERE = "keep the library on another disk (--library DIR, or VISIL_LIBRARY); videos may lie on this one"
 
 # What a file system answers that has no such thing, and no answer of a full, damaged or read-only disk.
@@ -57,8 +58,15 @@ def what_is_lacking(folder: Path) -> str:
     return ""
 
 
+def is_left_by_a_trial(name: str) -> bool:
+    """Whether this is the name of a folder that a killed process may have left, and nobody needs."""
+    prefix, suffix = TRIAL
+    return name.startswith(prefix) and name.endswith(suffix)
+
+
 def _can(attempt: Callable[[Path], None], folder: Path) -> bool:
-    with tempfile.TemporaryDirectory(prefix=".visil-", suffix=".partial", dir=folder) as place:
+    prefix, suffix = TRIAL
+    with tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=folder) as place:
         try:
             attempt(Path(place))
         except OSError as error:

@@ -16,6 +16,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,24 @@ BULK_BYTES = 1 << 16  # a buffer of at least so many bytes of vectors is read wh
 
 DAMAGE = (ValueError, OSError, RuntimeError)  # what Lance raises when it cannot read a table
 
+_PANIC = "pyo3_runtime.PanicException"  # what a panic in Rust becomes: no Exception, and of no importable class
+
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how Rust prints what the system said
 _RUST_SOURCE = re.compile(r", \S+\.rs:\d+:\d+")
 _FOOTER = struct.Struct("<QQQIIHH4s")  # of a file of rows: where the descriptions of its columns lie, and how many
 _PLACE = struct.Struct("<QQ")  # offset and size
 _PAGE, _OFFSETS, _SIZES = 2, 1, 2  # numbers of fields: ColumnMetadata.pages, Page.buffer_offsets and buffer_sizes
+
+
+@contextmanager
+def panics_are_damage() -> Iterator[None]:
+    """A panic within Lance, which no `except Exception` catches, becomes one of DAMAGE."""
+    try:
+        yield
+    except BaseException as error:
+        if f"{type(error).__module__}.{type(error).__qualname__}" != _PANIC:
+            raise
+        raise RuntimeError(f"Lance gave up on it: {error}") from error
 
 
 def manifests(table: Path) -> dict[int, Path]:

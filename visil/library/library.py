@@ -25,7 +25,15 @@ from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError, LibraryError, MediaError, ModelError, VisilError
 from visil.library.candidates import Candidates
 from visil.library.compacting import compact_library
-from visil.library.disk import ELSEWHERE, LOCK, new_folder, undone_on_error, what_is_lacking, writer_lock
+from visil.library.disk import (
+    ELSEWHERE,
+    LOCK,
+    is_left_by_a_trial,
+    new_folder,
+    undone_on_error,
+    what_is_lacking,
+    writer_lock,
+)
 from visil.library.feature_files import add_feature_file
 from visil.library.file_state import file_state
 from visil.library.files import content_hash, is_there
@@ -292,9 +300,10 @@ class Library:
     def verify(self, *, progress: Callable[[int, int], None] | None = None) -> Sequence[Finding]:
         """Check everything the library promises; an empty list means that all holds."""
         self.refresh()
-        files = [self.path / name for name in (SETTINGS, self._settings.bundle_file)] if self._store.files() else []
 
         def check() -> Sequence[Finding]:
+            names = (SETTINGS, self._settings.bundle_file) if self._store.has_digests else ()
+            files = [self.path / name for name in names]
             return check_library(self._store, self.model, lambda: self._records, files=files, progress=progress)
 
         return self._reading(check)
@@ -696,7 +705,8 @@ class Library:
             table = Store(self.path / begun.table_file, model.dim)
             report = encode_anew(
                 self._store, table, model, preprocessing,
-                workers=num_workers, reader=reader, limits=limits, progress=_of_the_caller(progress),
+                workers=num_workers, reader=reader, limits=limits,
+                samples_alike=preprocessing.samples_like(self.preprocessing), progress=_of_the_caller(progress),
             )  # fmt: skip
             switch(self.path)
             self.model, self._settings, self._store = model, begun, table
@@ -810,8 +820,10 @@ def _already_there(path: Path) -> LibraryError:
 
 
 def _left_by_an_interrupted_create(name: str) -> bool:
-    return name in (BUNDLE, TABLE, LOCK, SUMS) or (
-        name.startswith((f".{BUNDLE}.", f".{SETTINGS}.", f".{SUMS}.")) and name.endswith(".partial")
+    return (
+        name in (BUNDLE, TABLE, LOCK, SUMS)
+        or is_left_by_a_trial(name)
+        or (name.startswith((f".{BUNDLE}.", f".{SETTINGS}.", f".{SUMS}.")) and name.endswith(".partial"))
     )
 
 

@@ -101,15 +101,19 @@ def encode_anew(
     workers: int,
     reader: str,
     limits: DecodeLimits,
+    samples_alike: bool,
     progress: Callable[[Progress], None] | None,
 ) -> IngestReport:
     """Bring `new` to hold every video of `old`, encoded with `model`; the caller holds the writer lock.
+
+    Args:
+        samples_alike: whether a whole video has as many samples as before.
 
     Raises:
         UnfinishedReindexError: files are gone, changed, or cannot be decoded any more.
     """
     videos = old.records()
-    todo = plan_move(videos, new.records(), look_at=_as_it_is)
+    todo = plan_move(videos, new.records(), look_at=_as_it_is, samples_alike=samples_alike)
     new.delete(todo.surplus)
     new.update_files(todo.new_files)
     new.put(todo.failures)
@@ -129,7 +133,7 @@ def encode_anew(
     )
     new.refresh()
     made = {record.id: record for record in new.records()}
-    lost = [video.file.path for video in videos if not _is_ready(video, made.get(video.id))]
+    lost = [video.file.path for video in videos if not _is_ready(video, made.get(video.id), samples_alike)]
     if lost:
         reason = dict([*report.warnings, *report.failed])[lost[0]]
         raise UnfinishedReindexError(
@@ -154,7 +158,11 @@ class MovePlan:
 
 
 def plan_move(
-    old: Sequence[VideoRecord], new: Sequence[VideoRecord], *, look_at: Callable[[FileFacts], FileFacts]
+    old: Sequence[VideoRecord],
+    new: Sequence[VideoRecord],
+    *,
+    look_at: Callable[[FileFacts], FileFacts],
+    samples_alike: bool,
 ) -> MovePlan:
     """What the new generation lacks of the old one.
 
@@ -162,6 +170,7 @@ def plan_move(
 
     Args:
         look_at: a file as it is now; raises MediaError if it does not hold the content that was indexed.
+        samples_alike: whether a whole video has as many samples in both.
     """
     made = {record.id: record for record in new}
     ids = {record.id for record in old}
@@ -169,17 +178,18 @@ def plan_move(
     waiting: dict[str, list[VideoRecord]] = defaultdict(list)
     for record in sorted(old, key=lambda r: r.file.path):
         its = made.get(record.id)
-        if its is None or not _is_ready(record, its):
+        if its is None or not _is_ready(record, its, samples_alike):
             waiting[record.file.sha256].append(record)
             continue
         result.ready.append(record)
         if its.file != record.file:
             result.new_files[record.id] = record.file
-    encoded = {record.file.sha256: record.id for record in result.ready if record.status != FAILED}
+    encoded = {record.file.sha256: made[record.id] for record in result.ready if record.status != FAILED}
     for sha256, records in waiting.items():
-        if sha256 in encoded:
+        copied = encoded.get(sha256)
+        if copied is not None and all(_is_ready(record, copied, samples_alike) for record in records):
             targets = [Target(record.id, record.file, is_new=True) for record in records]
-            result.jobs.append(Job(tuple(targets), copy_of=encoded[sha256]))
+            result.jobs.append(Job(tuple(targets), copy_of=copied.id))
         else:
             _plan_content(records, look_at, result)
     return result
@@ -208,12 +218,18 @@ def _plan_content(records: Sequence[VideoRecord], look_at: Callable[[FileFacts],
             result.unreadable.append((record.file.path, problem))
 
 
-def _is_ready(old: VideoRecord, new: VideoRecord | None) -> bool:
-    """Nothing of a video is lost with the old generation: equal content, and it fails, or is cut short, only if it
-    failed, or was cut short, before."""
+def _is_ready(old: VideoRecord, new: VideoRecord | None, samples_alike: bool) -> bool:
+    """Nothing of a video is lost with the old generation.
+
+    Equal content, and it fails only if it failed before, is cut short only if it failed or was before, and no sooner.
+    """
     if new is None or new.file.sha256 != old.file.sha256:
         return False
-    return old.is_to_retry if new.is_to_retry else True
+    if new.status == FAILED:
+        return old.status == FAILED
+    if not new.is_to_retry:
+        return True
+    return old.is_to_retry and (new.num_samples >= old.num_samples or not samples_alike)
 
 
 def _as_it_is(file: FileFacts) -> FileFacts:

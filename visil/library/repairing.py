@@ -22,7 +22,15 @@ import pyarrow as pa
 from visil.errors import LibraryError, ModelError
 from visil.library.digests import row_digest
 from visil.library.disk import writer_lock
-from visil.library.lance_files import DAMAGE, files_of_fragment, manifests, newest_version, reason_of, was_refused
+from visil.library.lance_files import (
+    DAMAGE,
+    files_of_fragment,
+    manifests,
+    newest_version,
+    panics_are_damage,
+    reason_of,
+    was_refused,
+)
 from visil.library.reindexing import PENDING
 from visil.library.salvaging import NAMES_THE_VIDEO, NO_DIGEST, PROBLEM, ROW, UNREADABLE, salvaged_rows
 from visil.library.settings import FORMAT_VERSION, SETTINGS, LibrarySettings, fits_its_sum, read_any_format
@@ -147,7 +155,8 @@ def _opens(uri: Path, version: int | None = None) -> bool:
     try:
         if version in (found := manifests(uri)) and not _fits(Sums(uri.parent), found[version]):
             return False
-        return bool(lance.dataset(str(uri), version=version).schema.names)
+        with panics_are_damage():
+            return bool(lance.dataset(str(uri), version=version).schema.names)
     except DAMAGE as error:
         _stop_if_refused(uri, error)
         return False
@@ -167,9 +176,10 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
 
     In one commit; no loss without consent.
     """
-    dataset = _newest(uri)
+    dataset, sums = _newest(uri), Sums(uri.parent)
     rows_of = {
-        fragment.fragment_id: _rows_of_a_damaged_part(dataset, uri, fragment) for fragment in dataset.get_fragments()
+        fragment.fragment_id: _rows_of_a_damaged_part(dataset, uri, sums, fragment)
+        for fragment in dataset.get_fragments()
     }
     damaged = [fragment for fragment in dataset.get_fragments() if rows_of[fragment.fragment_id] is not None]
     saved = [(fragment, row) for fragment in damaged for row in rows_of[fragment.fragment_id] or () if row.get("path")]
@@ -196,9 +206,8 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
     return [f"{len(damaged)} damaged file(s) of the table replaced; {left}"]
 
 
-def _rows_of_a_damaged_part(dataset: Any, uri: Path, fragment: Any) -> list[dict[str, Any]] | None:
+def _rows_of_a_damaged_part(dataset: Any, uri: Path, sums: Sums, fragment: Any) -> list[dict[str, Any]] | None:
     """The rows of such a part of the table as `salvaged_rows` gives them; None if it may be read like any other."""
-    sums = Sums(uri.parent)
     files = files_of_fragment(uri, fragment)
     try:
         known = [sums.of(path) for path in files]
@@ -299,8 +308,8 @@ def _give_up_a_damaged_move(path: Path) -> list[str]:
     begun = read_any_format(path, name=PENDING)
     uri = path / begun.table_file
     if fits_its_sum(path, PENDING) and _opens(uri):
-        dataset = _newest(uri)
-        if all(_rows_of_a_damaged_part(dataset, uri, fragment) is None for fragment in dataset.get_fragments()):
+        dataset, sums = _newest(uri), Sums(path)
+        if all(_rows_of_a_damaged_part(dataset, uri, sums, fragment) is None for fragment in dataset.get_fragments()):
             return []
     Sums(path).forget([path / PENDING])
     (path / PENDING).unlink()

@@ -26,7 +26,8 @@ _ARRAYS = frozenset({"vectors", "times_s", "descriptors"})
 UNCOMPRESSED = {"lance-encoding:compression": "none"}
 OK, NO_CONTENT, FAILED = "ok", "no_content", "failed"
 FEATURE_SET = "hdf5:"  # begins the path of a video that was read from a feature file: hdf5:/data/evve.hdf5#an_id
-ADDED_LATER = ("root", "reason_class", "rules", "digest")  # the first two by format 2, the others by format 3
+# The first two by format 2, the others by format 3; with what a row without them has from then on.
+ADDED_LATER = {"root": "", "reason_class": "", "rules": 1, "digest": None}
 
 RECORD_COLUMNS = [
     "id", "path", "root", "size_bytes", "mtime_ns", "sha256", "status", "reason", "reason_class", "duration_s",

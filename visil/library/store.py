@@ -36,6 +36,7 @@ from visil.library.lance_files import (
     is_about_a_row,
     manifests,
     newest_version,
+    panics_are_damage,
     reason_of,
     vector_columns,
 )
@@ -126,7 +127,8 @@ class Store:
         self._verdicts: dict[Path, bool] = {}  # of the files looked at: whether they are what was written
         self._dim = dim
         try:
-            self._open()
+            with panics_are_damage():
+                self._open()
         except DAMAGE as error:
             raise LibraryError(f"{uri}: the table cannot be read ({reason_of(error)}); {_remedy(uri)}") from error
         if not has_columns(self._dataset.schema, dim, may_lack=() if has_digests else ADDED_LATER):
@@ -145,16 +147,27 @@ class Store:
         return self._dataset.version
 
     @property
+    def has_digests(self) -> bool:
+        """Whether its rows have digests and its files sums."""
+        return self._has_digests
+
+    @property
     def sums(self) -> Sums:
         """What the files of the library were when they were written."""
         return self._sums
 
     def files(self) -> list[Path]:
-        """The files that this version rests on; none if it has no digests, and so no sums."""
+        """The files that this version rests on; none if it has no digests, and so no sums.
+
+        Raises:
+            VersionGoneError: it was compacted away.
+        """
         if not self._has_digests:
             return []
-        parts = [path for fragment in self._fragments() for path in files_of_fragment(self.uri, fragment)]
-        return [manifests(self.uri)[self.version], *parts]
+        manifest = manifests(self.uri).get(self.version)
+        if manifest is None:
+            raise self._version_gone()
+        return [manifest, *(path for part in self._fragments() for path in files_of_fragment(self.uri, part))]
 
     def refresh(self) -> None:
         """Move to the newest version."""
@@ -289,11 +302,12 @@ class Store:
             read = 0
             if damaged.isdisjoint(files_of_fragment(self.uri, fragment)):
                 try:
-                    for batch in fragment.to_batches(columns=[*columns, "vectors"], batch_size=8):
-                        problems = self._problems(batch)
-                        for row, problem in zip(batch.to_pylist(), problems, strict=True):
-                            yield row | {PROBLEM: problem}
-                        read += len(batch)
+                    with panics_are_damage():
+                        for batch in fragment.to_batches(columns=[*columns, "vectors"], batch_size=8):
+                            problems = self._problems(batch)
+                            for row, problem in zip(batch.to_pylist(), problems, strict=True):
+                                yield row | {PROBLEM: problem}
+                            read += len(batch)
                     continue
                 except DAMAGE as error:
                     if not (self._has_digests and is_about_a_row(error)):
@@ -409,29 +423,37 @@ class Store:
         """The rows in as few pieces as they can be read in: one, unless Lance cannot make sense of one of them."""
         offsets = sorted(rows)
         try:
-            yield offsets, self._dataset.take(offsets, columns=columns)
+            yield offsets, self._take(offsets, columns)
             return
         except DAMAGE as error:
             if not (self._has_digests and is_about_a_row(error)):
                 raise
         for offset in offsets:
             try:
-                yield [offset], self._dataset.take([offset], columns=columns)
+                yield [offset], self._take([offset], columns)
             except DAMAGE as error:
                 if not is_about_a_row(error):
                     raise
                 self._is_damaged(rows[offset], UNREADABLE)
 
+    def _take(self, offsets: list[int], columns: list[str] | None) -> pa.Table:
+        with panics_are_damage():
+            return self._dataset.take(offsets, columns=columns)
+
     @contextmanager
     def _damage_is_an_error(self) -> Iterator[None]:
         try:
-            yield
+            with panics_are_damage():
+                yield
         except DAMAGE as error:
             if self._is_superseded():
-                raise VersionGoneError(
-                    f"{self.uri}: version {self.version} was compacted away while it was read; open the library again"
-                ) from error
+                raise self._version_gone() from error
             raise LibraryError(f"{self.uri}: the table is damaged ({reason_of(error)}); {_remedy(self.uri)}") from error
+
+    def _version_gone(self) -> VersionGoneError:
+        return VersionGoneError(
+            f"{self.uri}: version {self.version} was compacted away while it was read; open the library again"
+        )
 
     def _is_superseded(self) -> bool:
         """Whether there is a newer version, or the whole generation was removed."""

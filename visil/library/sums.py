@@ -74,8 +74,7 @@ class Sums:
     def reload(self) -> None:
         """Read it again if it is another."""
         try:
-            status = self._path.stat()
-            stamp = status.st_mtime_ns, status.st_size, status.st_ino
+            stamp = _stamp(self._path.stat())
             content = b"" if stamp == self._read_at else self._path.read_bytes()
         except FileNotFoundError:
             stamp, content = None, b""
@@ -110,9 +109,13 @@ class Sums:
             self._replace({**self._by_name, **added})
             return
         with self._path.open("ab") as file:
+            before = file.tell()
             file.write(_sealed(added))
             file.flush()
             os.fsync(file.fileno())
+            after = _stamp(os.fstat(file.fileno()))
+        if before == (self._read_at[1] if self._read_at else 0):  # nobody came between: no need to read all again
+            self._by_name, self._read_at = {**self._by_name, **added}, after
         self.reload()
 
     def forget(self, paths: Iterable[Path]) -> None:
@@ -138,6 +141,11 @@ class Sums:
             os.fsync(file.fileno())
         replace_file(partial, self._path)
         self.reload()
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    """Another one whenever a file is another."""
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 @contextmanager

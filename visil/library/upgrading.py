@@ -19,15 +19,13 @@ import pyarrow as pa
 
 from visil.library.digests import digests_of
 from visil.library.disk import flush_folder
-from visil.library.rows import UNCOMPRESSED, table_schema
+from visil.library.rows import ADDED_LATER, UNCOMPRESSED, table_schema
 from visil.library.settings import SETTINGS, LibrarySettings, write_settings
 from visil.library.store import Store
 from visil.library.verify import check_rows
 from visil.model.model import Model
 
-FIRST_RULES = 1  # of the reading rules, when there was no number yet
 ROOM_BYTES = 1 << 30  # what is rewritten before the older copies of it are removed
-_TEXTS_OF_FORMAT_2 = ("root", "reason_class")
 
 
 def bring_up_to_date(path: Path, settings: LibrarySettings, model: Model, *, name: str = SETTINGS) -> None:
@@ -43,6 +41,7 @@ def bring_up_to_date(path: Path, settings: LibrarySettings, model: Model, *, nam
     missing = [field for field in table_schema(model.dim) if field.name not in dataset.schema.names]
     if missing:
         dataset.add_columns(pa.schema(missing))  # null everywhere, no file is written
+    if dataset.schema.field("vectors").metadata != table_schema(model.dim).field("vectors").metadata:
         dataset.update_field_metadata({"vectors": {**UNCOMPRESSED}})
     num_bytes = 0
     for fragment in dataset.get_fragments():
@@ -74,8 +73,7 @@ def _with_digests(fragment: Any, schema: pa.Schema, damaged: Set[str]) -> Iterat
             for id, digest in zip(batch["id"].to_pylist(), digests_of(batch), strict=True)
         ]
         columns = {name: batch[name] for name in schema.names}
-        columns |= {name: batch[name].fill_null("") for name in _TEXTS_OF_FORMAT_2}
-        columns["rules"] = pa.array([FIRST_RULES] * len(batch), pa.int32())
+        columns |= {name: batch[name].fill_null(lacked) for name, lacked in ADDED_LATER.items() if lacked is not None}
         columns["digest"] = pa.array(digests, pa.string())
         yield pa.RecordBatch.from_pydict(columns, schema=schema)
 

@@ -19,6 +19,7 @@ import numpy as np
 from visil.errors import DataError, MediaError
 from visil.library.feature_files import FeatureFile, feature_file_of
 from visil.library.files import content_hash
+from visil.library.rows import ADDED_LATER
 from visil.library.salvaging import PROBLEM, ROW, UNREADABLE
 from visil.library.store import FAILED, OK, STRETCH_FRAMES, Store, VideoRecord
 from visil.library.sums import SUMS
@@ -125,7 +126,7 @@ def check_rows(store: Store, model: Model, damaged: Set[Path] = frozenset()) -> 
             continue
         if "vectors" in row:  # else it is of a damaged file, and its digest was looked at
             findings += [Finding(row["id"], problem, True) for problem in _problems(_row_problems, row, model)]
-        rows_of.setdefault(row["id"], []).append(_without_bulk(row))
+        rows_of.setdefault(row["id"], []).append(_without_bulk(row if store.has_digests else _of_today(row)))
     for id, rows in rows_of.items():
         if id not in incomplete:
             findings += [Finding(id, problem, True) for problem in _problems(_video_problems, rows, model)]
@@ -141,6 +142,14 @@ def _shared_files(records: dict[str, VideoRecord]) -> list[Finding]:
         if other != record.id:
             findings.append(Finding(record.id, f"stands for the same file as {other}", True))
     return findings
+
+
+def _of_today(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of an older format with what it lacks: other rows of its video may have that already.
+
+    So it is after a kill while the library was brought up to date.
+    """
+    return row | {name: lacked for name, lacked in ADDED_LATER.items() if row.get(name) is None}
 
 
 def _without_bulk(row: dict[str, Any]) -> dict[str, Any]:

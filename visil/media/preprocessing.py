@@ -84,6 +84,10 @@ class Preprocessing:
         if not all(deviation >= MIN_STD for deviation in self.std):
             raise ValueError(f"std must be at least {MIN_STD}, got {self.std}")
 
+    def samples_like(self, other: Preprocessing) -> bool:
+        """Whether both take the same samples of every video."""
+        return (self.sampling, self.fps, self.min_samples) == (other.sampling, other.fps, other.min_samples)
+
     @property
     def sides_px(self) -> tuple[int, int]:
         """The shortest and the longest side that an output picture may have."""
