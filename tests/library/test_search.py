@@ -196,6 +196,17 @@ class TestEqualContent:
             assert [(match.video, match.identical) for match in matches] == [("twin", True)]
         assert matches[0].stages["fine"] < 0.9, "the raw score stays what it is"
 
+    def test_has_a_fine_score_whatever_the_coarse_one_if_any_video_has(self, library, clips):
+        query = encoded(library.model, 4, seed=1)
+        opposite = replace(encoded(library.model, 4, seed=9), descriptors=-query.descriptors)
+        shutil.copy(clips / "clip_0.mp4", clips / "twin.mp4")
+        fill_at_random(library, 5)
+        put(library, StoredVideo("query", facts_of(clips / "clip_0.mp4"), query))
+        put(library, StoredVideo("twin", facts_of(clips / "twin.mp4"), opposite))
+        for rerank, stages in [(0, {"coarse"}), (1, {"coarse", "fine"})]:
+            (twin,) = library.search("id:query", rerank=rerank, top=1)
+            assert (twin.video, twin.identical, set(twin.stages)) == ("twin", True, stages)
+
     def test_an_id_query_leaves_itself_out_but_not_its_twin(self, library, clips):
         fill_at_random(library, 5)
         shutil.copy(clips / "clip_0.mp4", clips / "twin.mp4")
@@ -606,12 +617,42 @@ class TestFilesAreLookedAt:
         assert file_state(stored, own, is_equal=True) == "same file"
         assert file_state(stored, own, is_equal=False) == ""
 
+    def test_a_disk_that_numbers_no_files_tells_no_two_apart(self, clips, monkeypatch):
+        """FAT on some systems, some network drives: 0 is the number of every file."""
+        stat = Path.stat
+
+        def without_number(path: Path, **options: bool) -> os.stat_result:
+            real = stat(path, **options)
+            return os.stat_result((*real[:1], 0, *real[2:10]), {"st_mtime_ns": real.st_mtime_ns})
+
+        stored = facts_of(clips / "clip_1.mp4")
+        monkeypatch.setattr(Path, "stat", without_number)
+        assert file_state(stored, OwnFile(clips / "clip_0.mp4"), is_equal=True) == ""
+
     def test_only_what_is_shown_is_looked_at(self, library, monkeypatch):
         fill_at_random(library, 9)
         looked_at: list[str] = []
         monkeypatch.setattr(search_module, "file_state", lambda stored, own, **_: looked_at.append(stored.path) or "")
         matches = library.search("id:v00", top=3)
         assert looked_at == [match.path for match in matches]
+
+    def test_copies_that_are_gone_keep_no_place_from_one_that_is_there(self, library, clips, tmp_path):
+        for name in ("a_gone.mp4", "b_gone.mp4", "c_live.mp4"):
+            shutil.copy(clips / "clip_0.mp4", clips / name)
+        (clips / "clip_0.mp4").rename(tmp_path / "query.mp4")
+        library.add([clips], workers=2)
+        for name in ("a_gone.mp4", "b_gone.mp4"):
+            (clips / name).unlink()
+        (best,) = library.search(tmp_path / "query.mp4", top=1)
+        assert (best.video, best.file, best.identical) == ("c_live.mp4", "", True)
+
+    def test_a_copy_that_is_gone_has_the_place_of_its_score(self, library, clips):
+        query = encoded(library.model, 4, seed=1)
+        stored = facts_of(clips / "clip_0.mp4")
+        put(library, StoredVideo("own", stored, query))
+        put(library, StoredVideo("gone", replace(stored, path=str(clips / "no.mp4")), encoded(library.model, 4, seed=9)))
+        put(library, StoredVideo("alike", facts_of(clips / "clip_1.mp4"), query))
+        assert order(library.search("id:own", top=1)) == ["alike"]
 
     def test_a_data_set_of_a_feature_file_is_no_file(self):
         assert file_state(FileFacts("hdf5:/data/evve.hdf5#a", 1, 1, "hash")) == ""
