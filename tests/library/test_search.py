@@ -21,16 +21,19 @@ import visil.library.store as store_module
 from tests.library.made import VIDEO, encoded_video, facts_of, failed_video, file_facts, unit
 from visil.errors import DataError, LibraryError
 from visil.library.file_state import OwnFile, file_state
+from visil.library.fine import _RowMaxima
 from visil.library.library import TABLE, Library
 from visil.library.search import SearchProgress, SearchResult, rerank_count
 from visil.library.store import FileFacts, Store, StoredVideo
 from visil.model.bundle import Bundle
 from visil.model.model import Model
 from visil.model.network import NetworkSettings, SimilarityNetwork
+from visil.model import stretches
 from visil.model.stretches import MIN_SAMPLES
 from visil.synth.video_file import write_video
 from visil.values import EncodedVideo, Match, RegionVectors
 
+SEEDS = st.integers(0, 2**16)
 SAME = 2e-6  # batch shapes round differently in float32
 
 
@@ -336,14 +339,49 @@ class TestLongQueries:
         )
         assert scores["three"] > 0.99
 
-    def test_frames_are_told_apart_wherever_their_video_is_cut(self, library, compilation, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("query_frames", [7, 512], ids=["in pieces", "in one piece"])
+    def test_frames_are_told_apart_wherever_query_and_video_are_cut(
+        self, library, compilation, tmp_path, monkeypatch, query_frames
+    ):
         monkeypatch.setattr(store_module, "STRETCH_FRAMES", 1)
         monkeypatch.setattr(fine_module, "BLOCK_BYTES", 1)
         cut = Library.create(tmp_path / "cut", library.model)
         fill(cut, {f"v{i:02}": library.encoded(f"v{i:02}") for i in range(2, 9)})
         whole = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        monkeypatch.setattr(fine_module, "QUERY_FRAMES", query_frames)
         for match in cut.search(compilation, rerank="all"):
             assert match.score == pytest.approx(whole[match.video], abs=SAME)
+
+    @given(
+        st.lists(st.integers(1, 5), min_size=1, max_size=5), st.lists(st.integers(1, 5), min_size=1, max_size=5), SEEDS
+    )
+    def test_row_maxima_of_pieces_are_exactly_those_of_the_whole(self, heights, widths, seed):
+        generator = torch.Generator().manual_seed(seed)
+        matrix = (
+            torch.randint(0, 4, (sum(heights), sum(widths)), generator=generator) / 4
+        )  # of many ties the first wins
+        joined: _RowMaxima | None = None
+        for columns in matrix.split(widths, dim=1):
+            maxima = _RowMaxima.below_each_other([_RowMaxima.of(rows) for rows in columns.split(heights)])
+            joined = maxima if joined is None else joined.then(maxima)
+        assert joined.num_columns == sum(widths)
+        assert torch.equal(joined.best, matrix.amax(dim=1))
+        first = (matrix == joined.best[:, None]).int().argmax(dim=1)
+        assert torch.equal(joined.where, first)
+
+    def test_of_many_videos_that_end_at_once_few_are_looked_at_together(self, library, compilation, monkeypatch):
+        whole = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        seen: list[tuple[int, ...]] = []
+
+        def best_stretch(best: torch.Tensor, where: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(best.shape))
+            return stretches.best_stretch(best, where, starts)
+
+        monkeypatch.setattr(fine_module, "best_stretch", best_stretch)
+        monkeypatch.setattr(fine_module, "MAXIMA_AT_ONCE", 300)
+        found = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        assert found == pytest.approx(whole, abs=SAME)
+        assert seen == [(7, 40)] * 4 + [(2, 40)]
 
     def test_an_evaluation_keeps_the_papers_direction_unless_it_asks(self, library, compilation):
         found = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
@@ -650,7 +688,9 @@ class TestFilesAreLookedAt:
         query = encoded(library.model, 4, seed=1)
         stored = facts_of(clips / "clip_0.mp4")
         put(library, StoredVideo("own", stored, query))
-        put(library, StoredVideo("gone", replace(stored, path=str(clips / "no.mp4")), encoded(library.model, 4, seed=9)))
+        put(
+            library, StoredVideo("gone", replace(stored, path=str(clips / "no.mp4")), encoded(library.model, 4, seed=9))
+        )
         put(library, StoredVideo("alike", facts_of(clips / "clip_1.mp4"), query))
         assert order(library.search("id:own", top=1)) == ["alike"]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from visil.model.stretches import (
     MIN_SAMPLES,
@@ -62,6 +63,24 @@ class TestBestStretch:
         starts = torch.arange(num_rows - 2)
         alone = [best_stretch(b, w, starts) for b, w in zip(best, where, strict=True)]
         torch.testing.assert_close(best_stretch(best, where, starts), torch.stack(alone))
+
+    def test_makes_nothing_larger_than_it_is_given(self):
+        """A query of 8 hours has 28,800 samples, and hundreds of short videos end in one block."""
+        best, where = torch.rand(20, 1000), torch.randint(0, 9, (20, 1000))
+        given = {tensor.untyped_storage().data_ptr() for tensor in (best, where)}
+
+        class Made(TorchDispatchMode):
+            largest = 0
+
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                made = function(*args, **(kwargs or {}))
+                if made.untyped_storage().data_ptr() not in given:
+                    self.largest = max(self.largest, made.nbytes)
+                return made
+
+        with Made() as made:
+            best_stretch(best, where, torch.arange(998))
+        assert 0 < made.largest <= best.nbytes
 
 
 class TestScore:

@@ -6,7 +6,7 @@
 
 The mean over a compilation hides each of its sources. The other direction, how well the frames of the video are found
 in the query, does not; but by it a video of one frame matches whatever is long enough. A stretch is the query's own
-side: a few samples in a row, each of which finds another frame of the video. Pure functions, no weights.
+side: a few samples in a row, which find two frames of the video at least. Pure functions, no weights.
 How the numbers were chosen: docs/method.md, "Long queries".
 """
 
@@ -52,10 +52,16 @@ def best_stretch(best: Tensor, where: Tensor, starts: Tensor) -> Tensor:
         [...]; -inf where every stretch finds one frame only: a video of one frame, or a frame that is like many, is no
         evidence of a stretch.
     """
-    members = starts[:, None] + torch.arange(STRETCH_SAMPLES, device=starts.device)  # [N, samples]
-    frames = where[..., members]
-    is_one_frame = frames.amax(dim=-1) == frames.amin(dim=-1)  # [..., N]
-    return best[..., members].mean(dim=-1).masked_fill(is_one_frame, -torch.inf).amax(dim=-1)
+    first, *others = (slice(i, best.shape[-1] - STRETCH_SAMPLES + 1 + i) for i in range(STRETCH_SAMPLES))
+    sums = best[..., first].clone()  # [..., samples that a stretch could start at]
+    no_evidence = torch.ones_like(sums, dtype=torch.bool)
+    for other in others:
+        sums += best[..., other]
+        no_evidence &= where[..., other] == where[..., first]
+    is_start = torch.zeros(sums.shape[-1], dtype=torch.bool, device=starts.device)
+    is_start[starts] = True
+    no_evidence |= ~is_start
+    return sums.masked_fill_(no_evidence, -torch.inf).amax(dim=-1) / STRETCH_SAMPLES
 
 
 def score_by_stretches(whole: Tensor, stretch: Tensor, num_stretches: int) -> Tensor:
