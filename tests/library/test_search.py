@@ -25,10 +25,10 @@ from visil.library.fine import _RowMaxima
 from visil.library.library import TABLE, Library
 from visil.library.search import SearchProgress, SearchResult, rerank_count
 from visil.library.store import FileFacts, Store, StoredVideo
+from visil.model import stretches
 from visil.model.bundle import Bundle
 from visil.model.model import Model
 from visil.model.network import NetworkSettings, SimilarityNetwork
-from visil.model import stretches
 from visil.model.stretches import MIN_SAMPLES
 from visil.synth.video_file import write_video
 from visil.values import EncodedVideo, Match, RegionVectors
