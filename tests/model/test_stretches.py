@@ -111,5 +111,13 @@ class TestDescriptors:
         mean = vectors[4 : 4 + STRETCH_SAMPLES].astype(np.float32).mean(axis=(0, 1))
         np.testing.assert_allclose(descriptors[2], mean / np.linalg.norm(mean), atol=1e-5)
 
+    @pytest.mark.parametrize(("num_samples", "step"), [(1002, 2), (1003, 3), (5400, 11), (28_800, 58)])
+    def test_of_a_film_they_lie_further_apart_so_that_there_are_500_at_most(self, num_samples, step):
+        vectors = np.random.default_rng(0).normal(size=(num_samples, 1, 5)).astype(np.float32)
+        descriptors = stretch_descriptors(vectors)
+        assert len(descriptors) == -(-(num_samples - 2) // step) <= 500
+        second = vectors[step : step + 3].mean(axis=(0, 1))
+        np.testing.assert_allclose(descriptors[1], second / np.linalg.norm(second), rtol=1e-5)
+
     def test_a_short_query_has_none(self):
         assert stretch_descriptors(np.ones((MIN_SAMPLES - 1, 2, 5), np.float16)).shape == (0, 5)

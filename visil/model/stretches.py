@@ -12,7 +12,7 @@ How the numbers were chosen: docs/method.md, "Long queries".
 
 from __future__ import annotations
 
-from math import log
+from math import ceil, log
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 STRETCH_SAMPLES = 3  # the shortest clip that a compilation is expected to hold, 3 s at one sample a second
 MIN_SAMPLES = 16  # of a long query: in a shorter one such a clip is a fifth, and the whole tells
 DESCRIPTOR_STEP = 2  # samples between the stretches that candidates are looked for by: no clip lies between two
+MOST_DESCRIPTORS = 500  # each costs a product with every part of the library; of a film the steps are longer instead
 LEAST_SHARE = 1 / 3  # of a query that the best stretch counts for at least
 
 
@@ -80,6 +81,8 @@ def score_by_stretches(whole: Tensor, stretch: Tensor, num_stretches: int) -> Te
 def stretch_descriptors(vectors: np.ndarray) -> np.ndarray:
     """Mean of the region vectors of every second stretch, L2-normalised, to look for candidates by.
 
+    Of more than 1,002 samples it is every third, fourth ..., so that there are 500 at most.
+
     Args:
         vectors: float [T, R, D].
 
@@ -89,6 +92,7 @@ def stretch_descriptors(vectors: np.ndarray) -> np.ndarray:
     if len(vectors) < MIN_SAMPLES:
         return np.zeros((0, vectors.shape[-1]), dtype=np.float32)
     sums = vectors.sum(axis=1, dtype=np.float32)  # [T, D]
-    windows = np.lib.stride_tricks.sliding_window_view(sums, STRETCH_SAMPLES, axis=0)[::DESCRIPTOR_STEP]
-    sums = windows.sum(axis=-1)  # [N, D]
+    windows = np.lib.stride_tricks.sliding_window_view(sums, STRETCH_SAMPLES, axis=0)  # [starts, D, samples]
+    step = max(DESCRIPTOR_STEP, ceil(len(windows) / MOST_DESCRIPTORS))
+    sums = windows[::step].sum(axis=-1)  # [N, D]
     return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
