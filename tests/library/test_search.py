@@ -25,6 +25,7 @@ from visil.library.fine import _RowMaxima
 from visil.library.library import TABLE, Library
 from visil.library.search import SearchProgress, SearchResult, rerank_count
 from visil.library.store import FileFacts, Store, StoredVideo
+from visil.media.reader import RULES
 from visil.model import stretches
 from visil.model.bundle import Bundle
 from visil.model.model import Model
@@ -596,6 +597,12 @@ class TestAQueryOfTheLibraryItself:
         library.search(clips / "clip_1.mp4")
         assert decoded == ["clip_1.mp4"]
 
+    def test_a_row_read_by_older_rules_is_decoded_again(self, library, clips, decoded):
+        Store(library.path / TABLE, library.model.dim).update_rules({"clip_1.mp4": RULES - 1})
+        for name in ("clip_1.mp4", "clip_2.mp4"):
+            library.search(clips / name)
+        assert decoded == ["clip_1.mp4"]
+
     def test_other_sampling_than_the_bundle_s_is_not_that_of_a_query(self, clips, tmp_path, quick_model, monkeypatch):
         library = Library.create(tmp_path / "other", quick_model, sampling="keyframes")
         library.add([clips / "clip_0.mp4"], workers=1)
@@ -765,6 +772,29 @@ class TestWithoutAScore:
         put(library, StoredVideo("too", FileFacts("/b", 1, 1, ""), None, "not a video"))
         with pytest.raises(DataError, match="'unknown' could not be read when it was indexed: not a video"):
             library.search("id:unknown")
+
+
+class TestWhatASearchLogs:
+    """`Library.search` gives matches alone: what else there is to say about them is logged as warnings."""
+
+    def test_that_only_equal_bytes_answer(self, library, clips, tmp_path, caplog):
+        write_video(clips / "black.mp4", [np.zeros((48, 64, 3), np.uint8)] * 8, 8)
+        library.add([clips / "black.mp4"], workers=1)
+        shutil.copy(clips / "black.mp4", tmp_path / "query.mp4")
+        assert order(library.search(tmp_path / "query.mp4")) == ["black.mp4"]
+        (said,) = caplog.messages
+        assert said.endswith("query.mp4: every frame is blank, so it has no score; only files of equal bytes are found")
+
+    def test_that_the_query_was_read_in_part(self, library, caplog):
+        fill_at_random(library, 1)
+        query = replace(encoded(library.model, 3, seed=1), warning="the decoder crashed", cut_short="crashed")
+        library.search(query)
+        assert caplog.messages == ["the encoded video: searched in part: the decoder crashed"]
+
+    def test_nothing_of_a_search_in_which_all_was_well(self, library, caplog):
+        fill_at_random(library, 2)
+        library.search("id:v00")
+        assert caplog.messages == []
 
 
 class TestFieldReports:

@@ -60,7 +60,7 @@ class SearchResult:
         num_fine: fine scores computed.
         warning: one line about a query that was read in part, or is answered by its bytes alone.
         damaged: (id, reason) of the videos that could not be compared, because what is stored of them is not what was
-            written.
+            written, and (name, reason) of the files of the library that are damaged; by id and name.
         error: one line if the query could not be read or has no score.
     """
 
