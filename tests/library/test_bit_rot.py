@@ -96,6 +96,15 @@ class TestASearch:
         assert dict(result.damaged)["b"] == f"its row in the library is not what was written; {MENDS}"
         assert library.damaged["b"] == dict(result.damaged)["b"]
 
+    def test_for_one_query_logs_that_a_video_was_left_out(self, path, caplog):
+        turn_vectors(path, "b")
+        library = Library.open(path, device="cpu")
+        library.search("id:a", rerank="all")
+        (said,) = caplog.messages
+        number, (id, reason) = len(library.damaged), min(library.damaged.items())
+        assert "b" in library.damaged
+        assert said == f"library {path}: {number} damaged and left out, as {id}: {reason}; see `Library.damaged`"
+
     @pytest.mark.parametrize("turned", [turn_vectors, turn_descriptors])
     def test_for_the_damaged_video_itself_is_an_error(self, path, turned):
         turned(path, "b")

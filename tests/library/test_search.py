@@ -21,9 +21,12 @@ import visil.library.store as store_module
 from tests.library.made import VIDEO, encoded_video, facts_of, failed_video, file_facts, unit
 from visil.errors import DataError, LibraryError
 from visil.library.file_state import OwnFile, file_state
+from visil.library.fine import _RowMaxima
 from visil.library.library import TABLE, Library
 from visil.library.search import SearchProgress, SearchResult, rerank_count
 from visil.library.store import FileFacts, Store, StoredVideo
+from visil.media.reader import RULES
+from visil.model import stretches
 from visil.model.bundle import Bundle
 from visil.model.model import Model
 from visil.model.network import NetworkSettings, SimilarityNetwork
@@ -31,6 +34,7 @@ from visil.model.stretches import MIN_SAMPLES
 from visil.synth.video_file import write_video
 from visil.values import EncodedVideo, Match, RegionVectors
 
+SEEDS = st.integers(0, 2**16)
 SAME = 2e-6  # batch shapes round differently in float32
 
 
@@ -196,6 +200,17 @@ class TestEqualContent:
             assert [(match.video, match.identical) for match in matches] == [("twin", True)]
         assert matches[0].stages["fine"] < 0.9, "the raw score stays what it is"
 
+    def test_has_a_fine_score_whatever_the_coarse_one_if_any_video_has(self, library, clips):
+        query = encoded(library.model, 4, seed=1)
+        opposite = replace(encoded(library.model, 4, seed=9), descriptors=-query.descriptors)
+        shutil.copy(clips / "clip_0.mp4", clips / "twin.mp4")
+        fill_at_random(library, 5)
+        put(library, StoredVideo("query", facts_of(clips / "clip_0.mp4"), query))
+        put(library, StoredVideo("twin", facts_of(clips / "twin.mp4"), opposite))
+        for rerank, stages in [(0, {"coarse"}), (1, {"coarse", "fine"})]:
+            (twin,) = library.search("id:query", rerank=rerank, top=1)
+            assert (twin.video, twin.identical, set(twin.stages)) == ("twin", True, stages)
+
     def test_an_id_query_leaves_itself_out_but_not_its_twin(self, library, clips):
         fill_at_random(library, 5)
         shutil.copy(clips / "clip_0.mp4", clips / "twin.mp4")
@@ -325,14 +340,49 @@ class TestLongQueries:
         )
         assert scores["three"] > 0.99
 
-    def test_frames_are_told_apart_wherever_their_video_is_cut(self, library, compilation, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("query_frames", [7, 512], ids=["in pieces", "in one piece"])
+    def test_frames_are_told_apart_wherever_query_and_video_are_cut(
+        self, library, compilation, tmp_path, monkeypatch, query_frames
+    ):
         monkeypatch.setattr(store_module, "STRETCH_FRAMES", 1)
         monkeypatch.setattr(fine_module, "BLOCK_BYTES", 1)
         cut = Library.create(tmp_path / "cut", library.model)
         fill(cut, {f"v{i:02}": library.encoded(f"v{i:02}") for i in range(2, 9)})
         whole = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        monkeypatch.setattr(fine_module, "QUERY_FRAMES", query_frames)
         for match in cut.search(compilation, rerank="all"):
             assert match.score == pytest.approx(whole[match.video], abs=SAME)
+
+    @given(
+        st.lists(st.integers(1, 5), min_size=1, max_size=5), st.lists(st.integers(1, 5), min_size=1, max_size=5), SEEDS
+    )
+    def test_row_maxima_of_pieces_are_exactly_those_of_the_whole(self, heights, widths, seed):
+        generator = torch.Generator().manual_seed(seed)
+        matrix = (
+            torch.randint(0, 4, (sum(heights), sum(widths)), generator=generator) / 4
+        )  # of many ties the first wins
+        joined: _RowMaxima | None = None
+        for columns in matrix.split(widths, dim=1):
+            maxima = _RowMaxima.below_each_other([_RowMaxima.of(rows) for rows in columns.split(heights)])
+            joined = maxima if joined is None else joined.then(maxima)
+        assert joined.num_columns == sum(widths)
+        assert torch.equal(joined.best, matrix.amax(dim=1))
+        first = (matrix == joined.best[:, None]).int().argmax(dim=1)
+        assert torch.equal(joined.where, first)
+
+    def test_of_many_videos_that_end_at_once_few_are_looked_at_together(self, library, compilation, monkeypatch):
+        whole = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        seen: list[tuple[int, ...]] = []
+
+        def best_stretch(best: torch.Tensor, where: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(best.shape))
+            return stretches.best_stretch(best, where, starts)
+
+        monkeypatch.setattr(fine_module, "best_stretch", best_stretch)
+        monkeypatch.setattr(fine_module, "MAXIMA_AT_ONCE", 300)
+        found = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
+        assert found == pytest.approx(whole, abs=SAME)
+        assert seen == [(7, 40)] * 4 + [(2, 40)]
 
     def test_an_evaluation_keeps_the_papers_direction_unless_it_asks(self, library, compilation):
         found = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
@@ -547,6 +597,12 @@ class TestAQueryOfTheLibraryItself:
         library.search(clips / "clip_1.mp4")
         assert decoded == ["clip_1.mp4"]
 
+    def test_a_row_read_by_older_rules_is_decoded_again(self, library, clips, decoded):
+        Store(library.path / TABLE, library.model.dim).update_rules({"clip_1.mp4": RULES - 1})
+        for name in ("clip_1.mp4", "clip_2.mp4"):
+            library.search(clips / name)
+        assert decoded == ["clip_1.mp4"]
+
     def test_other_sampling_than_the_bundle_s_is_not_that_of_a_query(self, clips, tmp_path, quick_model, monkeypatch):
         library = Library.create(tmp_path / "other", quick_model, sampling="keyframes")
         library.add([clips / "clip_0.mp4"], workers=1)
@@ -606,12 +662,44 @@ class TestFilesAreLookedAt:
         assert file_state(stored, own, is_equal=True) == "same file"
         assert file_state(stored, own, is_equal=False) == ""
 
+    def test_a_disk_that_numbers_no_files_tells_no_two_apart(self, clips, monkeypatch):
+        """FAT on some systems, some network drives: 0 is the number of every file."""
+        stat = Path.stat
+
+        def without_number(path: Path, **options: bool) -> os.stat_result:
+            real = stat(path, **options)
+            return os.stat_result((*real[:1], 0, *real[2:10]), {"st_mtime_ns": real.st_mtime_ns})
+
+        stored = facts_of(clips / "clip_1.mp4")
+        monkeypatch.setattr(Path, "stat", without_number)
+        assert file_state(stored, OwnFile(clips / "clip_0.mp4"), is_equal=True) == ""
+
     def test_only_what_is_shown_is_looked_at(self, library, monkeypatch):
         fill_at_random(library, 9)
         looked_at: list[str] = []
         monkeypatch.setattr(search_module, "file_state", lambda stored, own, **_: looked_at.append(stored.path) or "")
         matches = library.search("id:v00", top=3)
         assert looked_at == [match.path for match in matches]
+
+    def test_copies_that_are_gone_keep_no_place_from_one_that_is_there(self, library, clips, tmp_path):
+        for name in ("a_gone.mp4", "b_gone.mp4", "c_live.mp4"):
+            shutil.copy(clips / "clip_0.mp4", clips / name)
+        (clips / "clip_0.mp4").rename(tmp_path / "query.mp4")
+        library.add([clips], workers=2)
+        for name in ("a_gone.mp4", "b_gone.mp4"):
+            (clips / name).unlink()
+        (best,) = library.search(tmp_path / "query.mp4", top=1)
+        assert (best.video, best.file, best.identical) == ("c_live.mp4", "", True)
+
+    def test_a_copy_that_is_gone_has_the_place_of_its_score(self, library, clips):
+        query = encoded(library.model, 4, seed=1)
+        stored = facts_of(clips / "clip_0.mp4")
+        put(library, StoredVideo("own", stored, query))
+        put(
+            library, StoredVideo("gone", replace(stored, path=str(clips / "no.mp4")), encoded(library.model, 4, seed=9))
+        )
+        put(library, StoredVideo("alike", facts_of(clips / "clip_1.mp4"), query))
+        assert order(library.search("id:own", top=1)) == ["alike"]
 
     def test_a_data_set_of_a_feature_file_is_no_file(self):
         assert file_state(FileFacts("hdf5:/data/evve.hdf5#a", 1, 1, "hash")) == ""
@@ -684,6 +772,29 @@ class TestWithoutAScore:
         put(library, StoredVideo("too", FileFacts("/b", 1, 1, ""), None, "not a video"))
         with pytest.raises(DataError, match="'unknown' could not be read when it was indexed: not a video"):
             library.search("id:unknown")
+
+
+class TestWhatASearchLogs:
+    """`Library.search` gives matches alone: what else there is to say about them is logged as warnings."""
+
+    def test_that_only_equal_bytes_answer(self, library, clips, tmp_path, caplog):
+        write_video(clips / "black.mp4", [np.zeros((48, 64, 3), np.uint8)] * 8, 8)
+        library.add([clips / "black.mp4"], workers=1)
+        shutil.copy(clips / "black.mp4", tmp_path / "query.mp4")
+        assert order(library.search(tmp_path / "query.mp4")) == ["black.mp4"]
+        (said,) = caplog.messages
+        assert said.endswith("query.mp4: every frame is blank, so it has no score; only files of equal bytes are found")
+
+    def test_that_the_query_was_read_in_part(self, library, caplog):
+        fill_at_random(library, 1)
+        query = replace(encoded(library.model, 3, seed=1), warning="the decoder crashed", cut_short="crashed")
+        library.search(query)
+        assert caplog.messages == ["the encoded video: searched in part: the decoder crashed"]
+
+    def test_nothing_of_a_search_in_which_all_was_well(self, library, caplog):
+        fill_at_random(library, 2)
+        library.search("id:v00")
+        assert caplog.messages == []
 
 
 class TestFieldReports:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from visil.model.stretches import (
     MIN_SAMPLES,
@@ -63,6 +64,24 @@ class TestBestStretch:
         alone = [best_stretch(b, w, starts) for b, w in zip(best, where, strict=True)]
         torch.testing.assert_close(best_stretch(best, where, starts), torch.stack(alone))
 
+    def test_makes_nothing_larger_than_it_is_given(self):
+        """A query of 8 hours has 28,800 samples, and hundreds of short videos end in one block."""
+        best, where = torch.rand(20, 1000), torch.randint(0, 9, (20, 1000))
+        given = {tensor.untyped_storage().data_ptr() for tensor in (best, where)}
+
+        class Made(TorchDispatchMode):
+            largest = 0
+
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                made = function(*args, **(kwargs or {}))
+                if made.untyped_storage().data_ptr() not in given:
+                    self.largest = max(self.largest, made.nbytes)
+                return made
+
+        with Made() as made:
+            best_stretch(best, where, torch.arange(998))
+        assert 0 < made.largest <= best.nbytes
+
 
 class TestScore:
     def score(self, whole: float, stretch: float, num_stretches: int) -> float:
@@ -91,6 +110,14 @@ class TestDescriptors:
         assert descriptors.shape == (7, 5)
         mean = vectors[4 : 4 + STRETCH_SAMPLES].astype(np.float32).mean(axis=(0, 1))
         np.testing.assert_allclose(descriptors[2], mean / np.linalg.norm(mean), atol=1e-5)
+
+    @pytest.mark.parametrize(("num_samples", "step"), [(1002, 2), (1003, 3), (5400, 11), (28_800, 58)])
+    def test_of_a_film_they_lie_further_apart_so_that_there_are_500_at_most(self, num_samples, step):
+        vectors = np.random.default_rng(0).normal(size=(num_samples, 1, 5)).astype(np.float32)
+        descriptors = stretch_descriptors(vectors)
+        assert len(descriptors) == -(-(num_samples - 2) // step) <= 500
+        second = vectors[step : step + 3].mean(axis=(0, 1))
+        np.testing.assert_allclose(descriptors[1], second / np.linalg.norm(second), rtol=1e-5)
 
     def test_a_short_query_has_none(self):
         assert stretch_descriptors(np.ones((MIN_SAMPLES - 1, 2, 5), np.float16)).shape == (0, 5)

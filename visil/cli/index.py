@@ -120,9 +120,7 @@ def command(
             looked_back=tell.looked_back,
         )
         if list_passed_over:
-            export_as_utf8()
-            for path in report.passed_over:
-                click.echo(printable(path))
+            _list_passed_over(report)
         if not report.num_inputs and not report.vanished:
             raise DataError(f"{', '.join(paths)}: no video found{_only(report.passed_over)}")
         return report
@@ -136,6 +134,12 @@ def command(
     if paths:
         statuses.append(run_ingest("index", added, opened, quiet=quiet))
     return max(statuses)
+
+
+def _list_passed_over(report: IngestReport) -> None:
+    export_as_utf8()
+    for path in report.passed_over:
+        click.echo(printable(path))
 
 
 def _tell_of_the_built_in_bundle(opened: Library, *, quiet: bool) -> None:

@@ -16,7 +16,7 @@ from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
 
 if TYPE_CHECKING:
     from visil.library.library import Library
-    from visil.library.search import SearchProgress
+    from visil.library.search import SearchProgress, SearchResult
 
 TEXT_COLUMNS = ("rank", "query", "video", "score", "identical", "file", "coarse", "fine")
 COLUMNS = {
@@ -108,16 +108,9 @@ def command(
             num_queries += 1
             num_fine += result.num_fine
             damaged.update(result.damaged)
-            if result.error is not None:
-                num_failed += 1
-                notice(f"{result.error}; skipped")
-                out.add_failure({"query": result.query, "error": result.error})
-            if result.warning:
-                notice(result.warning)
-            for rank, match in enumerate(result.matches, start=1):
-                row = {"rank": rank, **asdict(match)}
-                gone |= {match.video} if match.file == GONE else set()
-                out.add(row if style in ("json", "jsonl") else _flat(row, style))
+            num_failed += result.error is not None
+            gone |= {match.video for match in result.matches if match.file == GONE}
+            _print(result, out, style)
             teller.num_done = num_queries
             report(num_queries, max(num_queries, len(queries)))
     out.close()
@@ -126,6 +119,17 @@ def command(
         notice(f"{id}: {reason}")
     notice(f"{num_queries - num_failed} of {num_queries} queries searched, {num_fine} fine scores", quiet=quiet)
     return 2 if num_failed == num_queries else 1 if num_failed or damaged else 0
+
+
+def _print(result: SearchResult, out: Rows, style: str) -> None:
+    if result.error is not None:
+        notice(f"{result.error}; skipped")
+        out.add_failure({"query": result.query, "error": result.error})
+    if result.warning:
+        notice(result.warning)
+    for rank, match in enumerate(result.matches, start=1):
+        row = {"rank": rank, **asdict(match)}
+        out.add(row if style in ("json", "jsonl") else _flat(row, style))
 
 
 class _Teller:

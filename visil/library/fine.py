@@ -30,6 +30,7 @@ from visil.model.threads import independent_threads
 from visil.values import EncodedVideo
 
 QUERY_FRAMES = 512  # of a longer query on the device at once: 11 MB of 14 x 384 float32 vectors
+MAXIMA_AT_ONCE = 1 << 19  # row maxima of short videos that are looked through together, 6 MB with their places
 
 Tell = Callable[[float], None]  # how far it is: the share of the work that is done
 
@@ -168,8 +169,8 @@ class _Comparison:
         self._model = model
         self._vectors = query.region_vectors.vectors
         self._held = model.on_device(self._vectors) if len(self._vectors) <= QUERY_FRAMES else None
-        by_stretches = by_stretches and model.network.is_plain
-        starts = stretch_starts(query.region_vectors.times_s[: None if by_stretches else 0])
+        counts = by_stretches and model.network.is_plain
+        starts = stretch_starts(query.region_vectors.times_s) if counts else np.zeros(0, dtype=np.int64)
         self._starts = torch.as_tensor(starts, device=model.device)
         self._wanted = wanted
         self._done = done
@@ -217,13 +218,19 @@ class _Comparison:
             if number in self._maxima:
                 maxima = self._maxima.pop(number).then(maxima)
             (ended if last else self._maxima)[number] = maxima
-        if ended:
-            best = torch.stack([maxima.best for maxima in ended.values()])  # [N, Tq]
-            scores = best.mean(dim=1)
-            if len(self._starts):
-                where = torch.stack([maxima.where for maxima in ended.values()])
-                scores = score_by_stretches(scores, best_stretch(best, where, self._starts), len(self._starts))
-            self.scores[list(ended)] = scores.cpu().numpy()
+        at_once = max(1, MAXIMA_AT_ONCE // len(self._vectors))
+        for start in range(0, len(ended), at_once):
+            some = list(ended)[start : start + at_once]
+            self.scores[some] = self._scores([ended[number] for number in some]).cpu().numpy()
+
+    def _scores(self, videos: Sequence[_RowMaxima]) -> Tensor:
+        """[N] of a plain network."""
+        best = torch.stack([maxima.best for maxima in videos])  # [N, Tq]
+        whole = best.mean(dim=1)
+        if not len(self._starts):
+            return whole
+        where = torch.stack([maxima.where for maxima in videos])
+        return score_by_stretches(whole, best_stretch(best, where, self._starts), len(self._starts))
 
     def _add_matrices(self, numbers: list[int], is_last: list[bool], columns: Iterable[tuple[Tensor, ...]]) -> None:
         """Of any other network."""

@@ -11,6 +11,7 @@ Library.search(query)   query ─► candidates ─► fine score ─► matches
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
@@ -76,10 +77,13 @@ from visil.library.upgrading import bring_up_to_date
 from visil.library.verify import Finding, check_library
 from visil.media.decoding import DecodeLimits
 from visil.media.preprocessing import Preprocessing
+from visil.media.reader import RULES
 from visil.model.bundle import Bundle, load_bundle
 from visil.model.catalogue import find_bundle
 from visil.model.model import Model, load_model
 from visil.values import EncodedVideo, Match
+
+logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 Told = ParamSpec("Told")
@@ -348,6 +352,9 @@ class Library:
         query also counts by its stretches (docs/method.md, "Long queries"). What cannot be compared is answered by its
         bytes: videos of equal content, without a score.
 
+        That the query was searched in part, or by its bytes alone, and that videos were left out because they are
+        damaged, is logged as a warning; `search_many` gives it as values, and `damaged` names the videos.
+
         Args:
             query: a video file, a part of one (`clip.mp4@1:20-1:40`), a still picture, `id:ID` of a video of the
                 library, or an encoded video.
@@ -361,13 +368,13 @@ class Library:
         if isinstance(query, EncodedVideo):
             self._check_options(rerank, top)
             self.refresh()
-            return self._search([self._scorable(Query("", query))], rerank, top)[0].matches
+            return _matches_of(self._search([self._scorable(Query("", query))], rerank, top)[0], self.path)
         results = list(self.search_many([query], rerank=rerank, top=top))
         if len(results) > 1:
             raise DataError(f"{query}: stands for {len(results)} queries; `search_many` takes them")
         if results[0].error is not None:
             raise DataError(results[0].error)
-        return results[0].matches
+        return _matches_of(results[0], self.path)
 
     def search_many(
         self,
@@ -511,7 +518,8 @@ class Library:
         """A video of the library, if decoding its file as a query would give what is stored of it."""
         record = self.record(id)
         is_whole = record.status != FAILED and not record.reason_class
-        if not is_whole or self.preprocessing != self.model.settings.preprocessing or file_state(record.file):
+        is_read_alike = record.rules == RULES and self.preprocessing == self.model.settings.preprocessing
+        if not is_whole or not is_read_alike or file_state(record.file):
             return None
         try:
             return self.encoded(id)
@@ -537,7 +545,9 @@ class Library:
                 "library.model.encode(path)"
             )
         if query.encoded.cut_short:
-            return replace(query, warning=f"{query.name}: searched in part: {query.encoded.warning}")
+            return replace(
+                query, warning=f"{query.name or 'the encoded video'}: searched in part: {query.encoded.warning}"
+            )
         return query
 
     @staticmethod
@@ -770,6 +780,19 @@ class Library:
         """Bring in the sums of files that have none: a write before this one was interrupted."""
         self._store.note_files()
         note_files(self.path / name for name in (SETTINGS, self._settings.bundle_file))
+
+
+def _matches_of(result: SearchResult, library: Path) -> Sequence[Match]:
+    """The matches alone; what else there is to say is logged."""
+    if result.warning:
+        logger.warning("%s", result.warning)
+    if result.damaged:
+        id, reason = result.damaged[0]
+        number = len(result.damaged)
+        logger.warning(
+            "library %s: %d damaged and left out, as %s: %s; see `Library.damaged`", library, number, id, reason
+        )
+    return result.matches
 
 
 def _vector_bytes(query: Query | SearchResult) -> int:

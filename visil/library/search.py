@@ -60,7 +60,7 @@ class SearchResult:
         num_fine: fine scores computed.
         warning: one line about a query that was read in part, or is answered by its bytes alone.
         damaged: (id, reason) of the videos that could not be compared, because what is stored of them is not what was
-            written.
+            written, and (name, reason) of the files of the library that are damaged; by id and name.
         error: one line if the query could not be read or has no score.
     """
 
@@ -246,13 +246,18 @@ def _stages(
 
 
 def _rank(query: Query, stages: dict[str, dict[str, float]], records: dict[str, VideoRecord], top: int) -> SearchResult:
-    """Equal content first, then by score, then by id; the files of the best are looked at."""
+    """Equal content first, then by score, then by id; the files of the best are looked at.
+
+    Those of all equal content too, since what is no copy any more gives up its place: to a copy, or to one of the
+    `top` best others.
+    """
     ids = (stages.keys() | {id for id in query.equals if id in records}) - {query.exclude}
     matches = sorted((_match(query, records[id], stages.get(id, {})) for id in ids), key=_place)
     own = OwnFile(query.path) if query.path is not None else None
-    looked_at = [_looked_at(match, records[match.video], own) for match in matches[:top]]
+    num_equal = sum(match.identical for match in matches)
+    looked_at = [_looked_at(match, records[match.video], own) for match in matches[: num_equal + top]]
     num_fine = sum("fine" in scores for scores in stages.values())
-    return SearchResult(query.name, sorted(looked_at, key=_place), num_fine, warning=query.warning)
+    return SearchResult(query.name, sorted(looked_at, key=_place)[:top], num_fine, warning=query.warning)
 
 
 def _match(query: Query, record: VideoRecord, stages: dict[str, float]) -> Match:

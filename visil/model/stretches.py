@@ -6,13 +6,13 @@
 
 The mean over a compilation hides each of its sources. The other direction, how well the frames of the video are found
 in the query, does not; but by it a video of one frame matches whatever is long enough. A stretch is the query's own
-side: a few samples in a row, each of which finds another frame of the video. Pure functions, no weights.
+side: a few samples in a row, which find two frames of the video at least. Pure functions, no weights.
 How the numbers were chosen: docs/method.md, "Long queries".
 """
 
 from __future__ import annotations
 
-from math import log
+from math import ceil, log
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 STRETCH_SAMPLES = 3  # the shortest clip that a compilation is expected to hold, 3 s at one sample a second
 MIN_SAMPLES = 16  # of a long query: in a shorter one such a clip is a fifth, and the whole tells
 DESCRIPTOR_STEP = 2  # samples between the stretches that candidates are looked for by: no clip lies between two
+MOST_DESCRIPTORS = 500  # each costs a product with every part of the library; of a film the steps are longer instead
 LEAST_SHARE = 1 / 3  # of a query that the best stretch counts for at least
 
 
@@ -52,10 +53,16 @@ def best_stretch(best: Tensor, where: Tensor, starts: Tensor) -> Tensor:
         [...]; -inf where every stretch finds one frame only: a video of one frame, or a frame that is like many, is no
         evidence of a stretch.
     """
-    members = starts[:, None] + torch.arange(STRETCH_SAMPLES, device=starts.device)  # [N, samples]
-    frames = where[..., members]
-    is_one_frame = frames.amax(dim=-1) == frames.amin(dim=-1)  # [..., N]
-    return best[..., members].mean(dim=-1).masked_fill(is_one_frame, -torch.inf).amax(dim=-1)
+    first, *others = (slice(i, best.shape[-1] - STRETCH_SAMPLES + 1 + i) for i in range(STRETCH_SAMPLES))
+    sums = best[..., first].clone()  # [..., samples that a stretch could start at]
+    no_evidence = torch.ones_like(sums, dtype=torch.bool)
+    for other in others:
+        sums += best[..., other]
+        no_evidence &= where[..., other] == where[..., first]
+    is_start = torch.zeros(sums.shape[-1], dtype=torch.bool, device=starts.device)
+    is_start[starts] = True
+    no_evidence |= ~is_start
+    return sums.masked_fill_(no_evidence, -torch.inf).amax(dim=-1) / STRETCH_SAMPLES
 
 
 def score_by_stretches(whole: Tensor, stretch: Tensor, num_stretches: int) -> Tensor:
@@ -74,6 +81,8 @@ def score_by_stretches(whole: Tensor, stretch: Tensor, num_stretches: int) -> Te
 def stretch_descriptors(vectors: np.ndarray) -> np.ndarray:
     """Mean of the region vectors of every second stretch, L2-normalised, to look for candidates by.
 
+    Of more than 1,002 samples it is every third, fourth ..., so that there are 500 at most.
+
     Args:
         vectors: float [T, R, D].
 
@@ -83,6 +92,7 @@ def stretch_descriptors(vectors: np.ndarray) -> np.ndarray:
     if len(vectors) < MIN_SAMPLES:
         return np.zeros((0, vectors.shape[-1]), dtype=np.float32)
     sums = vectors.sum(axis=1, dtype=np.float32)  # [T, D]
-    windows = np.lib.stride_tricks.sliding_window_view(sums, STRETCH_SAMPLES, axis=0)[::DESCRIPTOR_STEP]
-    sums = windows.sum(axis=-1)  # [N, D]
+    windows = np.lib.stride_tricks.sliding_window_view(sums, STRETCH_SAMPLES, axis=0)  # [starts, D, samples]
+    step = max(DESCRIPTOR_STEP, ceil(len(windows) / MOST_DESCRIPTORS))
+    sums = windows[::step].sum(axis=-1)  # [N, D]
     return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
