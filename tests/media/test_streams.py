@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,9 +35,11 @@ def write_streams(path: Path, streams: Sequence[tuple[str, Sequence[np.ndarray]]
                 stream.options = {"crf": "10", "preset": "ultrafast", "g": "10"}
             stream.disposition = Disposition.default if number == default else Disposition(0)
             added.append(stream)
-        for stream, (_, pictures) in zip(added, streams, strict=True):
-            for picture in pictures:
-                output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for at_once in zip_longest(*(pictures for _, pictures in streams)):
+            for stream, picture in zip(added, at_once, strict=True):
+                if picture is not None:
+                    output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for stream in added:
             output.mux(stream.encode())
     return path
 
@@ -102,6 +105,19 @@ class TestWhatIsLeftOut:
         streams = [("libx264", FILM), *(("libx264", OTHER[:count]) for count in others)]
         path = write_streams(tmp_path / "a.mkv", streams, default=0)
         assert list(PyAVReader(in_full=in_full).read(path, SMALL))[-1].warning == warning
+
+    @pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+    @pytest.mark.parametrize("in_full", [False, True])
+    def test_may_be_longer_which_is_no_promise_of_ours(self, tmp_path, name, in_full):
+        """Matroska tells one length, that of its longest stream."""
+        codec = "libx264" if name == "a.mkv" else "libvpx"
+        path = write_streams(tmp_path / name, [(codec, OTHER * 3), (codec, FILM)], default=1)
+        assert list(PyAVReader(in_full=in_full).read(path, SMALL))[-1].warning == LEFT_OUT
+
+    def test_does_not_hide_that_the_file_is_cut(self, tmp_path):
+        path = write_streams(tmp_path / "a.mkv", [("libx264", OTHER * 2), ("libx264", FILM * 2)], default=1)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        assert "s of the 6.0 s that its header promises" in list(PyAVReader().read(path, SMALL))[-1].warning
 
     def test_is_not_for_readers_that_find_the_stream_themselves(self, tmp_path):
         path = write_streams(tmp_path / "a.mkv", [("libx264", FILM), ("libx264", OTHER)], default=0)

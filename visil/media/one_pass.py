@@ -19,7 +19,7 @@ import av
 
 from visil.errors import MediaError
 from visil.media.clock import MPEG_PERIOD_S, SLIGHT_S, Clock, Timed, unwrapped
-from visil.media.completeness import Completeness
+from visil.media.completeness import LEAST_MISSING_S, Completeness
 from visil.media.key_frames import KeyPackets
 from visil.media.opening import (
     check_memory,
@@ -90,6 +90,7 @@ class Decoding:
         self.codec = decoder_of(self.path, self.stream)
         self._key_times: set[int | None] = set()  # of a decoder that does not tell key frames
         self._num_packets: Counter[int] = Counter()  # of every full video stream, by its index
+        self._latest: dict[int, int] = {}  # the latest time of its packets
         self.nominal_s = 1 / Fraction(self.stream.guessed_rate or Fraction(FALLBACK_FPS))
         self._rate = rate
         self._part = asked.part
@@ -177,7 +178,8 @@ class Decoding:
     def _warning(self, picture: av.VideoFrame) -> str:
         """What a user should know, once the last picture is out."""
         odd_clock = self._clock.warning
-        if odd_clock or self.cut_short == "too_large":  # the length that the header promises rests on the same clock
+        # The length that the header promises rests on the same clock, or may be that of another stream.
+        if odd_clock or self.cut_short == "too_large" or self._another_is_longer():
             self.completeness.promised_s = None
         missing = self.completeness.warning(self._video_end_s)
         if missing and self._zero_s is not None and not self.cut_short:
@@ -192,6 +194,17 @@ class Decoding:
             yield "another video stream is left out" if num_full == 1 else f"{num_full} video streams are left out"
         if degrees := odd_turn_deg(picture):
             yield f"its display matrix (turn by {degrees} degrees clockwise) is ignored"
+
+    def _another_is_longer(self) -> bool:
+        """Whether the container's length, where the stream tells none, is that of another video stream."""
+        if self.stream.duration:
+            return False
+        latest_s = {
+            stream.index: self._latest[stream.index] * Fraction(stream.time_base or 0)
+            for stream in full_streams(self.container)
+            if stream.index in self._latest
+        }
+        return any(end_s >= latest_s.get(self.stream.index, 0) + LEAST_MISSING_S for end_s in latest_s.values())
 
     def _is_key(self, picture: av.VideoFrame) -> bool:
         return picture.key_frame or picture.pts in self._key_times
@@ -320,6 +333,8 @@ class Decoding:
                     self._alive()
                     index = packet.stream.index  # the packet's own is 0 at the end of every stream
                     self._num_packets[index] += packet.size > 0
+                    if packet.pts is not None:
+                        self._latest[index] = max(packet.pts, self._latest.get(index, packet.pts))
                     if index == self.stream.index:
                         self._check_delay(packet)
                         yield packet
