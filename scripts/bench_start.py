@@ -21,7 +21,7 @@ from statistics import median
 
 import numpy as np
 
-from visil.benchmarks.benchmark_search import library_folder, load_models
+from visil.benchmarks.benchmark_search import load_models
 from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
 from visil.benchmarks.startup import DECODE, ENCODE, PHASES, TORCH
 from visil.defaults import DEFAULT_BUNDLE
@@ -73,7 +73,7 @@ def main() -> None:
 
 def filled_library(place: Path, model: Model, clip: Path, *, num_videos: int, seed: int) -> Path:
     """The folder of a library of random vectors, made unless it is there."""
-    folder = library_folder(place / f"format{FORMAT_VERSION}", model)
+    folder = place / f"format{FORMAT_VERSION}" / f"{model.settings.name}-{model.bundle.hash[:12]}"
     library = Library.open(folder) if (folder / SETTINGS).exists() else Library.create(folder, model)
     rng = np.random.default_rng(seed)
     encoded = model.encode(clip)

@@ -91,7 +91,7 @@ class TestIndex:
         index = ("index", path, "--library", library, "--stall-seconds", 1)
         ended = run(*index)
         assert ended.status == 0
-        assert re.search(rf"{path}: indexed in part: .*; --stall-seconds waits longer", ended.err)
+        assert re.search(rf"{path}: indexed with a warning: .*; --stall-seconds waits longer", ended.err)
         assert "1 file cut short: `visil index --retry-failed` tries again" in ended.err
         assert "1 unchanged" in run(*index).err
         assert "1 file to decode" in run(*index, "--retry-failed").err
@@ -333,7 +333,7 @@ class TestSearch:
     def test_a_result_goes_to_standard_output_and_everything_else_to_standard_error(self, run, indexed):
         ended = run("search", "id:clip_0.mp4", "--library", indexed)
         assert all(line.startswith("{") for line in ended.out.splitlines())
-        assert "1 of 1 queries searched, 5 fine scores" in ended.err
+        assert "1 of 1 query searched, 5 fine scores" in ended.err
 
     def test_what_has_no_score_is_a_dash_null_or_nothing(self, run, library, clips):
         write_video(clips / "black.mp4", [np.zeros((48, 64, 3), np.uint8)] * 8, 8)

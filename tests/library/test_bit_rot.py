@@ -246,7 +246,7 @@ class TestOtherFiles:
                 Library.open(path, device="cpu").list()
             deletions.write_bytes(content)
         turn(deletions, 300)
-        with pytest.raises(LibraryError, match=r"4 of 4 rows in 1 damaged file\(s\) of the table cannot be read"):
+        with pytest.raises(LibraryError, match=r"4 of 4 rows in damaged files of the table \(1\) cannot be read"):
             repair_library(path)
 
     @pytest.mark.parametrize("place", [b"mini", b"time", b"format_version = 3", b"videos.lance"])

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.library.mounts import mounted
 from visil.diagnosis import check_disk
 from visil.errors import LibraryError, ModelError
 from visil.library.library import Library
@@ -28,23 +29,11 @@ FULL = "No space left on device"
 DISK_MB = 32  # room for two bundles
 
 
-def mounted(arguments: list[str], place: Path) -> None:
-    """Mount something, or skip the test where that is not allowed."""
-    if shutil.which("mount") is None:
-        pytest.skip("there is no mount command here")
-    ended = subprocess.run(["mount", *arguments, str(place)], capture_output=True, text=True, check=False)
-    if ended.returncode:
-        pytest.skip(f"mounting needs root: {ended.stderr.strip()}")
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted(["-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs"], place)
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with mounted(["-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs"], tmp_path / "disk") as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +47,9 @@ def six_clips(made_clips: Path, tmp_path_factory: pytest.TempPathFactory, quick_
 @pytest.fixture
 def read_only(six_clips: Path, tmp_path: Path) -> Iterator[Path]:
     """That library, on a disk that cannot be written."""
-    place = tmp_path / "read_only"
-    place.mkdir()
-    mounted(["--bind", str(six_clips)], place)
-    try:
+    with mounted(["--bind", str(six_clips)], tmp_path / "read_only") as place:
         subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
         yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def fill(disk: Path, *, but_for: int) -> None:

@@ -136,11 +136,6 @@ class TestTrashFolders:
             touch(root / name)
         assert names(root) == ["#recycled/a.mp4", "@home/b.mp4", "Recycle/c.mp4"]
 
-    def test_of_a_real_drive(self, shared_data):
-        folder = shared_data / "field_reports"
-        assert not [name for name in names(folder) if "RECYCLE" in name]
-        assert names(folder / "$RECYCLE.BIN") == ["S-1-5-21-1/$IABC123.mp4", "S-1-5-21-1/$RABC123.mp4"]
-
 
 class TestTypeScript:
     SOURCE = "export const answer: number = 42; // GGGG\n" * 200
@@ -179,13 +174,6 @@ class TestTypeScript:
 
         monkeypatch.setattr(Path, "open", denied)
         assert names(root) == ["a.ts"]
-
-    def test_of_the_field_reports(self, shared_data):
-        folder = shared_data / "field_reports"
-        found = names(folder)
-        assert "component.ts" not in found
-        assert {"first_part.ts", "clock_restarts.ts", "one_frame_late.ts", "menu_then_film.ts"} <= set(found)
-        assert names(folder / "component.ts") == ["component.ts"]
 
 
 class TestOtherMedia:

@@ -174,7 +174,7 @@ class TestRows:
     def test_a_row_that_is_there_twice_is_dropped_without_encoding_anything(self, path, made, made_clips):
         rows = lance.dataset(uri(path)).to_table(filter="id = 'clip_2.mp4'")
         lance.write_dataset(rows, uri(path), mode="append")
-        assert repair_library(path) == ["1 row(s) that were there twice dropped"]
+        assert repair_library(path) == ["rows that were there twice dropped: 1"]
         assert_encoded_again(path, made, made_clips, [])
 
     @pytest.mark.parametrize("lost", [0, 1])
@@ -219,7 +219,7 @@ class TestFilesOfTheTable:
             Library.open(path, device="cpu").list()
         content_of = {file: file.read_bytes() for file in (path / TABLE).rglob("*") if file.is_file()}
         asked = (
-            r"2 of 2 rows in 1 damaged file\(s\) of the table cannot be read, nor which videos they were: "
+            r"2 of 2 rows in damaged files of the table \(1\) cannot be read, nor which videos they were: "
             r"`visil verify --repair --drop-rows 2` gives them up, `visil index` on all your folders encodes them again"
         )
         for drop_rows in (None, 1, 3):
@@ -227,13 +227,13 @@ class TestFilesOfTheTable:
                 repair_library(path, drop_rows=drop_rows)
         assert content_of == {file: file.read_bytes() for file in (path / TABLE).rglob("*") if file.is_file()}
         (done,) = repair_library(path, drop_rows=2)
-        assert done == "1 damaged file(s) of the table replaced; 2 of 2 rows of them are lost, as agreed"
+        assert done == "damaged files of the table replaced: 1; 2 of 2 rows of them are lost, as agreed"
         assert_encoded_again(path, made, made_clips, ["clip_2.mp4", "clip_3.mp4"])
 
     def test_a_file_of_which_ids_and_paths_can_be_read_keeps_them(self, path, made, made_clips):
         hole_beside_the_ids(path, "clip_2.mp4")
         (done,) = repair_library(path)
-        assert done == "1 damaged file(s) of the table replaced; every row of them is known"
+        assert done == "damaged files of the table replaced: 1; every row of them is known"
         found = statuses(path)
         assert sorted(found) == ALL
         failed = [id for id in ALL if found[id] == FAILED]
@@ -280,7 +280,7 @@ class TestFilesOfTheTable:
 
         monkeypatch.setattr(lance.fragment, "write_fragments", write)
         (done,) = repair_library(path)
-        assert done == "2 damaged file(s) of the table replaced; every row of them is known"
+        assert done == "damaged files of the table replaced: 2; every row of them is known"
         assert written == [1, 1, 1, 1]
 
     def test_removed_videos_stay_removed(self, path):

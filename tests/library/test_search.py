@@ -795,15 +795,3 @@ class TestWhatASearchLogs:
         fill_at_random(library, 2)
         library.search("id:v00")
         assert caplog.messages == []
-
-
-class TestFieldReports:
-    """Files after what people report of tools of this field."""
-
-    def test_a_compilation_lists_its_six_sources_before_anything_else(self, shared_data, model, tmp_path):
-        folder = shared_data / "field_reports"
-        library = Library.create(tmp_path / "library", model)
-        library.add([folder], workers=2)
-        matches = library.search(folder / "compilation.mp4", rerank="all")
-        assert set(order(matches)[:6]) == {f"source_{i}.mp4" for i in range(6)}
-        assert matches[5].score - matches[6].score > 0.05

@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.media.made_files import read, write_frames
+from tests.media.test_pictures import VPX
 from tests.media.test_readers import StubReader
 from visil.errors import MediaError
 from visil.media import bar_pictures
 from visil.media.bar_pictures import MOST_PICTURES, bars_of_first, bars_of_key_frames
 from visil.media.bars import Bars, BarsMeter, Cutter
-from visil.media.one_pass import Asked
+from visil.media.one_pass import Asked, Decoding
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.pyav_reader import PyAVReader, bars_of_file
 from visil.media.sampling import ShownFrame
@@ -438,6 +439,22 @@ class TestKeyFrames:
         path = film(tmp_path / "a.mp4", [*framed(60, LETTERBOX), *scene(60)])
         assert bars_of_file(asked(path)) == Bars()
 
+    @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+    def test_of_transparent_webm_are_measured_by_what_is_seen(self, codec, tmp_path):
+        """Not by what FFmpeg's own decoder shows of it: noise of every picture's own beside the film."""
+        rng = np.random.default_rng(0)
+        with av.open(str(tmp_path / "a.webm"), "w") as output:
+            stream = output.add_stream(codec, rate=1, options=VPX)
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuva420p"
+            for picture in scene(70):
+                opaque = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
+                opaque[:, :40] = opaque[:, -40:] = 0
+                shown = np.where(opaque == 255, picture, rng.integers(100, 256, picture.shape)).astype(np.uint8)
+                frame = av.VideoFrame.from_ndarray(np.concatenate([shown, opaque], axis=2), format="rgba")
+                output.mux(stream.encode(frame.reformat(format="yuva420p")))
+            output.mux(stream.encode())
+        assert sides_of(bars_of_key_frames(tmp_path / "a.webm", lambda: None) or Bars()) == (40, 40, 0, 0)
+
     @pytest.mark.parametrize("container", ["mpegts", "matroska"])
     def test_are_not_looked_for_without_an_index(self, container, tmp_path):
         options = {"live": "1"} if container == "matroska" else {}
@@ -469,12 +486,38 @@ class TestFirstSamples:
         assert sides_of(bars) == LETTERBOX
         assert [int(time_s) for time_s, _ in again] == list(range(40))
 
+    def test_are_sent_with_their_bars_while_they_wait_and_again_without(self, tmp_path):
+        path = film(tmp_path / "a.mp4", framed(40, LETTERBOX))
+        sent: list[tuple[int, np.ndarray]] = []
+        list(PyAVReader().read(path, CUT, sampled=lambda number, sample: sent.append((number, sample.images[0]))))
+        num_waiting = MOST_PICTURES - 1
+        assert [number for number, _ in sent] == [*range(num_waiting), *range(40)]
+        np.testing.assert_array_equal([image for _, image in sent[:num_waiting]], images(path, KEPT)[:num_waiting])
+        np.testing.assert_array_equal([image for _, image in sent[num_waiting:]], images(path))
+
+    def test_are_sent_whatever_ends_the_decoder_then(self, tmp_path, monkeypatch):
+        pictures, decode = [], Decoding._pictures
+
+        def crashing(self, packet, **options):
+            pictures.extend(found := decode(self, packet, **options))
+            if len(pictures) > 8:
+                raise SystemError("a crash")
+            return found
+
+        monkeypatch.setattr(Decoding, "_pictures", crashing)
+        sent: list[int] = []
+        path = film(tmp_path / "a.mp4", framed(40, LETTERBOX), codec_options={"bf": "0"})
+        with pytest.raises(SystemError):
+            list(PyAVReader().read(path, CUT, sampled=lambda number, _: sent.append(number)))
+        assert len(sent) >= 6  # a frame is known when the next one is there
+        assert sent == list(range(len(sent)))
+
     def test_wait_until_sixteen_have_shown_something(self):
-        dark = [np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 30
+        dark = [np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 10
         left = self.samples([*dark, *framed(40, LETTERBOX)])
         bars, again = bars_of_first(left)
         assert sides_of(bars) == LETTERBOX
-        assert int(next(left)[0]) == 30 + MOST_PICTURES
+        assert int(next(left)[0]) == 10 + MOST_PICTURES
         again.close()  # type: ignore[attr-defined]
 
     def test_do_not_wait_where_no_bar_is_possible(self):

@@ -360,7 +360,7 @@ class TestMemory:
 class TestKeptSamples:
     """Nothing that was sampled is lost with what comes behind it."""
 
-    DENSE = replace(SMALL, min_samples=20)
+    DENSE = replace(SMALL, min_samples=20, bars="keep")  # samples that wait for bars are another reading
 
     @pytest.mark.parametrize("num_before", [1, CHUNK_SAMPLES - 1, CHUNK_SAMPLES, CHUNK_SAMPLES + 1, 70])
     def test_are_all_that_were_sent_wherever_the_chunks_end(self, files, replace_worker, num_before):

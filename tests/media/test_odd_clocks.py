@@ -24,7 +24,6 @@ from visil.media.one_pass import Decoding
 from visil.media.preprocessing import Preprocessing
 from visil.media.pyav_reader import PyAVReader
 from visil.media.sampling import MAX_HELD_SAMPLES
-from visil.model.model import Model
 from visil.synth.remuxing import restamped
 from visil.values import Frames
 
@@ -337,8 +336,7 @@ class TestFieldReports:
         after_s = [float(t) for t in range(18_005, 18_010)]
         assert times_of(chunks) == [*range(5 + MAX_HELD_SAMPLES), *after_s]
 
-    def test_a_recording_joined_to_another_is_found_by_that_one(self, reports, model: Model):
+    def test_a_recording_joined_to_another(self, reports):
         chunks = read(reports / "clock_restarts.ts")
         assert (len(times_of(chunks)), chunks[-1].warning) == (8, ONCE)
         assert chunks[-1].duration_s == pytest.approx(8)
-        assert model.compare(reports / "second_part.ts", reports / "clock_restarts.ts").score >= 0.85

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -13,7 +14,7 @@ from tests.media.made_pictures import box, write_avif, write_heic
 from visil.errors import MediaError
 from visil.media.frame_table import IrregularError, read_frame_table
 from visil.media.preprocessing import Preprocessing
-from visil.media.pyav_reader import PyAVReader
+from visil.media.pyav_reader import PyAVReader, read_still
 
 
 class TestReferences:
@@ -133,6 +134,10 @@ class TestPhotos:
         assert caught.value.reason_class == "unsupported_format"
         with pytest.raises(MediaError, match="a still picture, not a video"):
             read(path)
+        named_otherwise = path.rename(tmp_path / "photo.jpg")
+        for source in (named_otherwise, BytesIO(named_otherwise.read_bytes())):
+            with pytest.raises(MediaError, match="a picture in tiles"):
+                read_still(source, SMALL)
 
     def test_cut_off_in_their_headers_are_said_to_be(self, tmp_path):
         path = write_heic(tmp_path / "photo.heic", [PICTURE])

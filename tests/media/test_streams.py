@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,9 +35,11 @@ def write_streams(path: Path, streams: Sequence[tuple[str, Sequence[np.ndarray]]
                 stream.options = {"crf": "10", "preset": "ultrafast", "g": "10"}
             stream.disposition = Disposition.default if number == default else Disposition(0)
             added.append(stream)
-        for stream, (_, pictures) in zip(added, streams, strict=True):
-            for picture in pictures:
-                output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for at_once in zip_longest(*(pictures for _, pictures in streams)):
+            for stream, picture in zip(added, at_once, strict=True):
+                if picture is not None:
+                    output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for stream in added:
             output.mux(stream.encode())
     return path
 

@@ -287,7 +287,7 @@ class TestDevicesAndPrecision:
 
     def test_devices_that_are_not_there_are_refused(self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-        with pytest.raises(ModelError, match=r"device 'cuda:1': this machine has 1 CUDA device\(s\)"):
+        with pytest.raises(ModelError, match=r"device 'cuda:1': CUDA devices of this machine: 1"):
             Model(bundle, device="cuda:1")
 
     def test_unknown_precisions_are_refused(self, bundle: Bundle) -> None:

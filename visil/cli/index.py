@@ -223,7 +223,7 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
             f"mount it and run this again, or forget it with `visil remove --below {shlex.quote(root)}`"
         )
     for path, reason in done.warnings:
-        notice(f"{path}: indexed in part: {reason}")
+        notice(f"{path}: indexed with a warning: {reason}")
     if done.num_cut_short:
         notice(f"{counted(done.num_cut_short, 'files')} cut short: `visil index --retry-failed` tries again")
     for path, reason in done.kept:

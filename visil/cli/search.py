@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from visil.cli.options import compute_options, format_option, library_option, quiet_option
-from visil.cli.output import Report, Rows, chosen_format, human_seconds, notice, progress
+from visil.cli.output import Report, Rows, chosen_format, counted, human_seconds, notice, progress
 from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
 
 if TYPE_CHECKING:
@@ -96,7 +96,10 @@ def command(
     opened = Library.open(library, device=device, precision=precision)
     asked = rerank_count(rerank, opened.num_searchable)
     if 0 < asked < min(top, opened.num_searchable):
-        notice(f"--rerank {rerank} ({asked} videos) raised to {top}, the number of matches asked for", quiet=quiet)
+        notice(
+            f"--rerank {rerank} ({counted(asked, 'videos')}) raised to {top}, the number of matches asked for",
+            quiet=quiet,
+        )
     style = chosen_format(output_format)
     out = Rows(style, COLUMNS[style], header={"manifest": _manifest(opened, rerank, top, precision)})
     num_queries = num_failed = num_fine = 0
@@ -117,7 +120,9 @@ def command(
     _tell_of_lost_folders(opened, gone)
     for id, reason in damaged.items():
         notice(f"{id}: {reason}")
-    notice(f"{num_queries - num_failed} of {num_queries} queries searched, {num_fine} fine scores", quiet=quiet)
+    num_searched = num_queries - num_failed
+    searched = f"{num_searched} of {counted(num_queries, 'queries')} searched"
+    notice(f"{searched}, {counted(num_fine, 'fine scores')}", quiet=quiet)
     return 2 if num_failed == num_queries else 1 if num_failed or damaged else 0
 
 

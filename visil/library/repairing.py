@@ -189,7 +189,7 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
         raise LibraryError(f"{uri}: every row of the table can be read; there is no need to drop any")
     if lost and drop_rows != lost:
         raise LibraryError(
-            f"{uri}: {lost} of {num_rows} rows in {len(damaged)} damaged file(s) of the table cannot be read, nor "
+            f"{uri}: {lost} of {num_rows} rows in damaged files of the table ({len(damaged)}) cannot be read, nor "
             f"which videos they were: `visil verify --repair --drop-rows {lost}` gives them up, `visil index` on all "
             "your folders encodes them again"
         )
@@ -203,7 +203,7 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
     )
     lance.LanceDataset.commit(str(uri), operation, read_version=dataset.version)
     left = f"{lost} of {num_rows} rows of them are lost, as agreed" if lost else "every row of them is known"
-    return [f"{len(damaged)} damaged file(s) of the table replaced; {left}"]
+    return [f"damaged files of the table replaced: {len(damaged)}; {left}"]
 
 
 def _rows_of_a_damaged_part(dataset: Any, uri: Path, sums: Sums, fragment: Any) -> list[dict[str, Any]] | None:
@@ -268,7 +268,7 @@ def _drop_second_rows(uri: Path) -> list[str]:
     if not surplus:
         return []
     dataset.delete(f"_rowid IN ({', '.join(map(str, surplus))})")
-    return [f"{len(surplus)} row(s) that were there twice dropped"]
+    return [f"rows that were there twice dropped: {len(surplus)}"]
 
 
 def _fail_damaged_videos(store: Store, model: Model) -> list[str]:

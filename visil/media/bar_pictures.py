@@ -12,16 +12,19 @@ are decoded anyway. Whatever goes wrong with key frames is left to the reading t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from visil.errors import MediaError
 from visil.media.bars import Bars, BarsMeter
-from visil.media.opening import open_video
-from visil.media.sampling import Samples
+from visil.media.opening import decoder_of, open_video
+from visil.media.reader import CHUNK_SAMPLES
+from visil.media.sampling import Samples, ShownFrame
 from visil.media.thinning import ThinningError
 
 MOST_PICTURES = 16
@@ -29,7 +32,14 @@ SECONDS_A_PICTURE = 15  # fewer pictures of a shorter video: measuring is to cos
 FEW_PICTURES = 4  # fewer key frames are no better than the first samples
 LEAST_LENGTH_S = 60
 MOST_PACKETS = 8  # after a seek, until a key frame comes
-MOST_WAITING, MOST_WAITING_BYTES = 64, 128 << 20  # pictures, while the first ones show nothing
+MOST_WAITING = CHUNK_SAMPLES  # while the first ones show nothing; of more, some would be given out before they are cut
+MOST_WAITING_BYTES = 128 << 20  # of their pictures
+
+Waits = Callable[[int, Fraction, ShownFrame[av.VideoFrame]], None]
+
+
+def nobody_waits(number: int, time_s: Fraction, frame: ShownFrame[av.VideoFrame]) -> None:
+    """A `Waits` that looks at nothing."""
 
 
 def bars_of_key_frames(path: Path, alive: Callable[[], None]) -> Bars | None:
@@ -43,8 +53,9 @@ def bars_of_key_frames(path: Path, alive: Callable[[], None]) -> Bars | None:
     try:
         container, stream = open_video(path)
         with container:
+            codec = decoder_of(path, stream)
             for place in _places(container, stream):
-                picture = _key_frame(container, stream, place)
+                picture = _key_frame(container, stream, codec, place)
                 alive()
                 if picture is None:
                     return None
@@ -57,35 +68,37 @@ def bars_of_key_frames(path: Path, alive: Callable[[], None]) -> Bars | None:
     return meter.bars() if num_decoded else None
 
 
-def bars_of_first(samples: Samples[av.VideoFrame]) -> tuple[Bars, Samples[av.VideoFrame]]:
+def bars_of_first(samples: Samples[av.VideoFrame], waits: Waits = nobody_waits) -> tuple[Bars, Samples[av.VideoFrame]]:
     """The bars of a video by its first samples, and the samples again, from the first on.
 
     Pictures that show nothing do not count among the MOST_PICTURES, so that a dark beginning does not matter.
+
+    Args:
+        waits: told of every sample behind which another is looked for: its number, time and frame.
 
     Raises:
         ThinningError: the samples did; whatever else they raise comes in its place among them.
     """
     meter = BarsMeter()
     held = []
-    num_waiting, num_bytes = 0, 0
+    num_bytes = 0
     failure: Exception | None = None
     previous: av.VideoFrame | None = None
     try:
         for time_s, frame in samples:
             held.append((time_s, frame))
-            if frame.picture is previous:
-                continue
+            if frame.picture is not previous:
+                meter.add(frame.picture)
+                num_bytes += sum(plane.buffer_size for plane in frame.picture.planes)
             previous = frame.picture
-            meter.add(frame.picture)
-            num_waiting += 1
-            num_bytes += sum(plane.buffer_size for plane in frame.picture.planes)
             if (
                 meter.is_settled
                 or meter.num_pictures == MOST_PICTURES
-                or num_waiting == MOST_WAITING
+                or len(held) == MOST_WAITING
                 or num_bytes > MOST_WAITING_BYTES
             ):
                 break
+            waits(len(held) - 1, time_s, frame)
     except ThinningError:
         raise
     except (MediaError, MemoryError) as error:
@@ -126,13 +139,14 @@ def _places(container: InputContainer, stream: VideoStream) -> Iterator[int]:
     yield from (entries[found[k]].timestamp for k in order)
 
 
-def _key_frame(container: InputContainer, stream: VideoStream, place: int) -> av.VideoFrame | None:
+def _key_frame(
+    container: InputContainer, stream: VideoStream, codec: VideoCodecContext, place: int
+) -> av.VideoFrame | None:
     """The key frame at a place, from a decoder that holds no other; None if there is none."""
     container.seek(place, stream=stream)
-    codec = stream.codec_context
     for number, packet in enumerate(container.demux(stream)):
         if packet.is_keyframe and packet.size:
-            pictures = [*packet.decode(), *codec.decode(None)]
+            pictures = [*codec.decode(packet), *codec.decode(None)]
             codec.flush_buffers()
             return pictures[0] if pictures else None
         if number == MOST_PACKETS:

@@ -22,6 +22,7 @@ import av.filter
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from visil.media.pictures import on_black
 from visil.values import VideoInfo
 
 SIDES = ("left", "right", "top", "bottom")
@@ -134,6 +135,7 @@ class BarsMeter:
         """Measure a picture. One that is damaged or shows nothing tells nothing."""
         if picture.is_corrupt:
             return
+        picture = on_black(picture)
         self._size_px = width, height = self._size_px if any(self._size_px) else (picture.width, picture.height)
         columns = self._averages[0].of(picture, width, _num_averaged(height)).T  # [W, <= MOST_LINES]
         if int(columns.max()) - int(columns.min()) <= NOISE:
@@ -228,17 +230,13 @@ class _Averages:
         self._scaler = VideoReformatter()
 
     def of(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
-        """The brightest channel of every averaged pixel, on black, uint8 [H, W]."""
-        has_alpha = any(component.is_alpha for component in picture.format.components)
-        small = self._scaler.reformat(
-            picture, width, height, "gbrap" if has_alpha else "gbrp", interpolation=Interpolation.AREA, threads=1
-        )
+        """The brightest channel of every averaged pixel, uint8 [H, W]."""
+        small = self._scaler.reformat(picture, width, height, "gbrp", interpolation=Interpolation.AREA, threads=1)
         channels = [
             np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height, :width]
             for plane in small.planes
         ]
-        brightest = np.maximum(np.maximum(channels[0], channels[1]), channels[2])
-        return (brightest * (channels[3] / np.float32(255))).astype(np.uint8) if has_alpha else brightest
+        return np.maximum(np.maximum(channels[0], channels[1]), channels[2])
 
 
 def _least_px(length: int) -> int:

@@ -112,13 +112,7 @@ def _video_stream(path: Path, container: InputContainer, *, stills: bool) -> Vid
     if is_still(path, container):
         if not stills:
             raise MediaError(f"{path}: a still picture, not a video", "not_a_video")
-        items = container.streams.video
-        if len(items) > 1 or items[0].disposition & Disposition.dependent:
-            # Only the file says how tiles and layers make one picture, and FFmpeg's decoders do not put them together.
-            raise MediaError(
-                f"{path}: a picture in tiles or layers, as phones make them; convert it to JPEG or PNG",
-                "unsupported_format",
-            )
+        refuse_tiles(path, container)
     stream = _best(container, streams)
     codec = stream.codec_context
     if codec is None:
@@ -198,6 +192,19 @@ def is_still(path: Path, container: InputContainer) -> bool:
     """Whether it holds one picture, which has no time."""
     name = container.format.name
     return name.endswith("_pipe") or (name.startswith("mov,") and is_iso_picture(path))
+
+
+def refuse_tiles(path: Path | BinaryIO, container: InputContainer) -> None:
+    """Raises MediaError for a still picture of which only the file says how its tiles or layers make one.
+
+    FFmpeg's decoders do not put them together.
+    """
+    items = container.streams.video
+    if len(items) > 1 or any(item.disposition & Disposition.dependent for item in items):
+        raise MediaError(
+            f"{path}: a picture in tiles or layers, as phones make them; convert it to JPEG or PNG",
+            "unsupported_format",
+        )
 
 
 def refuse_huge(path: Path | BinaryIO, width: int, height: int) -> None:

@@ -19,15 +19,15 @@ import av
 import numpy as np
 
 from visil.errors import MediaError
-from visil.media.bar_pictures import LEAST_LENGTH_S, bars_of_first, bars_of_key_frames
+from visil.media.bar_pictures import LEAST_LENGTH_S, Waits, bars_of_first, bars_of_key_frames, nobody_waits
 from visil.media.bars import Bars, Cutter
 from visil.media.chunks import chunks
 from visil.media.one_pass import Asked, Decoding
-from visil.media.opening import reason_of, refuse_huge
+from visil.media.opening import reason_of, refuse_huge, refuse_tiles
 from visil.media.pictures import input_picture, video_info
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import Sampled, nobody
-from visil.media.sampling import Samples, part_of, sample
+from visil.media.sampling import Samples, ShownFrame, part_of, sample
 from visil.media.thinning import ThinningError
 from visil.values import Frames, VideoInfo
 
@@ -90,7 +90,7 @@ def _read(asked: Asked, way: _Way) -> Iterator[Frames]:
     with Decoding(asked, rate, thinly=way is not _Way.IN_FULL, zero_s=zero_s) as decoding:
         video, samples = _samples(decoding, preprocessing, rate)
         if bars is None:
-            bars, samples = _measured(asked, decoding, samples)
+            bars, samples = _measured(asked, decoding, samples, _sender(decoding, asked, video))
         chunked = _chunks(decoding, asked, video, samples, bars)
         first = next(chunked)
         if len(first) >= preprocessing.min_samples or not preprocessing.fills_short_videos:
@@ -128,13 +128,25 @@ def _bars_of_file(asked: Asked, rate: Fraction, *, thinly: bool) -> Bars:
         return _measured(asked, decoding, _samples(decoding, asked.preprocessing, rate)[1])[0]
 
 
-def _measured(asked: Asked, decoding: Decoding, samples: Samples[av.VideoFrame]) -> tuple[Bars, Samples[av.VideoFrame]]:
+def _measured(
+    asked: Asked, decoding: Decoding, samples: Samples[av.VideoFrame], waits: Waits = nobody_waits
+) -> tuple[Bars, Samples[av.VideoFrame]]:
     """The bars of a file, and its samples from the first on."""
     if (decoding.completeness.promised_s or 0) >= LEAST_LENGTH_S:
         bars = bars_of_key_frames(asked.path, asked.alive)
         if bars is not None:
             return bars, samples
-    return bars_of_first(samples)
+    return bars_of_first(samples, waits)
+
+
+def _sender(decoding: Decoding, asked: Asked, video: VideoInfo) -> Waits:
+    """Sends samples with their bars while these are measured: whatever ends the decoder then, they are kept."""
+
+    def send(number: int, time_s: Fraction, frame: ShownFrame[av.VideoFrame]) -> None:
+        image = np.ascontiguousarray(input_picture(frame.picture, asked.preprocessing, video))
+        asked.sampled(number, Frames(image[None], np.array([float(time_s)]), video, float(decoding.end_s)))
+
+    return send
 
 
 def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndarray:
@@ -145,6 +157,7 @@ def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndar
     """
     try:
         with av.open(f"file:{source}" if isinstance(source, Path) else source, mode="r") as container:
+            refuse_tiles(source, container)
             picture = next(container.decode(video=0))
     except (av.FFmpegError, OSError, ValueError, IndexError, StopIteration) as error:
         raise MediaError(f"{source}: not a picture ({reason_of(error)})") from error

@@ -49,8 +49,8 @@ class FrameReader(Protocol):
             stills: a still picture is a video of one frame, instead of an error.
             alive: called whenever something of the file was read or decoded, so that a watcher sees progress.
             sampled: called with the number of every sample and the sample itself as soon as it is known, so that a
-                watcher has it whatever happens next. Number 0 again: the file is read once more, from its beginning,
-                and these samples stand for those before.
+                watcher has it whatever happens next. Number 0 again: the samples come once more, from the beginning
+                (more densely, in another way, without the bars that were found), and stand for those before.
             packet_s: seconds in which the next packet must be found; beyond them the video ends there, cut short. None:
                 as long as it takes.
 

@@ -379,5 +379,5 @@ def _device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ModelError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+        raise ModelError(f"device {name!r}: CUDA devices of this machine: {torch.cuda.device_count()}")
     return device
