@@ -28,7 +28,9 @@ from tests.cli.commands import Ended, Run, assert_one_line_error, loaded_by, run
 from tests.library.made import as_format_2
 from tests.media.made_files import write_frames, write_grey
 from visil.cli.output import human_bytes
+from visil.library.compacting import folder_bytes
 from visil.library.library import Library
+from visil.library.settings import TABLE
 from visil.media.limits import DecodeLimits
 from visil.model.bundle import Bundle
 from visil.model.model import Model
@@ -241,6 +243,15 @@ class TestIndex:
         assert_one_line_error(
             run("index", clips, "--pattern", "*/video.*", "--library", library), r"pattern .* must hold \{id\} once"
         )
+
+    @pytest.mark.parametrize("command", [["index"], ["remove", "clip_0.mp4"], ["compact"]], ids=lambda c: c[0])
+    def test_a_library_of_format_2_is_brought_up_to_date_once_and_that_is_said(self, run, library, clips, command):
+        as_format_2(library)
+        size = human_bytes(folder_bytes(library / TABLE))
+        arguments = [*command, *([clips] if command == ["index"] else []), "--library", library]
+        said = f"visil: library of format 2 is brought up to date: {size} are read and written once\n"
+        assert said in run(*arguments).err
+        assert "brought up to date" not in run("index", clips, "--library", library).err
 
     def test_another_model_than_that_of_the_library_is_refused(self, run, clips, library):
         ended = run("index", clips, "--library", library, "--model", "mini")
@@ -485,6 +496,7 @@ class TestTheOtherCommands:
 
     def test_remove_forgets_videos(self, run, library):
         ended = run("remove", "clip_0.mp4", "clip_1.mp4", "--library", library)
+        assert "brought up to date" not in ended.err
         assert (ended.status, ended.out) == (0, "")
         assert "2 removed; 4 videos" in ended.err
         assert_one_line_error(run("remove", "clip_2.mp4", "clip_0.mp4", "--library", library), "no video 'clip_0.mp4'")

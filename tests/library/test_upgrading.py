@@ -88,6 +88,15 @@ def test_the_next_write_brings_it_up_to_date(old, made, write: Callable[[Path], 
     assert {record.rules for record in Library.open(old, device="cpu").list()} == {1}
 
 
+def test_it_says_before_how_much_is_rewritten_and_then_how_far_it_is(old):
+    library, told = Library.open(old, device="cpu"), []
+    assert library.bytes_to_rewrite == sum(len(content) for content in contents(old / TABLE).values())
+    library.bring_up_to_date(progress=lambda *steps: told.append(steps))
+    assert told == [(done, 12) for done in (1, 2, 3, 4, 5, 6, 8, 10, 12)]  # six rows checked, then rewritten by twos
+    assert library.bytes_to_rewrite == 0
+    assert_up_to_date(old, CLIPS)
+
+
 def test_what_is_indexed_then_has_the_rules_of_today_and_so_has_what_it_is_a_copy_of(old, clips):
     (clips / "copy.mp4").write_bytes((clips / "clip_0.mp4").read_bytes())
     (clips / "other.mp4").write_bytes((clips / "clip_1.mp4").read_bytes() + b"\0")  # another content, decoded

@@ -8,6 +8,7 @@ import click
 
 from visil.cli.options import library_option, quiet_option
 from visil.cli.output import counted, notice
+from visil.cli.upgrading import bring_up_to_date
 
 
 @click.command("compact")
@@ -28,6 +29,7 @@ def command(library: Path, quiet: bool) -> int:
     from visil.library.library import Library
 
     opened = Library.open(library, device="cpu")
+    bring_up_to_date(opened, quiet=quiet)
     freed_mb = opened.compact() / 1e6
     notice(f"{freed_mb:,.1f} MB given back; {counted(len(opened.list()), 'videos')} in {library}", quiet=quiet)
     return 0

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from visil.cli.options import Folder, compute_options, format_option, quiet_option
 from visil.cli.output import chosen_format, notice, progress
+from visil.cli.upgrading import bring_up_to_date
 from visil.defaults import TIES
 from visil.errors import DataError
 
@@ -218,6 +219,7 @@ def _bring_up_to_date(
     is_new = not (place / SETTINGS).exists()
     library = Library.open_or_create(place, model, device=device, precision=precision)
     notice(f"the library is kept in {library.path}", quiet=quiet)
+    bring_up_to_date(library, quiet=quiet)
     began_s = time.monotonic()
     try:
         done = _add(source, library, quiet=quiet)

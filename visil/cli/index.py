@@ -13,6 +13,7 @@ import click
 
 from visil.cli.options import compute_options, decoding_options, library_option, quiet_option
 from visil.cli.output import Report, counted, export_as_utf8, human_bytes, notice, printable, progress
+from visil.cli.upgrading import bring_up_to_date
 from visil.defaults import BUILT_IN_BUNDLES, DEFAULT_BUNDLE
 from visil.errors import DataError
 from visil.media.limits import DecodeLimits
@@ -102,6 +103,8 @@ def command(
         opened = Library.open_or_create(library, model, sampling=sampling, device=device, precision=precision)
         if model is None:
             _tell_of_the_built_in_bundle(opened, quiet=quiet)
+
+    bring_up_to_date(opened, quiet=quiet)
 
     def moved(tell: Callable[[Progress], None]) -> IngestReport:
         return opened.reindex(model, sampling=sampling, workers=workers, reader=reader, limits=limits, progress=tell)

@@ -9,6 +9,7 @@ import click
 
 from visil.cli.options import Folder, library_option, quiet_option
 from visil.cli.output import counted, notice
+from visil.cli.upgrading import bring_up_to_date
 from visil.errors import DataError
 
 
@@ -44,6 +45,7 @@ def command(ids: tuple[str, ...], below: tuple[Path, ...], library: Path, quiet:
         if not lying:
             raise DataError(f"{folder}: no video of the library lies there; `visil list` names them")
         chosen |= lying
+    bring_up_to_date(opened, quiet=quiet)
     opened.remove(sorted(chosen))
     notice(f"{len(chosen)} removed; {counted(len(opened.list()), 'videos')} in {library}", quiet=quiet)
     return 0

@@ -25,7 +25,7 @@ import numpy as np
 from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError, LibraryError, MediaError, ModelError, VisilError
 from visil.library.candidates import Candidates
-from visil.library.compacting import compact_library
+from visil.library.compacting import compact_library, folder_bytes
 from visil.library.disk import (
     ELSEWHERE,
     LOCK,
@@ -745,12 +745,29 @@ class Library:
         with self._writing():
             return compact_library(self.path, self._settings, self._store)
 
+    @property
+    def bytes_to_rewrite(self) -> int:
+        """Of a library of an older format, which the next write brings up to date; 0 for one of today."""
+        return 0 if self._settings.has_digests else folder_bytes(self.path / self._settings.table_file)
+
+    def bring_up_to_date(self, *, progress: Callable[[int, int], None] | None = None) -> None:
+        """Do what the next write would do first with a library of an older format: read all of it and write it anew.
+
+        Args:
+            progress: called with how many steps are done and how many there are.
+
+        Raises:
+            LibraryError: another process is writing, or the disk cannot be written.
+        """
+        with self._writing(upgrading=_of_the_caller(progress)):
+            pass
+
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, *, upgrading: Callable[[int, int], None] | None = None) -> Iterator[None]:
         try:
             with writer_lock(self.path):
                 self.refresh()
-                self._bring_up_to_date()
+                self._bring_up_to_date(upgrading)
                 self._store.check_writable()
                 try:
                     yield
@@ -768,10 +785,10 @@ class Library:
                 f"library {self.path}: cannot be written ({problem}); what was committed before is kept{remedy}"
             ) from error
 
-    def _bring_up_to_date(self) -> None:
+    def _bring_up_to_date(self, progress: Callable[[int, int], None] | None) -> None:
         """A library of format 2 gets its digests and sums with the first write."""
         if not self._settings.has_digests:
-            bring_up_to_date(self.path, self._settings, self.model)
+            bring_up_to_date(self.path, self._settings, self.model, progress=progress)
             self._settings = replace(self._settings, format_version=FORMAT_VERSION)
             self._store = self._opened_table()
             self._forget()

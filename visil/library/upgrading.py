@@ -10,7 +10,7 @@ no digest: they count as damaged from then on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,27 @@ from visil.model.model import Model
 ROOM_BYTES = 1 << 30  # what is rewritten before the older copies of it are removed
 
 
-def bring_up_to_date(path: Path, settings: LibrarySettings, model: Model, *, name: str = SETTINGS) -> None:
+def bring_up_to_date(
+    path: Path,
+    settings: LibrarySettings,
+    model: Model,
+    *,
+    name: str = SETTINGS,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Bring the table that a settings file names, and the file, to the format of today; the caller holds the lock.
+
+    Args:
+        progress: called with how many steps are done, and how many there are: two a row, its check and its rewriting.
 
     Raises:
         LibraryError: the table is damaged beyond single rows.
         OSError: it cannot be written.
     """
     store = Store(path / settings.table_file, model.dim, has_digests=False)
-    damaged = {finding.id for finding in check_rows(store, model)}
     dataset = lance.dataset(str(store.uri))
+    steps = _Steps(2 * dataset.count_rows(), progress)
+    damaged = {finding.id for finding in check_rows(store, model, tell=steps.add)}
     missing = [field for field in table_schema(model.dim) if field.name not in dataset.schema.names]
     if missing:
         dataset.add_columns(pa.schema(missing))  # null everywhere, no file is written
@@ -47,12 +58,23 @@ def bring_up_to_date(path: Path, settings: LibrarySettings, model: Model, *, nam
     for fragment in dataset.get_fragments():
         if fragment.to_table(columns=["rules"])["rules"].null_count:
             num_bytes += _rewrite(store.uri, fragment, damaged)
+        steps.add(fragment.count_rows())
         if num_bytes > ROOM_BYTES:
             _make_room(store)
             num_bytes = 0
     _make_room(store)
     store.note_files()
     write_settings(path, settings, name=name)
+
+
+class _Steps:
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+
+    def add(self, number: int = 1) -> None:
+        self._done += number
+        if self._progress is not None:
+            self._progress(self._done, self._total)
 
 
 def _rewrite(uri: Path, fragment: Any, damaged: Set[str]) -> int:

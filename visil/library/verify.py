@@ -106,7 +106,9 @@ def check_sums(store: Store, files: Sequence[Path]) -> tuple[list[Finding], set[
     return findings, damaged
 
 
-def check_rows(store: Store, model: Model, damaged: Set[Path] = frozenset()) -> list[Finding]:
+def check_rows(
+    store: Store, model: Model, damaged: Set[Path] = frozenset(), *, tell: Callable[[], None] = lambda: None
+) -> list[Finding]:
     """Videos whose rows are damaged.
 
     Digests fit, stretches complete and unique, equal facts in all of them, vectors of the bundle's size, finite and not
@@ -114,11 +116,13 @@ def check_rows(store: Store, model: Model, damaged: Set[Path] = frozenset()) -> 
 
     Args:
         damaged: files that are not what was written.
+        tell: called after every row.
     """
     findings: list[Finding] = []
     rows_of: dict[str, list[dict[str, Any]]] = {}
     incomplete: set[str] = set()
     for row in store.rows(damaged):
+        tell()
         if row[PROBLEM]:
             findings.append(Finding(row["id"], f"stretch {row['stretch']} {row[PROBLEM]}", True))
         if row[PROBLEM] == UNREADABLE:
