@@ -76,7 +76,7 @@ def main() -> None:
         "--sampling", choices=("time", "keyframes"), help="of the library  [default: as the bundle says]"
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of comparing  [default: fp32]")
-    parser.add_argument("--direction", choices=("search", "papers"), default="search", help="papers: no stretches")
+    parser.add_argument("--direction", choices=("search", "papers"), default="search", help="papers: no moments")
     options = parser.parse_args()
 
     known = read_thresholds(options.thresholds) if options.thresholds else None
@@ -134,7 +134,7 @@ def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[Syst
             rerank=options.rerank,
             sampling=options.sampling,
             precision=options.precision,
-            by_stretches=options.direction == "search",
+            by_moments=options.direction == "search",
         )
 
 

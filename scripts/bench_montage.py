@@ -68,7 +68,7 @@ def main() -> None:
         encoded = benchmark_library(place / "queries", model, clips, workers=options.workers)
         number_of, rows = ids_of(library, everything), ids_of(encoded, clips)
         found = library.score_many(
-            map(encoded.encoded, rows), rerank=DEFAULT_RERANK, among=number_of.keys(), by_stretches=True
+            map(encoded.encoded, rows), rerank=DEFAULT_RERANK, among=number_of.keys(), by_moments=True
         )
         ranks = []
         for row, result in zip(rows.values(), found, strict=True):

@@ -107,20 +107,20 @@ def test_videos_beyond_the_reranked_ones_lie_below_them(benchmark_of_clips, quic
     assert scores[0].argmax() == 2
 
 
-@pytest.mark.parametrize(("asked", "by_stretches"), [({}, True), ({"by_stretches": False}, False)])
+@pytest.mark.parametrize(("asked", "by_moments"), [({}, True), ({"by_moments": False}, False)])
 def test_scores_are_those_of_a_search_unless_the_papers_are_asked_for(
-    benchmark_of_clips, quick_model, monkeypatch, asked, by_stretches
+    benchmark_of_clips, quick_model, monkeypatch, asked, by_moments
 ):
     told = []
     score_many = Library.score_many
 
     def spy(library, queries, **options):
-        told.append(options["by_stretches"])
+        told.append(options["by_moments"])
         return score_many(library, queries, **options)
 
     monkeypatch.setattr(Library, "score_many", spy)
     model_scores(benchmark_of_clips, quick_model, workers=1, **asked)
-    assert told == [by_stretches]
+    assert told == [by_moments]
 
 
 def test_features_are_kept_and_only_those_of_changed_files_are_made_again(benchmark_of_clips, quick_model):

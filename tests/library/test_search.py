@@ -26,11 +26,11 @@ from visil.library.library import TABLE, Library
 from visil.library.search import SearchProgress, SearchResult, rerank_count
 from visil.library.store import FileFacts, Store, StoredVideo
 from visil.media.reader import RULES
-from visil.model import stretches
+from visil.model import moments
 from visil.model.bundle import Bundle
 from visil.model.model import Model
+from visil.model.moments import MIN_SAMPLES
 from visil.model.network import NetworkSettings, SimilarityNetwork
-from visil.model.stretches import MIN_SAMPLES
 from visil.synth.video_file import write_video
 from visil.values import EncodedVideo, Match, RegionVectors
 
@@ -309,7 +309,7 @@ def of_vectors(vectors: np.ndarray) -> EncodedVideo:
 
 
 class TestLongQueries:
-    """A long query counts by its stretches too."""
+    """A long query counts by its moments too."""
 
     @pytest.fixture
     def compilation(self, library: Library) -> EncodedVideo:
@@ -326,7 +326,7 @@ class TestLongQueries:
             assert match.score > 0.99
             assert library.model.compare(compilation, library.encoded(match.video)).score < 0.8
 
-    def test_its_stretches_find_candidates(self, library, compilation):
+    def test_its_moments_find_candidates(self, library, compilation):
         matches = library.search(compilation, rerank=10, top=10)
         assert set(order(matches)) == {f"v{i:02}" for i in range(2, 30, 3)}
         assert min(match.stages["coarse"] for match in matches) > 0.4, "three samples of twelve: the root of 1/4"
@@ -374,11 +374,11 @@ class TestLongQueries:
         whole = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
         seen: list[tuple[int, ...]] = []
 
-        def best_stretch(best: torch.Tensor, where: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        def best_moment(best: torch.Tensor, where: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
             seen.append(tuple(best.shape))
-            return stretches.best_stretch(best, where, starts)
+            return moments.best_moment(best, where, starts)
 
-        monkeypatch.setattr(fine_module, "best_stretch", best_stretch)
+        monkeypatch.setattr(fine_module, "best_moment", best_moment)
         monkeypatch.setattr(fine_module, "MAXIMA_AT_ONCE", 300)
         found = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
         assert found == pytest.approx(whole, abs=SAME)
@@ -387,10 +387,10 @@ class TestLongQueries:
     def test_an_evaluation_keeps_the_papers_direction_unless_it_asks(self, library, compilation):
         found = {match.video: match.score for match in library.search(compilation, rerank="all", top=40)}
         (papers,) = library.score_many([compilation])
-        (searched,) = library.score_many([compilation], by_stretches=True)
-        for id, whole, by_stretches in zip(papers.ids, papers.scores, searched.scores, strict=True):
+        (searched,) = library.score_many([compilation], by_moments=True)
+        for id, whole, by_moments in zip(papers.ids, papers.scores, searched.scores, strict=True):
             assert whole == pytest.approx(library.model.compare(compilation, library.encoded(id)).score, abs=SAME)
-            assert by_stretches == pytest.approx(found[id], abs=SAME)
+            assert by_moments == pytest.approx(found[id], abs=SAME)
 
     def test_networks_that_are_not_plain_compare_the_whole_only(self, models, tmp_path):
         library = Library.create(tmp_path / "other", models["comparator"])

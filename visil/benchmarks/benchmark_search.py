@@ -108,7 +108,7 @@ def model_scores(
     rerank: int | str = "all",
     sampling: str | None = None,
     precision: str = "fp32",
-    by_stretches: bool = True,
+    by_moments: bool = True,
 ) -> SystemScores:
     """Scores by a network; region vectors of videos and queries are kept by bundle.
 
@@ -117,7 +117,7 @@ def model_scores(
         rerank: how many videos get the fine score of every query; the others follow by their coarse score.
         sampling: of the videos that are searched; queries go by the bundle.
         precision: of the comparison.
-        by_stretches: long queries also count by their stretches, as in a search; else as in the papers.
+        by_moments: long queries also count by their moments, as in a search; else as in the papers.
     """
     place = features_folder(benchmark, model)
     paths, query_paths = [video.path for video in benchmark.videos], [query.path for query in benchmark.queries]
@@ -132,7 +132,7 @@ def model_scores(
     spent_s, num_pairs = 0.0, 0
     for block in _blocks(queries, rows):
         started_s = time.monotonic()
-        found = list(library.score_many(block.values(), rerank=rerank, among=columns.keys(), by_stretches=by_stretches))
+        found = list(library.score_many(block.values(), rerank=rerank, among=columns.keys(), by_moments=by_moments))
         spent_s += time.monotonic() - started_s
         for id, result in zip(block, found, strict=True):
             scores[rows[id], [columns[other] for other in result.ids]] = result.scores

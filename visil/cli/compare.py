@@ -25,7 +25,7 @@ def command(
     A and B are video files, parts of them (clip.mp4@1:20-1:40, either end may be left out) or still pictures. A clip
     scores high against a film that contains it, the film against the clip does not. Each score is of the whole: how
     well all frames of the query are found in the video, as in the papers. (`visil search` scores query to video only,
-    and long queries by their stretches too.)
+    and long queries by their moments too.)
 
     \b
     Examples:

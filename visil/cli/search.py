@@ -63,8 +63,8 @@ def command(
 
     score lies in [0, 1]: how well the frames of the query are found in the video, so that a clip finds the film it is
     from; `visil compare` shows the other direction too. A long query (16 samples, or seconds, and more) also counts by
-    its stretches: the score is that of the whole or that of its best 3 samples in a row, reduced the more such
-    stretches there are. So a compilation finds its sources. No score (-, null): nothing could be compared, and only the
+    its moments: the score is that of the whole or that of its best 3 samples in a row, reduced the more such
+    moments there are. So a compilation finds its sources. No score (-, null): nothing could be compared, and only the
     bytes are equal.
 
     identical means that both are files of equal content; a part or a picture never is. file says what became of the

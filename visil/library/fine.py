@@ -24,8 +24,8 @@ from torch import Tensor
 from visil.library.candidates import Candidates
 from visil.library.store import BLOCK_BYTES, Store, VectorPiece
 from visil.model.model import Model
+from visil.model.moments import best_moment, moment_starts, score_by_moments
 from visil.model.network import RunningScore
-from visil.model.stretches import best_stretch, score_by_stretches, stretch_starts
 from visil.model.threads import independent_threads
 from visil.values import EncodedVideo
 
@@ -42,15 +42,15 @@ def fine_scores(
     queries: Sequence[EncodedVideo],
     chosen: Sequence[np.ndarray],
     *,
-    by_stretches: bool,
+    by_moments: bool,
     tell: Tell | None = None,
 ) -> list[np.ndarray]:
     """Raw fine scores of the chosen videos of every query.
 
     Args:
         chosen: bool [V] for each query.
-        by_stretches: long queries also count by their best stretch, where the network is plain (see
-            `visil.model.stretches`).
+        by_moments: long queries also count by their best moment, where the network is plain (see
+            `visil.model.moments`).
         tell: called before the first product and after some, possibly from several threads, one at a time.
 
     Returns:
@@ -58,7 +58,7 @@ def fine_scores(
     """
     done = _Share(store, candidates, queries, chosen, tell) if tell is not None else None
     comparisons = [
-        _Comparison(model, query, wanted, by_stretches=by_stretches, done=done)
+        _Comparison(model, query, wanted, by_moments=by_moments, done=done)
         for query, wanted in zip(queries, chosen, strict=True)
     ]
     union = np.logical_or.reduce(chosen) if len(chosen) else np.zeros(0, dtype=bool)
@@ -164,13 +164,13 @@ class _Comparison:
     """Fine scores of one query, as the blocks come."""
 
     def __init__(
-        self, model: Model, query: EncodedVideo, wanted: np.ndarray, *, by_stretches: bool, done: _Share | None
+        self, model: Model, query: EncodedVideo, wanted: np.ndarray, *, by_moments: bool, done: _Share | None
     ) -> None:
         self._model = model
         self._vectors = query.region_vectors.vectors
         self._held = model.on_device(self._vectors) if len(self._vectors) <= QUERY_FRAMES else None
-        counts = by_stretches and model.network.is_plain
-        starts = stretch_starts(query.region_vectors.times_s) if counts else np.zeros(0, dtype=np.int64)
+        counts = by_moments and model.network.is_plain
+        starts = moment_starts(query.region_vectors.times_s) if counts else np.zeros(0, dtype=np.int64)
         self._starts = torch.as_tensor(starts, device=model.device)
         self._wanted = wanted
         self._done = done
@@ -230,7 +230,7 @@ class _Comparison:
         if not len(self._starts):
             return whole
         where = torch.stack([maxima.where for maxima in videos])
-        return score_by_stretches(whole, best_stretch(best, where, self._starts), len(self._starts))
+        return score_by_moments(whole, best_moment(best, where, self._starts), len(self._starts))
 
     def _add_matrices(self, numbers: list[int], is_last: list[bool], columns: Iterable[tuple[Tensor, ...]]) -> None:
         """Of any other network."""

@@ -349,7 +349,7 @@ class Library:
         """The videos that match one query, best first: how well the frames of the query are found in the video.
 
         A video of the library does not answer for itself, whether it is named by its path, by its id or in part. A long
-        query also counts by its stretches (docs/method.md, "Long queries"). What cannot be compared is answered by its
+        query also counts by its moments (docs/method.md, "Long queries"). What cannot be compared is answered by its
         bytes: videos of equal content, without a score.
 
         That the query was searched in part, or by its bytes alone, and that videos were left out because they are
@@ -415,7 +415,7 @@ class Library:
         rerank: int | str = "all",
         keep_query: bool = False,
         among: Collection[str] | None = None,
-        by_stretches: bool = False,
+        by_moments: bool = False,
     ) -> Iterator[VideoScores]:
         """Scores of several queries with the videos of the library, unranked, in the order of the queries.
 
@@ -427,7 +427,7 @@ class Library:
             rerank: how many videos get the fine score: a number, a share of those that are scored, `all`; 0: none.
             keep_query: a query by its id is scored with itself too.
             among: ids of the videos that are scored; None: all that have content.
-            by_stretches: long queries also count by their stretches, as in a search; without it a score is that of the
+            by_moments: long queries also count by their moments, as in a search; without it a score is that of the
                 papers, of the whole query.
 
         Raises:
@@ -449,12 +449,12 @@ class Library:
             waiting.append(self._scorable(query))
             num_bytes += _vector_bytes(query)
             if num_bytes > QUERY_BYTES or len(waiting) == SCORED_QUERY_COUNT:
-                yield from self._score(waiting, rerank, among, by_stretches)
+                yield from self._score(waiting, rerank, among, by_moments)
                 waiting, num_bytes = [], 0
-        yield from self._score(waiting, rerank, among, by_stretches)
+        yield from self._score(waiting, rerank, among, by_moments)
 
     def _score(
-        self, queries: Sequence[Query | None], rerank: int | str, among: Collection[str] | None, by_stretches: bool
+        self, queries: Sequence[Query | None], rerank: int | str, among: Collection[str] | None, by_moments: bool
     ) -> Iterator[VideoScores]:
         """Scores of each query; of one that is damaged those of no video."""
 
@@ -464,7 +464,7 @@ class Library:
             sound = [query for query in queries if query is not None]
             return score(
                 self._store, self._candidates, self.model, sound,
-                rerank=rerank, among=wanted, by_stretches=by_stretches,
+                rerank=rerank, among=wanted, by_moments=by_moments,
             )  # fmt: skip
 
         found = iter(self._reading(scores))

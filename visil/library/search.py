@@ -5,7 +5,7 @@
                                                      └► scores of all, unranked                       (score)
 
 A search scores query to video: how well the frames of the query are found in the video. A long query also counts by its
-stretches, so that a compilation finds its sources. Several queries share one pass over the region vectors.
+moments, so that a compilation finds its sources. Several queries share one pass over the region vectors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from visil.library.file_state import OwnFile, file_state
 from visil.library.fine import Tell, fine_scores
 from visil.library.store import Store, VideoRecord
 from visil.model.model import Model
-from visil.model.stretches import stretch_descriptors
+from visil.model.moments import moment_descriptors
 from visil.values import EncodedVideo, Match, shown_score
 
 SCORE_DECIMALS = 5  # scores that agree in them are a tie: what is beyond depends on which videos share a block
@@ -147,12 +147,12 @@ def search(
     count = max(count, top) if count else 0
     compared = [(query, query.encoded) for query in queries if query.encoded is not None]
     encoded = [video for _, video in compared]
-    coarse = [candidates.scores(_descriptors(video, model, by_stretches=True)) for video in encoded]  # [V] each
+    coarse = [candidates.scores(_descriptors(video, model, by_moments=True)) for video in encoded]  # [V] each
     chosen = [
         _best(scores, count, candidates, _without_itself(query, candidates)) | _equal(query, candidates, count)
         for (query, _), scores in zip(compared, coarse, strict=True)
     ]
-    fine = fine_scores(store, candidates, model, encoded, chosen, by_stretches=True, tell=tell)
+    fine = fine_scores(store, candidates, model, encoded, chosen, by_moments=True, tell=tell)
     sound, damaged = _sound(store, candidates), tuple(sorted(store.damaged.items()))
     found = iter(zip(coarse, chosen, fine, strict=True))
     stages = [_stages(candidates, *next(found), sound) if query.encoded is not None else {} for query in queries]
@@ -167,7 +167,7 @@ def score(
     *,
     rerank: int | str,
     among: np.ndarray,
-    by_stretches: bool,
+    by_moments: bool,
 ) -> list[VideoScores]:
     """Score the videos of a library for every query; see `Library.score_many`.
 
@@ -176,25 +176,25 @@ def score(
         among: bool [V], the candidates that count.
     """
     encoded = [query.encoded for query in queries if query.encoded is not None]
-    coarse = [candidates.scores(_descriptors(video, model, by_stretches=by_stretches)) for video in encoded]  # [V] each
+    coarse = [candidates.scores(_descriptors(video, model, by_moments=by_moments)) for video in encoded]  # [V] each
     scored = [_without_itself(query, candidates) & among for query in queries]
     chosen = [
         _best(scores, rerank_count(rerank, int(some.sum())), candidates, some)
         for scores, some in zip(coarse, scored, strict=True)
     ]
-    fine = fine_scores(store, candidates, model, encoded, chosen, by_stretches=by_stretches)
+    fine = fine_scores(store, candidates, model, encoded, chosen, by_moments=by_moments)
     among, *scored = (some & _sound(store, candidates) for some in (among, *scored))
     shared_ids = list(compress(candidates.ids, among.tolist()))
     ids = [shared_ids if (some == among).all() else list(compress(candidates.ids, some.tolist())) for some in scored]
     return [_in_two_bands(*of_query) for of_query in zip(ids, scored, coarse, chosen, fine, strict=True)]
 
 
-def _descriptors(video: EncodedVideo, model: Model, *, by_stretches: bool) -> np.ndarray:
-    """float32 [P, D], what candidates for a query are looked for by: its parts, and the stretches of a long one."""
+def _descriptors(video: EncodedVideo, model: Model, *, by_moments: bool) -> np.ndarray:
+    """float32 [P, D], what candidates for a query are looked for by: its parts, and the moments of a long one."""
     vectors = video.region_vectors.vectors
-    if not by_stretches or not model.network.is_plain or vectors.dtype == np.uint8:  # of sign codes only parts are left
+    if not by_moments or not model.network.is_plain or vectors.dtype == np.uint8:  # of sign codes only parts are left
         return video.descriptors
-    return np.concatenate([video.descriptors, stretch_descriptors(vectors)])
+    return np.concatenate([video.descriptors, moment_descriptors(vectors)])
 
 
 def _sound(store: Store, candidates: Candidates) -> np.ndarray:

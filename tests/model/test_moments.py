@@ -1,4 +1,4 @@
-"""A long query counts by its best stretch too: what a stretch is, what it is worth, and that one frame is none."""
+"""A long query counts by its best moment too: what a moment is, what it is worth, and that one frame is none."""
 
 from math import log
 
@@ -9,51 +9,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from visil.model.stretches import (
+from visil.model.moments import (
     MIN_SAMPLES,
-    STRETCH_SAMPLES,
-    best_stretch,
-    score_by_stretches,
-    stretch_descriptors,
-    stretch_starts,
+    MOMENT_SAMPLES,
+    best_moment,
+    moment_descriptors,
+    moment_starts,
+    score_by_moments,
 )
 
 seeds = st.integers(0, 2**16)
 
 
 class TestStarts:
-    def test_every_three_samples_in_a_row_are_a_stretch(self):
-        assert stretch_starts(np.arange(16.0)).tolist() == list(range(14))
+    def test_every_three_samples_in_a_row_are_a_moment(self):
+        assert moment_starts(np.arange(16.0)).tolist() == list(range(14))
 
     @pytest.mark.parametrize("num_samples", [0, 1, 2, 15])
     def test_a_short_query_has_none(self, num_samples):
-        assert len(stretch_starts(np.arange(float(num_samples)))) == 0
+        assert len(moment_starts(np.arange(float(num_samples)))) == 0
 
     @pytest.mark.parametrize("step_s", [0.04, 1.0, 30.0])
     def test_the_step_is_that_of_the_query(self, step_s):
-        assert len(stretch_starts(step_s * np.arange(20.0))) == 18
+        assert len(moment_starts(step_s * np.arange(20.0))) == 18
 
-    def test_one_sample_may_be_missing_in_a_stretch_but_not_two(self):
+    def test_one_sample_may_be_missing_in_a_moment_but_not_two(self):
         times_s = np.array([*range(8), *range(9, 20)])  # 8 is blank
-        assert stretch_starts(times_s).tolist() == list(range(17))
+        assert moment_starts(times_s).tolist() == list(range(17))
         times_s = np.array([*range(8), *range(10, 20)])  # 8 and 9 are
-        assert stretch_starts(times_s).tolist() == [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15]
+        assert moment_starts(times_s).tolist() == [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15]
 
 
-class TestBestStretch:
+class TestBestMoment:
     BEST = torch.tensor([0.1, 0.9, 0.8, 0.7, 0.2])
     STARTS = torch.arange(3)
 
     def test_is_the_highest_mean_of_three_rows(self):
-        assert best_stretch(self.BEST, torch.arange(5), self.STARTS).item() == pytest.approx(0.8)
+        assert best_moment(self.BEST, torch.arange(5), self.STARTS).item() == pytest.approx(0.8)
 
     def test_one_frame_that_answers_for_all_is_no_evidence(self):
         where = torch.tensor([0, 4, 4, 4, 5])
-        assert best_stretch(self.BEST, where, self.STARTS).item() == pytest.approx((0.1 + 0.9 + 0.8) / 3)
-        assert best_stretch(self.BEST, torch.zeros(5), self.STARTS).item() == -torch.inf
+        assert best_moment(self.BEST, where, self.STARTS).item() == pytest.approx((0.1 + 0.9 + 0.8) / 3)
+        assert best_moment(self.BEST, torch.zeros(5), self.STARTS).item() == -torch.inf
 
-    def test_only_the_stretches_there_are_count(self):
-        assert best_stretch(self.BEST, torch.arange(5), torch.tensor([0, 2])).item() == pytest.approx(0.6)
+    def test_only_the_moments_there_are_count(self):
+        assert best_moment(self.BEST, torch.arange(5), torch.tensor([0, 2])).item() == pytest.approx(0.6)
 
     @given(st.integers(3, 20), st.integers(1, 4), seeds)
     def test_many_videos_get_what_each_gets_alone(self, num_rows, num_videos, seed):
@@ -61,8 +61,8 @@ class TestBestStretch:
         best = torch.rand(num_videos, num_rows, generator=generator)
         where = torch.randint(0, 3, (num_videos, num_rows), generator=generator)
         starts = torch.arange(num_rows - 2)
-        alone = [best_stretch(b, w, starts) for b, w in zip(best, where, strict=True)]
-        torch.testing.assert_close(best_stretch(best, where, starts), torch.stack(alone))
+        alone = [best_moment(b, w, starts) for b, w in zip(best, where, strict=True)]
+        torch.testing.assert_close(best_moment(best, where, starts), torch.stack(alone))
 
     def test_makes_nothing_larger_than_it_is_given(self):
         """A query of 8 hours has 28,800 samples, and hundreds of short videos end in one block."""
@@ -79,18 +79,18 @@ class TestBestStretch:
                 return made
 
         with Made() as made:
-            best_stretch(best, where, torch.arange(998))
+            best_moment(best, where, torch.arange(998))
         assert 0 < made.largest <= best.nbytes
 
 
 class TestScore:
-    def score(self, whole: float, stretch: float, num_stretches: int) -> float:
-        return score_by_stretches(torch.tensor(whole), torch.tensor(stretch), num_stretches).item()
+    def score(self, whole: float, moment: float, num_moments: int) -> float:
+        return score_by_moments(torch.tensor(whole), torch.tensor(moment), num_moments).item()
 
-    def test_a_perfect_stretch_is_perfect_among_any_number(self):
+    def test_a_perfect_moment_is_perfect_among_any_number(self):
         assert self.score(0.1, 1.0, 5000) == pytest.approx(1.0)
 
-    def test_what_a_stretch_lacks_counts_more_the_more_there_are(self):
+    def test_what_a_moment_lacks_counts_more_the_more_there_are(self):
         assert self.score(0.0, 0.9, 1) == pytest.approx(0.9)
         assert self.score(0.0, 0.9, 14) == pytest.approx(1 - 0.1 * (1 + log(14)))
         assert self.score(0.0, 0.9, 58) < self.score(0.0, 0.9, 14)
@@ -104,20 +104,20 @@ class TestScore:
 
 
 class TestDescriptors:
-    def test_are_means_of_every_second_stretch_of_length_1(self):
+    def test_are_means_of_every_second_moment_of_length_1(self):
         vectors = np.random.default_rng(0).normal(size=(MIN_SAMPLES, 2, 5)).astype(np.float16)
-        descriptors = stretch_descriptors(vectors)
+        descriptors = moment_descriptors(vectors)
         assert descriptors.shape == (7, 5)
-        mean = vectors[4 : 4 + STRETCH_SAMPLES].astype(np.float32).mean(axis=(0, 1))
+        mean = vectors[4 : 4 + MOMENT_SAMPLES].astype(np.float32).mean(axis=(0, 1))
         np.testing.assert_allclose(descriptors[2], mean / np.linalg.norm(mean), atol=1e-5)
 
     @pytest.mark.parametrize(("num_samples", "step"), [(1002, 2), (1003, 3), (5400, 11), (28_800, 58)])
     def test_of_a_film_they_lie_further_apart_so_that_there_are_500_at_most(self, num_samples, step):
         vectors = np.random.default_rng(0).normal(size=(num_samples, 1, 5)).astype(np.float32)
-        descriptors = stretch_descriptors(vectors)
+        descriptors = moment_descriptors(vectors)
         assert len(descriptors) == -(-(num_samples - 2) // step) <= 500
         second = vectors[step : step + 3].mean(axis=(0, 1))
         np.testing.assert_allclose(descriptors[1], second / np.linalg.norm(second), rtol=1e-5)
 
     def test_a_short_query_has_none(self):
-        assert stretch_descriptors(np.ones((MIN_SAMPLES - 1, 2, 5), np.float16)).shape == (0, 5)
+        assert moment_descriptors(np.ones((MIN_SAMPLES - 1, 2, 5), np.float16)).shape == (0, 5)
