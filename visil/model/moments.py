@@ -21,7 +21,7 @@ from torch import Tensor
 MOMENT_SAMPLES = 3  # the shortest clip that a compilation is expected to hold, 3 s at one sample a second
 MIN_SAMPLES = 16  # of a long query: in a shorter one such a clip is a fifth, and the whole tells
 DESCRIPTOR_STEP = 2  # samples between the moments that candidates are looked for by: no clip lies between two
-MOST_DESCRIPTORS = 500  # each costs a product with every part of the library; of a film the steps are longer instead
+MOST_DESCRIPTORS = 4000  # 2.2 hours at one sample a second; each costs a product with every part of the library
 LEAST_SHARE = 1 / 3  # of a query that the best moment counts for at least
 
 
@@ -81,7 +81,7 @@ def score_by_moments(whole: Tensor, moment: Tensor, num_moments: int) -> Tensor:
 def moment_descriptors(vectors: np.ndarray) -> np.ndarray:
     """Mean of the region vectors of every second moment, L2-normalised, to look for candidates by.
 
-    Of more than 1,002 samples it is every third, fourth ..., so that there are 500 at most.
+    Of more than 8,002 samples it is every third, fourth ..., so that there are 4,000 at most.
 
     Args:
         vectors: float [T, R, D].
