@@ -241,3 +241,9 @@ def test_format_2_of_a_damaged_table_is_told_as_before(old):
     shutil.rmtree(old / TABLE / "data")
     with pytest.raises(LibraryError, match=r"videos\.lance: the table is damaged"):
         Library.open(old, device="cpu").list()
+
+
+def test_a_repair_takes_a_path_from_the_current_folder(old, monkeypatch):
+    monkeypatch.chdir(old.parent)
+    assert repair_library(old.name) == ["brought up to library format 3"]
+    assert_up_to_date(old, CLIPS)

@@ -11,6 +11,7 @@ no index on the disk that could be stale or lost.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def repair_library(
     Raises:
         LibraryError: it cannot be mended, or only with a loss that was not agreed to; the message says which.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))  # Lance answers with whole paths, which are looked for below this one
     read_any_format(path)  # before the lock makes a folder of a mistyped path
     try:
         with writer_lock(path):
