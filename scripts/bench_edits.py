@@ -77,6 +77,7 @@ def main() -> None:
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of comparing  [default: fp32]")
     parser.add_argument("--direction", choices=("search", "papers"), default="search", help="papers: no moments")
+    parser.add_argument("--alone", action="store_true", help="every --model, no baselines: to compare two bundles")
     options = parser.parse_args()
 
     known = read_thresholds(options.thresholds) if options.thresholds else None
@@ -111,7 +112,8 @@ def main() -> None:
             "bytes_a_video": system.bytes_a_video,
             "ms_a_pair": system.ms_a_pair,
         }
-    results |= {kind: {"not_run": reason} for kind, reason in _missing().items()}
+    if not options.alone:
+        results |= {kind: {"not_run": reason} for kind, reason in _missing().items()}
     _print(results, found)
     if options.json:
         strengths = {
@@ -122,10 +124,12 @@ def main() -> None:
 
 def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[SystemScores]:
     """Baselines whose packages are there, then networks."""
-    there = [kind for kind in KINDS if kind not in _missing()]
-    yield from baseline_scores(benchmark, there, workers=options.workers)
-    untrained = kept_untrained_bundle(options.work)
-    for model in load_models([str(untrained), *(options.model or [DEFAULT_BUNDLE])], device=options.device):
+    models = options.model or [DEFAULT_BUNDLE]
+    if not options.alone:
+        there = [kind for kind in KINDS if kind not in _missing()]
+        yield from baseline_scores(benchmark, there, workers=options.workers)
+        models = [str(kept_untrained_bundle(options.work)), *models]
+    for model in load_models(models, device=options.device):
         logging.info("searching with %s", model.settings.name)
         yield model_scores(
             benchmark,

@@ -65,6 +65,12 @@ def test_a_baseline_without_its_package_is_a_row_and_an_entry_that_say_so(measur
     assert rows == [["PDQ", "pdqhash is not installed (extra bench)"]] * 3  # figures, pairs, cost
 
 
+def test_a_run_without_baselines_has_no_rows_of_them(measured):
+    printed, results = measured("first", "--alone")
+    assert "PDQ" not in results
+    assert "PDQ" not in printed
+
+
 def test_the_share_of_a_compilation_s_sources_is_printed_and_saved(measured):
     printed, results = measured("first")
     row = {"family": "compilation", "level": "mild", "num_queries": 1, "num_sources": 2, "share": 1.0}
