@@ -48,6 +48,16 @@ class TestImports:
         assert loaded_by(*arguments, "--library", indexed, home=tmp_path).isdisjoint({"timm", "torchvision"})
 
 
+@pytest.fixture(scope="module")
+def half_a_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first half of a file of 8 s, whose header promises all of them."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 48, 64, 3), dtype=np.uint8)
+    path = write_frames(tmp_path_factory.mktemp("half") / "half.mkv", noise, fps=8, codec="libx264")
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    return path
+
+
 def cut_short(encode: Callable[..., EncodedVideo]) -> Callable[..., EncodedVideo]:
     """Whatever is encoded is cut short by a crash."""
     return lambda *arguments, **options: replace(
@@ -207,7 +217,7 @@ class TestIndex:
 
         monkeypatch.setattr(ingest_module, "decode_files", spy)
         run("index", clips, "--stall-seconds", 7, "--decode-memory", 0.5, "--library", library)
-        assert limits == [DecodeLimits(stall_s=7, memory_bytes=1 << 29)]
+        assert limits == [DecodeLimits(stall_s=7, memory_bytes=500_000_000)]
 
     def test_an_unmounted_drive_is_one_line_with_both_remedies(self, run, clips, tmp_path, bundle_file):
         library = ["--library", tmp_path / "library"]
@@ -388,6 +398,45 @@ class TestSearch:
         assert (ended.status, len(self.matches(ended))) == (0, 6)
         assert ended.err == f"visil: {query}: searched in part: the decoder crashed\n"
 
+    def test_a_query_that_ends_before_its_header_says_is_searched_and_the_reason_told(self, run, library, half_a_video):
+        reason = r"only [\d.]+ s of the 8\.0 s that its header promises"
+        ended = run("search", half_a_video, "--library", library, "--quiet")
+        assert (ended.status, len(self.matches(ended))) == (0, 6)
+        assert re.fullmatch(f"visil: {half_a_video}: searched with a warning: {reason}\n", ended.err)
+        assert re.search(f"indexed with a warning: {reason}\n", run("index", half_a_video, "--library", library).err)
+        for query in (half_a_video, "id:half.mkv"):
+            ended = run("search", query, "--library", library, "--quiet")
+            said = f"visil: {query}: searched as it was indexed, with a warning: {reason}\n"
+            assert re.fullmatch(said, ended.err)
+
+    def test_a_query_that_hangs_is_given_up_by_the_limits_of_the_search(
+        self, run, indexed, made_clips, bundle_file, monkeypatch
+    ):
+        limits: list[DecodeLimits] = []
+        encode = Model.encode
+
+        def spy(*arguments, **options):
+            limits.append(options["limits"])
+            return encode(*arguments, **options)
+
+        monkeypatch.setattr(Model, "encode", spy)
+        asked = ["--stall-seconds", 7, "--decode-memory", 0.5]
+        part, whole = f"{made_clips / 'clip_0.mp4'}@0-2", made_clips / "clip_1.mp4"
+        assert run("search", part, "--library", indexed, *asked).status == 0
+        assert run("compare", part, whole, "--model", bundle_file, *asked).status == 0
+        assert limits == 3 * [DecodeLimits(stall_s=7, memory_bytes=500_000_000)]
+
+    def test_nothing_is_identical_to_a_file_that_is_gone_and_that_is_said_even_quietly(
+        self, run, clips, tmp_path, bundle_file
+    ):
+        shutil.copy(clips / "clip_0.mp4", clips / "copy.mp4")
+        run("index", clips, "--library", tmp_path / "own", "--model", bundle_file)
+        (clips / "clip_0.mp4").unlink()
+        ended = run("search", "id:clip_0.mp4", "--library", tmp_path / "own", "--quiet")
+        best = self.matches(ended)[0]
+        assert (ended.status, best["video"], best["identical"]) == (0, "copy.mp4", False)
+        assert ended.err == "visil: id:clip_0.mp4: its file is gone: no match is called identical\n"
+
     def test_nothing_but_bad_queries_ends_with_2(self, run, indexed):
         ended = run("search", "id:nobody", "--library", indexed)
         assert ended.status == 2
@@ -547,6 +596,15 @@ class TestTheOtherCommands:
         ended = run("compare", a, b, "--model", bundle_file)
         assert (ended.status, len(ended.rows())) == (0, 2)
         assert ended.err == "".join(f"visil: {name}: compared in part: the decoder crashed\n" for name in (a, b))
+
+    def test_compare_tells_the_reason_why_a_file_was_not_read_to_its_end(
+        self, run, made_clips, bundle_file, half_a_video
+    ):
+        ended = run("compare", made_clips / "clip_0.mp4", half_a_video, "--model", bundle_file)
+        assert (ended.status, len(ended.rows())) == (0, 2)
+        assert re.fullmatch(
+            rf"visil: {half_a_video}: compared with a warning: only [\d.]+ s of the 8\.0 s .*\n", ended.err
+        )
 
     def test_compare_of_what_shows_nothing_is_an_error(self, run, made_clips, bundle_file, tmp_path):
         black = tmp_path / "black.mp4"

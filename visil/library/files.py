@@ -278,21 +278,26 @@ def _short_hash(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
 
 
-def content_hash(path: Path, *, stop: threading.Event | None = None) -> str:
+def content_hash(path: Path, *, stop: threading.Event | None = None, tell: Callable[[int], None] | None = None) -> str:
     """SHA-256 of a whole file, hexadecimal.
 
     Args:
         stop: set by another thread when nobody wants the hash any more.
+        tell: called with the bytes that are read, now and then.
 
     Raises:
         OSError: the file cannot be read, or the hash is not wanted.
     """
     digest = hashlib.sha256()
+    num_bytes = 0
     with path.open("rb", buffering=0) as file:
         while block := file.read(HASH_BLOCK_BYTES):
             if stop is not None and stop.is_set():
                 raise InterruptedError(errno.EINTR, "given up")
             digest.update(block)
+            num_bytes += len(block)
+            if tell is not None:
+                tell(num_bytes)
     return digest.hexdigest()
 
 
