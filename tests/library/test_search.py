@@ -453,7 +453,7 @@ class TestQueries:
     def test_an_existing_folder_wins_over_any_other_reading(self, searched, clips):
         (clips / "@folder").mkdir()
         shutil.copy(clips / "clip_0.mp4", clips / "@folder/a.mp4")
-        assert searched("@folder") == [str(clips / "@folder/a.mp4")]
+        assert searched("@folder") == ["@folder/a.mp4"]
 
     def test_a_list_that_is_missing_or_empty_is_an_error(self, library, clips):
         (clips / "empty.txt").write_text("# nothing\n")
