@@ -143,7 +143,7 @@ class TestIndex:
         ended = run("index", clips, "--library", tmp_path / "library")
         assert ended.status == 0
         assert f"{clips / 'clip_0.mp4'}: gone; still in the library, `visil remove` forgets it" in ended.err
-        assert "0 added, 0 replaced, 1 moved, 5 unchanged, 1 vanished" in ended.err
+        assert "0 added, 0 replaced, 1 moved, 4 unchanged, 1 vanished" in ended.err
 
     def test_a_wrong_path_is_an_error_and_leaves_no_library_behind(self, run, tmp_path):
         ended = run("index", tmp_path / "nowhere", "--library", tmp_path / "library")
@@ -178,6 +178,40 @@ class TestIndex:
         listed = run("index", clips, "--list-passed-over", "--library", library, "--quiet")
         assert (listed.status, listed.err) == (0, "")
         assert listed.out == "".join(f"{clips / name}\n" for name in ("a.HEIC", "b.webp", "x.heic"))
+
+    def test_a_link_to_nothing_is_passed_over_counted_and_listed_and_only_a_failure_if_it_is_named(
+        self, run, clips, library
+    ):
+        link = clips / "lost.mp4"
+        link.symlink_to(clips / "nowhere.mp4")
+        ended = run("index", clips, "--library", library)
+        assert ended.status == 0
+        assert "visil: 1 link to nothing passed over; --list-passed-over lists them\n" in ended.err
+        assert run("index", clips, "--list-passed-over", "--library", library).out == f"{link}\n"
+        named = run("index", clips, link, "--library", library)
+        assert (named.status, f"visil: {link}: a link to nothing\n" in named.err) == (1, True)
+
+    def test_a_folder_of_nothing_but_trash_says_how_it_is_read(self, run, clips, library, tmp_path):
+        drive, trash = tmp_path / "drive", tmp_path / "drive/$RECYCLE.BIN"
+        drive.mkdir()
+        clips.rename(trash)
+        how = re.escape(f"; {trash} passed over: a trash or hidden folder is read if you name it itself") + "$"
+        for path, said in ((library, "no video found"), (tmp_path / "new", "no video found, so no library is made")):
+            assert_one_line_error(run("index", drive, "--library", path), said + how)
+        assert run("index", trash, "--library", library).status == 0
+
+    def test_what_failed_is_not_counted_as_a_video(self, run, library, tmp_path):
+        (tmp_path / "broken.mp4").write_text("no video")
+        said = run("index", tmp_path / "broken.mp4", "--library", library).err
+        assert f"1 failed; 6 videos, 1 failure in {library}\n" in said
+
+    def test_source_code_that_an_earlier_visil_took_for_a_video_is_forgotten_by_a_move(self, run, library, tmp_path):
+        source = tmp_path / "component.ts"
+        source.write_text("export const answer: number = 42;\n")
+        run("index", source, "--library", library)
+        ended = run("index", "--reindex", "--library", library)
+        assert (ended.status, f"visil: {source}: source code, no video: forgotten\n" in ended.err) == (0, True)
+        assert len(run("list", "--library", library).rows()) == 6
 
     def test_choosing_nothing_but_pictures_says_why_there_is_nothing(self, run, clips, library, tmp_path):
         (clips / "b.webp").write_text("a picture")
@@ -459,6 +493,18 @@ class TestSearch:
             ("id:clip_1.mp4", 2),
         ]
 
+    @pytest.mark.parametrize("name", ["", "@"])
+    def test_a_name_that_is_missing_is_not_the_current_folder(self, run, indexed, made_clips, monkeypatch, name):
+        monkeypatch.chdir(made_clips)
+        ended = run("search", name, "--library", indexed, "--quiet")
+        assert (ended.status, ended.err.count("\n"), self.matches(ended)) == (2, 1, [])
+        assert run("compare", "", "clip_0.mp4").status == 2
+
+    def test_a_folder_is_shown_by_the_path_that_was_given(self, run, indexed, made_clips, monkeypatch):
+        monkeypatch.chdir(made_clips.parent)
+        queries = {row["query"] for row in self.matches(run("search", made_clips.name, "--library", indexed))}
+        assert queries == {f"{made_clips.name}/clip_{i}.mp4" for i in range(6)}
+
     def test_a_missing_list_is_a_query_that_failed(self, run, indexed):
         ended = run("search", "@nowhere.txt", "id:clip_0.mp4", "--library", indexed, "--top", 1)
         assert (ended.status, len(self.matches(ended))) == (1, 1)
@@ -716,6 +762,16 @@ class TestTerminals:
             environment = {**os.environ, "PYTHONIOENCODING": terminal}
             out = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment).stdout.decode("utf-8")
             assert (path.name if style == "csv" else json.dumps(path.name)) in out
+
+    @pytest.mark.parametrize("arguments", [["list"], ["list", "--format", "table"], ["--help"]], ids=" ".join)
+    def test_a_closed_standard_output_is_no_success(self, indexed, arguments):
+        command = shlex.join([sys.executable, "-m", "visil.cli.main", *arguments])
+        environment = {**os.environ, "VISIL_LIBRARY": str(indexed)}
+        ended = subprocess.run(
+            ["bash", "-c", f"{command} >&-"], capture_output=True, text=True, check=False, env=environment
+        )
+        said = "visil: standard output is closed: results have nowhere to go\n"
+        assert (ended.returncode, ended.stderr) == (2, said)
 
     def test_a_reader_that_leaves_early_is_no_error(self, indexed):
         command = shlex.join([sys.executable, "-m", "visil.cli.main", "list", "--library", str(indexed)])

@@ -260,7 +260,7 @@ class Library:
         """
         records = self._reading(lambda: self._records)
         if id not in records:
-            raise LibraryError(f"no video {id!r} in the library; `visil list` names them")
+            raise LibraryError(f"no video '{id}' in the library; `visil list` names them")
         return records[id]
 
     @property
@@ -298,7 +298,7 @@ class Library:
         """
         stored = self._reading(lambda: self._store.read(self.record(id).id))
         if stored.encoded is None:
-            raise LibraryError(f"video {id!r} could not be read when it was indexed: {stored.reason}")
+            raise LibraryError(f"video '{id}' could not be read when it was indexed: {stored.reason}")
         return stored.encoded
 
     def verify(self, *, progress: Callable[[int, int], None] | None = None) -> Sequence[Finding]:
@@ -412,15 +412,15 @@ class Library:
         self._check_options(rerank, top)
         self.refresh()
         tell = None if progress is None else lambda path, share: progress(SearchProgress(hashing=path, share=share))
-        reading = _Reading(Contents(tell), limits, progress)
+        files = _QueryFiles(Contents(tell), limits, progress)
         waiting: list[Query | SearchResult] = []
-        for item in self._encoded_queries(queries, reading):
+        for item in self._encoded_queries(queries, files):
             waiting.append(item)
             num_bytes = sum(_vector_bytes(item) for item in waiting)
             if num_bytes > QUERY_BYTES or len(waiting) == QUERY_COUNT:
-                yield from self._answer(waiting, reading, rerank, top)
+                yield from self._answer(waiting, files, rerank, top)
                 waiting = []
-        yield from self._answer(waiting, reading, rerank, top)
+        yield from self._answer(waiting, files, rerank, top)
 
     def score_many(
         self,
@@ -485,7 +485,7 @@ class Library:
         for query in queries:
             yield NO_SCORES if query is None else next(found)
 
-    def _encoded_queries(self, queries: Iterable[str | Path], reading: _Reading) -> Iterator[Query | SearchResult]:
+    def _encoded_queries(self, queries: Iterable[str | Path], files: _QueryFiles) -> Iterator[Query | SearchResult]:
         for given in queries:
             try:
                 names = expand_query(given)
@@ -494,33 +494,35 @@ class Library:
                 continue
             for name in names:
                 try:
-                    yield self._query(name, reading)
-                except (VisilError, OSError) as error:
+                    yield self._query(name, files)
+                except VisilError as error:
                     yield SearchResult(name, error=str(error))
+                except OSError as error:
+                    yield SearchResult(name, error=f"{name}: cannot be read ({error.strerror or error})")
 
-    def _query(self, name: str, reading: _Reading) -> Query:
+    def _query(self, name: str, files: _QueryFiles) -> Query:
         if name.startswith("id:") and not is_there(name):
             record = self.record(name.removeprefix("id:"))
             query = self._of_a_row(Query(name, None, exclude=record.id), record)
             if record.status == FAILED and record.id not in self.damaged:
-                return _by_bytes(query, f"video {record.id!r} could not be read when it was indexed: {record.reason}")
+                return _by_bytes(query, f"video '{record.id}' could not be read when it was indexed: {record.reason}")
             return self._scorable(replace(query, encoded=self.encoded(record.id)), "searched as it was indexed,")
         source = video_query(name)
         own = self._reading(lambda: self._ids_of_paths).get(os.path.abspath(source.path))
         query = Query(name, None, source.path, exclude=own)
         if source.span_s is not None:  # a part equals no video
-            return self._scorable(replace(query, encoded=reading.encode(self.model, source)))
+            return self._scorable(replace(query, encoded=files.encode(self.model, source)))
         stored = self._as_stored(own) if own is not None else None
         if stored is not None and own is not None:
             query = self._of_a_row(query, self.record(own))
             return self._scorable(replace(query, encoded=stored), "searched as it was indexed,")
         try:
-            encoded = reading.encode(self.model, source)
+            encoded = files.encode(self.model, source)
         except MediaError as error:
             if not (is_there(source.path) and source.path.is_file()):
                 raise
-            return _by_bytes(self._of_a_file(query, reading), str(error))
-        return self._scorable(replace(self._of_a_file(query, reading), encoded=encoded))
+            return _by_bytes(self._of_a_file(query, files), str(error))
+        return self._scorable(replace(self._of_a_file(query, files), encoded=encoded))
 
     def _of_a_row(self, query: Query, record: VideoRecord) -> Query:
         """The query with the file that a row was read from, and what equalled it then."""
@@ -529,10 +531,10 @@ class Library:
         equals = self._equals(record.file.sha256, record.id)
         return replace(query, path=Path(record.file.path), file=record.file, equals=equals)
 
-    def _of_a_file(self, query: Query, reading: _Reading) -> Query:
+    def _of_a_file(self, query: Query, files: _QueryFiles) -> Query:
         """The query with the file that is read for it, and what equals it."""
         assert query.path is not None
-        file = reading.contents.facts(query.path)
+        file = files.contents.facts(query.path)
         return replace(query, file=file, equals=self._equals(file.sha256, query.exclude))
 
     def _as_stored(self, id: str) -> EncodedVideo | None:
@@ -586,16 +588,16 @@ class Library:
     def _answer(
         self,
         waiting: Sequence[Query | SearchResult],
-        reading: _Reading,
+        files: _QueryFiles,
         rerank: int | str,
         top: int,
     ) -> Iterator[SearchResult]:
-        progress = reading.progress
+        progress = files.progress
         queries = [query for query in waiting if isinstance(query, Query)]
         tell = (
             None if progress is None else lambda share: progress(SearchProgress(num_compared=len(queries), share=share))
         )
-        found = iter(self._search(queries, reading.contents, rerank, top, tell))
+        found = iter(self._search(queries, files.contents, rerank, top, tell))
         for item in waiting:
             yield next(found) if isinstance(item, Query) else item
 
@@ -829,7 +831,7 @@ class Library:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _QueryFiles:
     """How the files of one search are read."""
 
     contents: Contents

@@ -266,8 +266,8 @@ def _rank(
     equal = records.keys() & query.equals
     problem = _problem_of_its_file(query, contents, may_have_copies=bool(equal))
     ids = (stages.keys() | equal) - {query.exclude}
-    copies_by_then = frozenset() if problem else equal
-    matches = sorted((_match(query, records[id], stages.get(id, {}), id in copies_by_then) for id in ids), key=_place)
+    may_be_copies = frozenset() if problem else equal
+    matches = sorted((_match(query, records[id], stages.get(id, {}), id in may_be_copies) for id in ids), key=_place)
     own = OwnFile(query.path) if query.path is not None else None
     num_equal = sum(match.identical for match in matches)
     copies: list[Match] = []
