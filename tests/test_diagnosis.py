@@ -158,4 +158,4 @@ class TestLibraryAndDisk:
         usage = namedtuple("usage", "total used free")
         monkeypatch.setattr("shutil.disk_usage", lambda place: usage(10 << 30, 10 << 30, 1 << 20))
         found, _ = check_disk(tmp_path / "not" / "made" / "yet")
-        assert (found.state, found.found.split(" free")[0]) == (WRONG, "0.0 GiB")
+        assert (found.state, found.found.split(" free")[0]) == (WRONG, "0.0 GB")

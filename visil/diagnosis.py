@@ -195,7 +195,7 @@ def _device_facts(device: str) -> str:
     if device == "cpu":
         return f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     facts = torch.cuda.get_device_properties(device)
-    return f"{facts.name}, {facts.total_memory / (1 << 30):.0f} GiB"
+    return f"{facts.name}, {facts.total_memory / 1e9:.0f} GB"
 
 
 def check_library(library: Path) -> Iterator[Finding]:
@@ -240,7 +240,7 @@ def check_disk(library: Path) -> Iterator[Finding]:
 
     place = next(folder for folder in [library.absolute(), *library.absolute().parents] if folder.exists())
     free_bytes = shutil.disk_usage(place).free
-    found = f"{free_bytes / (1 << 30):.1f} GiB free for {library}"
+    found = f"{free_bytes / 1e9:.1f} GB free for {library}"
     if free_bytes < LOW_DISK_BYTES:
         yield Finding(
             "disk", WRONG, found, "make room (`visil compact` helps), or keep the library elsewhere: --library"

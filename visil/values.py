@@ -152,7 +152,7 @@ class Match:
         score: in [0, 1]: s/2 + 1/2 of the fine score, of the coarse one where there is no fine one; None where query or
             video shows nothing that could be compared, and only their bytes are equal.
         probability: calibrated, in [0, 1]; None while the bundle is not calibrated.
-        identical: the two are different files of equal content (SHA-256), and the video's is as it was when indexed.
+        identical: the two are different files of equal content: of both the SHA-256 was computed for this search.
         stages: raw values in [-1, 1] by stage name (`coarse`, `fine`).
         file: what a look at the video's file showed: `gone`, `changed` since it was indexed, `same file` (one and the
             same as the query's, under another name or mount); empty: it is there as it was, or nobody can tell.

@@ -48,6 +48,16 @@ class TestImports:
         assert loaded_by(*arguments, "--library", indexed, home=tmp_path).isdisjoint({"timm", "torchvision"})
 
 
+@pytest.fixture(scope="module")
+def half_a_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first half of a file of 8 s, whose header promises all of them."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 48, 64, 3), dtype=np.uint8)
+    path = write_frames(tmp_path_factory.mktemp("half") / "half.mkv", noise, fps=8, codec="libx264")
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    return path
+
+
 def cut_short(encode: Callable[..., EncodedVideo]) -> Callable[..., EncodedVideo]:
     """Whatever is encoded is cut short by a crash."""
     return lambda *arguments, **options: replace(
@@ -133,7 +143,7 @@ class TestIndex:
         ended = run("index", clips, "--library", tmp_path / "library")
         assert ended.status == 0
         assert f"{clips / 'clip_0.mp4'}: gone; still in the library, `visil remove` forgets it" in ended.err
-        assert "0 added, 0 replaced, 1 moved, 5 unchanged, 1 vanished" in ended.err
+        assert "0 added, 0 replaced, 1 moved, 4 unchanged, 1 vanished" in ended.err
 
     def test_a_wrong_path_is_an_error_and_leaves_no_library_behind(self, run, tmp_path):
         ended = run("index", tmp_path / "nowhere", "--library", tmp_path / "library")
@@ -168,6 +178,40 @@ class TestIndex:
         listed = run("index", clips, "--list-passed-over", "--library", library, "--quiet")
         assert (listed.status, listed.err) == (0, "")
         assert listed.out == "".join(f"{clips / name}\n" for name in ("a.HEIC", "b.webp", "x.heic"))
+
+    def test_a_link_to_nothing_is_passed_over_counted_and_listed_and_only_a_failure_if_it_is_named(
+        self, run, clips, library
+    ):
+        link = clips / "lost.mp4"
+        link.symlink_to(clips / "nowhere.mp4")
+        ended = run("index", clips, "--library", library)
+        assert ended.status == 0
+        assert "visil: 1 link to nothing passed over; --list-passed-over lists them\n" in ended.err
+        assert run("index", clips, "--list-passed-over", "--library", library).out == f"{link}\n"
+        named = run("index", clips, link, "--library", library)
+        assert (named.status, f"visil: {link}: a link to nothing\n" in named.err) == (1, True)
+
+    def test_a_folder_of_nothing_but_trash_says_how_it_is_read(self, run, clips, library, tmp_path):
+        drive, trash = tmp_path / "drive", tmp_path / "drive/$RECYCLE.BIN"
+        drive.mkdir()
+        clips.rename(trash)
+        how = re.escape(f"; {trash} passed over: a trash or hidden folder is read if you name it itself") + "$"
+        for path, said in ((library, "no video found"), (tmp_path / "new", "no video found, so no library is made")):
+            assert_one_line_error(run("index", drive, "--library", path), said + how)
+        assert run("index", trash, "--library", library).status == 0
+
+    def test_what_failed_is_not_counted_as_a_video(self, run, library, tmp_path):
+        (tmp_path / "broken.mp4").write_text("no video")
+        said = run("index", tmp_path / "broken.mp4", "--library", library).err
+        assert f"1 failed; 6 videos, 1 failure in {library}\n" in said
+
+    def test_source_code_that_an_earlier_visil_took_for_a_video_is_forgotten_by_a_move(self, run, library, tmp_path):
+        source = tmp_path / "component.ts"
+        source.write_text("export const answer: number = 42;\n")
+        run("index", source, "--library", library)
+        ended = run("index", "--reindex", "--library", library)
+        assert (ended.status, f"visil: {source}: source code, no video: forgotten\n" in ended.err) == (0, True)
+        assert len(run("list", "--library", library).rows()) == 6
 
     def test_choosing_nothing_but_pictures_says_why_there_is_nothing(self, run, clips, library, tmp_path):
         (clips / "b.webp").write_text("a picture")
@@ -207,7 +251,7 @@ class TestIndex:
 
         monkeypatch.setattr(ingest_module, "decode_files", spy)
         run("index", clips, "--stall-seconds", 7, "--decode-memory", 0.5, "--library", library)
-        assert limits == [DecodeLimits(stall_s=7, memory_bytes=1 << 29)]
+        assert limits == [DecodeLimits(stall_s=7, memory_bytes=500_000_000)]
 
     def test_an_unmounted_drive_is_one_line_with_both_remedies(self, run, clips, tmp_path, bundle_file):
         library = ["--library", tmp_path / "library"]
@@ -388,6 +432,45 @@ class TestSearch:
         assert (ended.status, len(self.matches(ended))) == (0, 6)
         assert ended.err == f"visil: {query}: searched in part: the decoder crashed\n"
 
+    def test_a_query_that_ends_before_its_header_says_is_searched_and_the_reason_told(self, run, library, half_a_video):
+        reason = r"only [\d.]+ s of the 8\.0 s that its header promises"
+        ended = run("search", half_a_video, "--library", library, "--quiet")
+        assert (ended.status, len(self.matches(ended))) == (0, 6)
+        assert re.fullmatch(f"visil: {half_a_video}: searched with a warning: {reason}\n", ended.err)
+        assert re.search(f"indexed with a warning: {reason}\n", run("index", half_a_video, "--library", library).err)
+        for query in (half_a_video, "id:half.mkv"):
+            ended = run("search", query, "--library", library, "--quiet")
+            said = f"visil: {query}: searched as it was indexed, with a warning: {reason}\n"
+            assert re.fullmatch(said, ended.err)
+
+    def test_a_query_that_hangs_is_given_up_by_the_limits_of_the_search(
+        self, run, indexed, made_clips, bundle_file, monkeypatch
+    ):
+        limits: list[DecodeLimits] = []
+        encode = Model.encode
+
+        def spy(*arguments, **options):
+            limits.append(options["limits"])
+            return encode(*arguments, **options)
+
+        monkeypatch.setattr(Model, "encode", spy)
+        asked = ["--stall-seconds", 7, "--decode-memory", 0.5]
+        part, whole = f"{made_clips / 'clip_0.mp4'}@0-2", made_clips / "clip_1.mp4"
+        assert run("search", part, "--library", indexed, *asked).status == 0
+        assert run("compare", part, whole, "--model", bundle_file, *asked).status == 0
+        assert limits == 3 * [DecodeLimits(stall_s=7, memory_bytes=500_000_000)]
+
+    def test_nothing_is_identical_to_a_file_that_is_gone_and_that_is_said_even_quietly(
+        self, run, clips, tmp_path, bundle_file
+    ):
+        shutil.copy(clips / "clip_0.mp4", clips / "copy.mp4")
+        run("index", clips, "--library", tmp_path / "own", "--model", bundle_file)
+        (clips / "clip_0.mp4").unlink()
+        ended = run("search", "id:clip_0.mp4", "--library", tmp_path / "own", "--quiet")
+        best = self.matches(ended)[0]
+        assert (ended.status, best["video"], best["identical"]) == (0, "copy.mp4", False)
+        assert ended.err == "visil: id:clip_0.mp4: its file is gone: no match is called identical\n"
+
     def test_nothing_but_bad_queries_ends_with_2(self, run, indexed):
         ended = run("search", "id:nobody", "--library", indexed)
         assert ended.status == 2
@@ -409,6 +492,18 @@ class TestSearch:
             ("id:clip_1.mp4", 1),
             ("id:clip_1.mp4", 2),
         ]
+
+    @pytest.mark.parametrize("name", ["", "@"])
+    def test_a_name_that_is_missing_is_not_the_current_folder(self, run, indexed, made_clips, monkeypatch, name):
+        monkeypatch.chdir(made_clips)
+        ended = run("search", name, "--library", indexed, "--quiet")
+        assert (ended.status, ended.err.count("\n"), self.matches(ended)) == (2, 1, [])
+        assert run("compare", "", "clip_0.mp4").status == 2
+
+    def test_a_folder_is_shown_by_the_path_that_was_given(self, run, indexed, made_clips, monkeypatch):
+        monkeypatch.chdir(made_clips.parent)
+        queries = {row["query"] for row in self.matches(run("search", made_clips.name, "--library", indexed))}
+        assert queries == {f"{made_clips.name}/clip_{i}.mp4" for i in range(6)}
 
     def test_a_missing_list_is_a_query_that_failed(self, run, indexed):
         ended = run("search", "@nowhere.txt", "id:clip_0.mp4", "--library", indexed, "--top", 1)
@@ -548,6 +643,15 @@ class TestTheOtherCommands:
         assert (ended.status, len(ended.rows())) == (0, 2)
         assert ended.err == "".join(f"visil: {name}: compared in part: the decoder crashed\n" for name in (a, b))
 
+    def test_compare_tells_the_reason_why_a_file_was_not_read_to_its_end(
+        self, run, made_clips, bundle_file, half_a_video
+    ):
+        ended = run("compare", made_clips / "clip_0.mp4", half_a_video, "--model", bundle_file)
+        assert (ended.status, len(ended.rows())) == (0, 2)
+        assert re.fullmatch(
+            rf"visil: {half_a_video}: compared with a warning: only [\d.]+ s of the 8\.0 s .*\n", ended.err
+        )
+
     def test_compare_of_what_shows_nothing_is_an_error(self, run, made_clips, bundle_file, tmp_path):
         black = tmp_path / "black.mp4"
         write_video(black, [np.zeros((48, 64, 3), np.uint8)] * 8, 8)
@@ -658,6 +762,16 @@ class TestTerminals:
             environment = {**os.environ, "PYTHONIOENCODING": terminal}
             out = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment).stdout.decode("utf-8")
             assert (path.name if style == "csv" else json.dumps(path.name)) in out
+
+    @pytest.mark.parametrize("arguments", [["list"], ["list", "--format", "table"], ["--help"]], ids=" ".join)
+    def test_a_closed_standard_output_is_no_success(self, indexed, arguments):
+        command = shlex.join([sys.executable, "-m", "visil.cli.main", *arguments])
+        environment = {**os.environ, "VISIL_LIBRARY": str(indexed)}
+        ended = subprocess.run(
+            ["bash", "-c", f"{command} >&-"], capture_output=True, text=True, check=False, env=environment
+        )
+        said = "visil: standard output is closed: results have nowhere to go\n"
+        assert (ended.returncode, ended.stderr) == (2, said)
 
     def test_a_reader_that_leaves_early_is_no_error(self, indexed):
         command = shlex.join([sys.executable, "-m", "visil.cli.main", "list", "--library", str(indexed)])

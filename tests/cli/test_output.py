@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import visil.cli.output as output_module
 from visil.cli.main import run
-from visil.cli.output import counted, human_bytes, human_seconds, notice, progress
+from visil.cli.output import counted, human_bytes, human_seconds, notice, print_table, progress, shell_word
 from visil.library.library import Library
 
 
@@ -38,6 +39,25 @@ def test_durations(seconds, text):
 )
 def test_counts(number, plural, text):
     assert counted(number, plural) == text
+
+
+class TestNamesToPaste:
+    @pytest.mark.parametrize(
+        "name", ["a b.mp4", "it's.mp4", "a\\b.mp4", "new\nline \\ 'quoted' \x1b[31m\u202e\x9b.mp4", "\udcff.mp4"]
+    )
+    def test_come_out_of_a_shell_as_they_are(self, name):
+        word = shell_word(name)
+        assert word.isprintable()
+        out = subprocess.run(
+            ["bash", "-c", f"printf %s {word}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
+        )
+        assert os.fsdecode(out.stdout) == name
+
+    def test_are_so_in_tables_only_where_they_cannot_be_printed(self, capsys):
+        print_table([["id", "reason"], ["a b\\c.mp4", "a\x07"], ["new\nline.mp4", ""]])
+        _, first, second = capsys.readouterr().out.splitlines()
+        assert first.split() == ["a", "b\\c.mp4", "a\\x07"]
+        assert second.strip() == r"$'new\x0aline.mp4'"
 
 
 class TestProgressLines:

@@ -46,6 +46,11 @@ def test_says_how_much_of_a_query_is_read(teller, told):
     assert told == [(0, 2, "reading film.mp4: 13 min of it", None)]
 
 
+def test_says_which_file_is_read_to_tell_whether_it_is_a_copy(teller, told):
+    teller(SearchProgress(hashing="/films/film.mp4", share=0.4))
+    assert told == [(0, 2, "is it a copy? reading /films/film.mp4: 40%", None)]
+
+
 def test_says_how_far_a_comparison_is_and_counts_it_for_its_queries(teller, told):
     teller.num_done = 1
     teller(SearchProgress(num_compared=1, share=0.5))

@@ -57,7 +57,7 @@ class TestFolders:
         (root / "a/again").symlink_to(root / "a")
         (root / "self").symlink_to(root / "self")
         (root / "self.mp4").symlink_to(root / "self.mp4")
-        assert find_files([root]).unreadable == ((str(root / "self.mp4"), "cannot be looked at (a link to nothing)"),)
+        assert find_files([root]).passed_over.links == {str(root / "self.mp4")}
         assert names(root) == ["a/b.mp4"]
 
     def test_what_the_system_refuses_is_named_and_the_rest_is_found(self, root, monkeypatch):
@@ -82,13 +82,19 @@ class TestFolders:
         assert names(root) == ["a.mp4"]
         assert find_files([root]).unreadable == ()
 
-    def test_a_link_to_nothing_is_named_if_it_would_be_taken(self, root):
+    def test_a_link_to_nothing_is_passed_over_and_told_if_it_would_be_taken(self, root):
         for name in ("dangling.mp4", "notes.txt", ".hidden.mp4", "left_out.mp4"):
             (root / name).symlink_to(root / "nowhere")
         touch(root / "a.mp4")
         found = find_files([root], exclude=["left_out.*"])
         assert [file.name for file in found.files] == ["a.mp4"]
-        assert found.unreadable == ((str(root / "dangling.mp4"), "cannot be looked at (a link to nothing)"),)
+        assert (found.unreadable, found.passed_over.links) == ((), {str(root / "dangling.mp4")})
+
+    def test_a_link_to_nothing_that_is_named_itself_cannot_be_looked_at(self, root):
+        link = root / "dangling.mp4"
+        link.symlink_to(root / "nowhere")
+        found = find_files([root, link])
+        assert (found.unreadable, found.passed_over.links) == (((str(link), "a link to nothing"),), set())
 
     def test_the_order_is_that_of_the_paths_whatever_the_disk_says(self, root, monkeypatch):
         for name in ("b.mp4", "a.mp4", "c/a.mp4"):
@@ -130,6 +136,15 @@ class TestTrashFolders:
         assert names(root, include=[f"{trash.upper()}/**"]) == [path]
         assert names(root, include=["*.mp4"]) == ["a.mp4"]
         assert names(root, include=["*/*.mp4"]) == [], "a pattern that matches them does not name them"
+
+    def test_are_told(self, root):
+        for name in ("a.mp4", "b/$RECYCLE.BIN/c.mp4", ".hidden/d.mp4", "left_out/#recycle/e.mp4"):
+            touch(root / name)
+        passed_over = find_files([root], exclude=["left_out"]).passed_over
+        assert passed_over.folders == {str(root / ".hidden"), str(root / "b/$RECYCLE.BIN")}
+        assert find_files([root], include=["$recycle.bin/**"]).passed_over.folders.isdisjoint(
+            {str(root / "b/$RECYCLE.BIN")}
+        )
 
     def test_are_no_more_than_these(self, root):
         for name in ("#recycled/a.mp4", "@home/b.mp4", "Recycle/c.mp4"):
@@ -186,7 +201,8 @@ class TestOtherMedia:
         return root
 
     def passed_over(self, root: Path, *more: Path, **patterns: Any) -> list[str]:
-        return [Path(path).relative_to(root).as_posix() for path in find_files([root, *more], **patterns).passed_over]
+        media = find_files([root, *more], **patterns).passed_over.media
+        return sorted(Path(path).relative_to(root).as_posix() for path in media)
 
     def test_is_passed_over_and_told(self, tree):
         assert names(tree) == ["a.mp4"]
@@ -233,6 +249,13 @@ class TestPaths:
             (str(root / "pipe"), "not a regular file"),
             ("x" * 300, "no such file or folder"),
         )
+
+    @pytest.mark.parametrize("paths", [[""], ["a.mp4", ""]])
+    def test_an_empty_path_is_not_the_current_folder(self, root, monkeypatch, paths):
+        monkeypatch.chdir(touch(root / "a.mp4").parent)
+        with pytest.raises(DataError, match=r"an empty path names nothing; the current folder is `\.`"):
+            find_files(paths)
+        assert names(Path()) == ["a.mp4"]
 
 
 class TestPatterns:

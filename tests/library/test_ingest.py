@@ -438,6 +438,7 @@ class TestMovesAndVanishings:
         report = library.add([clips], workers=1)
         assert report.moved == [("clip_0.mp4", str(clips / "clip_0.mp4"), str(clips / "deep/renamed.mp4"))]
         assert encoded_paths == []
+        assert (report.unchanged, report.num_inputs) == (5, 6)
         assert contents(library)["clip_0.mp4"].file.path == str(clips / "deep/renamed.mp4")
         assert library.verify() == []
 

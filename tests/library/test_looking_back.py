@@ -209,6 +209,7 @@ def test_a_moved_file_is_looked_at_where_it_is_now(library, folder, spy):
     (folder / "alpha.mov").rename(folder / "moved.mov")
     report = library.add(folder, workers=1)
     assert (spy.decoded, len(report.moved), report.replaced) == (["moved.mov"], 1, ["alpha.mov"])
+    assert report.unchanged + 1 == report.num_inputs == len(library.list())
     assert Path(library.record("alpha.mov").file.path).name == "moved.mov"
 
 

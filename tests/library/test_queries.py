@@ -78,6 +78,35 @@ class TestRanges:
         assert expand_query("@list.txt") == ["clip.mp4@1-2", "clip.mp4"]
 
 
+class TestFolders:
+    @pytest.mark.parametrize("given", ["videos", "./videos/", "videos/../videos"])
+    def test_are_spelled_out_below_the_path_that_was_given(self, clip, given):
+        Path("videos/a").mkdir(parents=True)
+        for name in ("videos/a/b.mp4", "videos/@c.mp4"):
+            Path(name).touch()
+        below = Path(given)
+        assert expand_query(given) == [str(below / "@c.mp4"), str(below / "a/b.mp4")]
+        assert expand_query(Path(given).absolute()) == [str(below.absolute() / name) for name in ("@c.mp4", "a/b.mp4")]
+
+    def test_without_a_video_say_which_folders_would_be_read_if_they_were_named(self, clip, tmp_path):
+        Path("videos/$RECYCLE.BIN").mkdir(parents=True)
+        trash = tmp_path / "videos/$RECYCLE.BIN"
+        with pytest.raises(DataError, match="videos: no video in this folder; ") as told:
+            expand_query("videos")
+        assert str(told.value).endswith(f"{trash} passed over: a trash or hidden folder is read if you name it itself")
+
+
+@pytest.mark.parametrize("given", ["", Path("@")])
+def test_a_name_that_is_missing_is_not_the_current_folder(clip, given):
+    with pytest.raises(DataError, match=r"an empty query names nothing; |@: the list has no name; write @list\.txt"):
+        expand_query(given)
+
+
+def test_a_list_that_is_missing_is_so_in_plain_words(clip):
+    with pytest.raises(DataError, match=r"^@nowhere\.txt: the list cannot be read \(No such file or directory\)$"):
+        expand_query("@nowhere.txt")
+
+
 @pytest.fixture(scope="module")
 def two_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """a.mp4 and b.mp4, a scene of 6 s each; both.mp4 shows the first and then the second; frame.png is of a.mp4."""

@@ -217,6 +217,31 @@ class TestUntilTheSwitch:
         assert Library.open(library.path, device="cpu").model.settings.name == "other"
 
 
+class TestARowOfSourceCode:
+    """An earlier visil took TypeScript for a transport stream, and stored a failure of it."""
+
+    @pytest.fixture
+    def source(self, library: Library, clips: Path) -> Path:
+        path = clips / "component.ts"
+        path.write_text("export const answer: number = 42;\n")
+        library.add([path], workers=1)
+        library.remove("broken.mp4")
+        assert library.record("component.ts").status == FAILED
+        return path
+
+    def test_is_left_behind_and_told(self, library, source, other_bundle, encoded_paths):
+        report = library.reindex(other_bundle, workers=1)
+        assert (report.forgotten, report.failed, report.num_failures) == ([str(source)], [], 0)
+        assert source.name not in encoded_paths
+        assert source.name not in {record.id for record in Library.open(library.path, device="cpu").list()}
+
+    def test_of_another_failed_file_stays(self, library, source, other_bundle):
+        source.write_bytes(bytes(5000))
+        library.add([source], workers=1)
+        report = library.reindex(other_bundle, workers=1)
+        assert (report.forgotten, [path for path, _ in report.failed]) == ([], [str(source)])
+
+
 class TestAnInterruptedMove:
     def test_goes_on_where_it_stopped(self, library, other_bundle, encoded_paths, monkeypatch):
         monkeypatch.setattr(ingest_module, "COMMIT_VIDEOS", 1)

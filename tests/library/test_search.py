@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import visil.library.file_state as file_state_module
 import visil.library.fine as fine_module
 import visil.library.library as library_module
 import visil.library.search as search_module
@@ -21,6 +22,7 @@ import visil.library.store as store_module
 from tests.library.made import VIDEO, encoded_video, facts_of, failed_video, file_facts, unit
 from visil.errors import DataError, LibraryError
 from visil.library.file_state import OwnFile, file_state
+from visil.library.files import content_hash
 from visil.library.fine import _RowMaxima
 from visil.library.library import TABLE, Library
 from visil.library.search import SearchProgress, SearchResult, rerank_count
@@ -451,7 +453,7 @@ class TestQueries:
     def test_an_existing_folder_wins_over_any_other_reading(self, searched, clips):
         (clips / "@folder").mkdir()
         shutil.copy(clips / "clip_0.mp4", clips / "@folder/a.mp4")
-        assert searched("@folder") == [str(clips / "@folder/a.mp4")]
+        assert searched("@folder") == ["@folder/a.mp4"]
 
     def test_a_list_that_is_missing_or_empty_is_an_error(self, library, clips):
         (clips / "empty.txt").write_text("# nothing\n")
@@ -591,11 +593,17 @@ class TestAQueryOfTheLibraryItself:
         assert decoded == ["clip_1.mp4"]
         assert len(matches) == 5 and "clip_1.mp4" not in order(matches)
 
-    def test_a_video_kept_in_part_is_decoded_again(self, library, clips, decoded):
+    @pytest.mark.parametrize(("reason_class", "how"), [("stalled", "in part"), ("", "with a warning")])
+    def test_a_video_kept_in_part_is_not_waited_for_again_and_its_reason_is_told(
+        self, library, clips, decoded, reason_class, how
+    ):
         row = Store(library.path / TABLE, library.model.dim).read("clip_1.mp4")
-        put(library, replace(row, reason="no progress for 60 s", reason_class="stalled"))
-        library.search(clips / "clip_1.mp4")
-        assert decoded == ["clip_1.mp4"]
+        put(library, replace(row, reason="no progress for 60 s", reason_class=reason_class))
+        for query in (str(clips / "clip_1.mp4"), "id:clip_1.mp4"):
+            (result,) = library.search_many([query])
+            assert len(result.matches) == 5
+            assert result.warning == f"{query}: searched as it was indexed, {how}: no progress for 60 s"
+        assert decoded == []
 
     def test_a_row_read_by_older_rules_is_decoded_again(self, library, clips, decoded):
         Store(library.path / TABLE, library.model.dim).update_rules({"clip_1.mp4": RULES - 1})
@@ -677,9 +685,9 @@ class TestFilesAreLookedAt:
     def test_only_what_is_shown_is_looked_at(self, library, monkeypatch):
         fill_at_random(library, 9)
         looked_at: list[str] = []
-        monkeypatch.setattr(search_module, "file_state", lambda stored, own, **_: looked_at.append(stored.path) or "")
+        monkeypatch.setattr(search_module, "file_state", lambda stored, *_, **__: looked_at.append(stored.path) or "")
         matches = library.search("id:v00", top=3)
-        assert looked_at == [match.path for match in matches]
+        assert looked_at == ["/videos/v00", *(match.path for match in matches)]
 
     def test_copies_that_are_gone_keep_no_place_from_one_that_is_there(self, library, clips, tmp_path):
         for name in ("a_gone.mp4", "b_gone.mp4", "c_live.mp4"):
@@ -703,6 +711,128 @@ class TestFilesAreLookedAt:
 
     def test_a_data_set_of_a_feature_file_is_no_file(self):
         assert file_state(FileFacts("hdf5:/data/evve.hdf5#a", 1, 1, "hash")) == ""
+
+
+def changed_in_secret(path: Path) -> None:
+    """Another byte, and size and time as they were: what a failing disk or a careful tool leaves."""
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+class TestCopiesAreReadBeforeTheyAreCalledIdentical:
+    """The word makes people delete files."""
+
+    @pytest.fixture(autouse=True)
+    def indexed(self, library: Library, clips: Path) -> None:
+        """clip_0.mp4 has three copies."""
+        for name in ("a.mp4", "b.mp4", "c.mp4"):
+            shutil.copy(clips / "clip_0.mp4", clips / name)
+        library.add([clips], workers=2)
+
+    @pytest.fixture
+    def read(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names of the files that are read to their ends from here on."""
+        names: list[str] = []
+
+        def hash_and_tell(path: Path, **options: object) -> str:
+            names.append(path.name)
+            return content_hash(path, **options)
+
+        monkeypatch.setattr(file_state_module, "content_hash", hash_and_tell)
+        return names
+
+    def copies(self, result: SearchResult) -> list[str]:
+        return [match.video for match in result.matches if match.identical]
+
+    def test_a_copy_with_another_byte_has_changed(self, library, clips):
+        changed_in_secret(clips / "b.mp4")
+        for query in ("id:clip_0.mp4", clips / "clip_0.mp4"):
+            (result,) = library.search_many([query])
+            assert self.copies(result) == ["a.mp4", "c.mp4"]
+            assert [m.file for m in result.matches if m.video == "b.mp4"] == ["changed"]
+            assert result.warning == ""
+
+    @pytest.mark.parametrize("query", ["id:clip_0.mp4", "path"])
+    def test_nothing_is_identical_to_a_query_with_another_byte(self, library, clips, query):
+        changed_in_secret(clips / "clip_0.mp4")
+        name = str(clips / "clip_0.mp4") if query == "path" else query
+        (result,) = library.search_many([name])
+        assert (self.copies(result), len(result.matches)) == ([], 8)
+        assert result.warning == f"{name}: its file has changed since it was read: no match is called identical"
+
+    @pytest.mark.parametrize(("write", "said"), [(None, "is gone"), (b"new", "has changed since it was read")])
+    def test_nothing_is_identical_to_a_query_that_is_gone_or_replaced(self, library, clips, read, write, said):
+        (clips / "clip_0.mp4").unlink()
+        if write is not None:
+            (clips / "clip_0.mp4").write_bytes(write)
+        (clips / "clip_1.mp4").unlink()
+        of_copies, alone = library.search_many(["id:clip_0.mp4", "id:clip_1.mp4"])
+        assert [m.video for m in of_copies.matches[:3]] == ["a.mp4", "b.mp4", "c.mp4"], "the stored vectors answer"
+        assert (self.copies(of_copies), read) == ([], [])
+        assert of_copies.warning == f"id:clip_0.mp4: its file {said}: no match is called identical"
+        assert alone.warning == "id:clip_1.mp4: its file is gone: no match is called identical"
+
+    def test_two_warnings_about_a_query_are_one_line(self, library, clips):
+        row = Store(library.path / TABLE, library.model.dim).read("clip_0.mp4")
+        put(library, replace(row, reason="no progress for 60 s", reason_class="stalled"))
+        (clips / "clip_0.mp4").unlink()
+        (result,) = library.search_many(["id:clip_0.mp4"])
+        assert result.warning == (
+            "id:clip_0.mp4: searched as it was indexed, in part: no progress for 60 s; its file is gone: no match is "
+            "called identical"
+        )
+
+    def test_a_copy_that_cannot_be_read_is_not_vouched_for(self, library, clips, monkeypatch):
+        def refused(path: Path, **options: object) -> str:
+            if path.name == "a.mp4":
+                raise PermissionError(13, "Permission denied", str(path))
+            return content_hash(path, **options)
+
+        monkeypatch.setattr(file_state_module, "content_hash", refused)
+        (of_copy, of_itself) = library.search_many(["id:clip_0.mp4", "id:a.mp4"])
+        assert self.copies(of_copy) == ["b.mp4", "c.mp4"]
+        assert [m.file for m in of_copy.matches if m.video == "a.mp4"] == [""]
+        assert self.copies(of_itself) == []
+        assert of_itself.warning.endswith("its file cannot be read (Permission denied): no match is called identical")
+
+    def test_only_copies_that_are_shown_are_read_and_another_takes_the_place_of_one_that_has_changed(
+        self, library, clips, read
+    ):
+        changed_in_secret(clips / "a.mp4")
+        (result,) = library.search_many(["id:clip_0.mp4"], top=1)
+        assert (self.copies(result), read) == (["b.mp4"], ["clip_0.mp4", "a.mp4", "b.mp4"])
+
+    def test_a_file_is_read_once_a_search_and_one_without_copies_never(self, library, clips, read, tmp_path):
+        shutil.copy(clips / "clip_0.mp4", tmp_path / "query.mp4")
+        results = list(library.search_many([tmp_path / "query.mp4", clips]))
+        assert [self.copies(result) for result in results[:2]] == [
+            ["a.mp4", "b.mp4", "c.mp4", "clip_0.mp4"],
+            ["b.mp4", "c.mp4", "clip_0.mp4"],
+        ]
+        assert sorted(read) == ["a.mp4", "b.mp4", "c.mp4", "clip_0.mp4", "query.mp4"]
+
+    def test_the_next_search_reads_again(self, library, clips):
+        assert len(self.copies(next(library.search_many(["id:clip_0.mp4"])))) == 3
+        changed_in_secret(clips / "a.mp4")
+        assert [m.video for m in library.search("id:clip_0.mp4") if m.identical] == ["b.mp4", "c.mp4"]
+
+    def test_that_is_told_as_progress(self, library, clips):
+        told: list[SearchProgress] = []
+        list(library.search_many(["id:clip_0.mp4"], top=1, progress=told.append))
+        assert [(Path(step.hashing).name, step.share) for step in told if step.hashing] == [
+            ("clip_0.mp4", 1.0),
+            ("a.mp4", 1.0),
+        ]
+
+    def test_equal_data_sets_of_feature_files_are_no_files_of_equal_content(self, library, clips):
+        for id in ("one", "two"):
+            facts = FileFacts(f"hdf5:{clips}/features.hdf5#{id}", 1, 1, "hash of both")
+            put(library, StoredVideo(id, facts, encoded(library.model, 4, seed=3)))
+        (result,) = library.search_many(["id:one"])
+        assert (result.matches[0].video, self.copies(result), result.warning) == ("two", [], "")
 
 
 class TestWithoutAScore:
@@ -791,7 +921,13 @@ class TestWhatASearchLogs:
         library.search(query)
         assert caplog.messages == ["the encoded video: searched in part: the decoder crashed"]
 
-    def test_nothing_of_a_search_in_which_all_was_well(self, library, caplog):
+    def test_nothing_of_a_search_in_which_all_was_well(self, library, clips, caplog):
+        fill_at_random(library, 2)
+        put(library, StoredVideo("clip", facts_of(clips / "clip_0.mp4"), encoded(library.model, 3, seed=1)))
+        library.search("id:clip")
+        assert caplog.messages == []
+
+    def test_that_the_file_of_the_query_is_gone(self, library, caplog):
         fill_at_random(library, 2)
         library.search("id:v00")
-        assert caplog.messages == []
+        assert caplog.messages == ["id:v00: its file is gone: no match is called identical"]

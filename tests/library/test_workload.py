@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +13,7 @@ from visil.library.ingest import Progress
 from visil.library.library import Library
 from visil.library.planning import Job, Target
 from visil.library.store import FileFacts, VideoRecord
-from visil.library.workload import Workload, bytes_per_sample, workload
+from visil.library.workload import Workload, bytes_per_sample, bytes_to_decode, workload
 from visil.media.decoding import DecodeLimits
 from visil.model.model import Model
 
@@ -90,6 +92,24 @@ def test_a_library_that_holds_enough_videos_knows_without_looking(measure, probe
 def test_headers_that_tell_nothing_give_no_estimate(measure, monkeypatch):
     monkeypatch.setattr(workload_module, "probe_durations", lambda paths, *, limits: [None for _ in paths])
     assert measure([job(0)]).library_bytes is None
+
+
+class TestHolesOfASparseFile:
+    """Zeros that are nowhere on the disk, as of a download that never finished."""
+
+    @pytest.fixture
+    def sparse(self, tmp_path: Path) -> Job:
+        path = tmp_path / "sparse.mp4"
+        path.write_bytes(b"x" * 10_000)
+        os.truncate(path, 6 << 30)
+        return Job((Target("sparse", FileFacts(str(path), 6 << 30, 1, ""), is_new=True),))
+
+    def test_are_no_work(self, measure, probed, sparse):
+        assert measure([sparse]).num_bytes == bytes_to_decode(sparse) < MB
+
+    def test_are_work_where_the_disk_does_not_tell(self, sparse, monkeypatch):
+        monkeypatch.setattr(Path, "stat", lambda path: SimpleNamespace(st_size=6 << 30, st_blocks=0))
+        assert bytes_to_decode(sparse) == 6 << 30
 
 
 class TestADiskThatDoesNotAnswer:

@@ -327,7 +327,7 @@ class TestTime:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is limited on Linux only")
 class TestMemory:
     LIMITS = DecodeLimits(memory_bytes=100 << 20)
-    TOO_LARGE = "needs more than the 0.0977 GiB of memory that decoding may use; --decode-memory allows more"
+    TOO_LARGE = "needs more than the 0.105 GB of memory that decoding may use; --decode-memory allows more"
 
     def test_a_file_that_takes_it_all_ends_with_what_came_before_and_the_others_are_read(self, files, replace_worker):
         started = replace_worker(worker_that("bytearray(200 << 20)"))
@@ -340,7 +340,7 @@ class TestMemory:
         path = write_grey(tmp_path / "large.mkv", 2, codec="mpeg4", size_px=(4000, 3000))
         (chunks, error) = outcomes([path], workers=1, limits=DecodeLimits(memory_bytes=16 << 20))[0]
         assert chunks == []
-        assert error.startswith(f"{path}: needs more than the 0.0156 GiB of memory that decoding may use; --decode-mem")
+        assert error.startswith(f"{path}: needs more than the 0.0168 GB of memory that decoding may use; --decode-mem")
         assert outcomes([path], workers=1)[0][1] is None
 
     def test_what_a_used_worker_has_no_room_for_is_tried_in_a_new_one(self, files, replace_worker):
@@ -354,7 +354,7 @@ class TestMemory:
         for paths in (files[:2], [files[1], files[0]]):
             found = outcomes(paths, workers=1)[paths.index(files[0])]
             assert kept(found)[:2] == (NUM_BEFORE, "too_large")
-            assert kept(found)[2].startswith("needs more than the 2 GiB of memory that")
+            assert kept(found)[2].startswith("needs more than the 2.2 GB of memory that")
 
 
 class TestKeptSamples:

@@ -43,7 +43,7 @@ class TestLimits:
             DecodeLimits(stall_s=stall_s)
 
     def test_memory_that_no_decoder_can_live_with_is_refused(self):
-        with pytest.raises(DataError, match="memory_bytes must be at least 16777216, got 1000"):
+        with pytest.raises(DataError, match="memory_bytes must be at least 16000000, got 1000"):
             DecodeLimits(memory_bytes=1000)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from visil.cli.options import compute_options, format_option, quiet_option
+from visil.cli.options import compute_options, format_option, limit_options, quiet_option
 from visil.cli.output import chosen_format, notice, print_rows
 from visil.defaults import DEFAULT_BUNDLE
 from visil.errors import DataError
+from visil.media.limits import DecodeLimits
 
 
 @click.command("compare")
@@ -15,10 +16,19 @@ from visil.errors import DataError
 @click.argument("b", metavar="B")
 @click.option("--model", metavar="NAME|FILE", help="Bundle to compare with.  [default: the built-in one]")
 @format_option
+@limit_options
 @compute_options
 @quiet_option
 def command(
-    a: str, b: str, model: str | None, output_format: str | None, device: str, precision: str, quiet: bool
+    a: str,
+    b: str,
+    model: str | None,
+    output_format: str | None,
+    stall_seconds: float,
+    memory_bytes: int,
+    device: str,
+    precision: str,
+    quiet: bool,
 ) -> int:
     """Score two videos against each other, in both directions.
 
@@ -37,15 +47,17 @@ def command(
     from visil.library.queries import video_query
     from visil.model.model import load_model
 
+    limits = DecodeLimits(stall_s=stall_seconds, memory_bytes=memory_bytes)
     loaded = load_model(model or DEFAULT_BUNDLE, device=device, precision=precision)
     sides = []
     for name in (a, b):
         source = video_query(name)
-        encoded = loaded.encode(source.path, span_s=source.span_s, stills=True)
+        encoded = loaded.encode(source.path, span_s=source.span_s, stills=True, limits=limits)
         if not encoded.has_content:
             raise DataError(f"{name}: every frame is blank, so it has no score")
-        if encoded.cut_short:
-            notice(f"{name}: compared in part: {encoded.warning}")
+        if encoded.warning:
+            part = "in part" if encoded.cut_short else "with a warning"
+            notice(f"{name}: compared {part}: {encoded.warning}")
         sides.append(encoded)
     result = loaded.compare(*sides)
     rows = [

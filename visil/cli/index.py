@@ -5,20 +5,21 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from visil.cli.options import compute_options, decoding_options, library_option, quiet_option
-from visil.cli.output import Report, counted, export_as_utf8, human_bytes, notice, printable, progress
+from visil.cli.output import Report, counted, export_as_utf8, human_bytes, notice, printable, progress, shell_word
 from visil.cli.upgrading import bring_up_to_date
 from visil.defaults import BUILT_IN_BUNDLES, DEFAULT_BUNDLE
 from visil.errors import DataError
 from visil.media.limits import DecodeLimits
 
 if TYPE_CHECKING:
+    from visil.library.files import PassedOver
     from visil.library.ingest import IngestReport, Progress
     from visil.library.library import Library
 
@@ -40,7 +41,11 @@ MOST_KINDS = 5  # of files passed over, that a line names
     help="Of a new library, or of one that is moved: keyframes is faster and coarser.  [default: as the bundle says]",
 )
 @click.option("--retry-failed", is_flag=True, help="Try files again that could not be read before, or only in part.")
-@click.option("--list-passed-over", is_flag=True, help="Print the media files that were passed over, a line each.")
+@click.option(
+    "--list-passed-over",
+    is_flag=True,
+    help="Print what was passed over, other media and links to nothing, a line each.",
+)
 @decoding_options
 @compute_options
 @quiet_option
@@ -67,8 +72,8 @@ def command(
 
     PATH is a video file, tried whatever its name, or a folder, searched for names that videos usually have. Passed
     over, unless PATH lies in them or --include names them, are hidden folders and trash ($RECYCLE.BIN, #recycle,
-    @Recycle, System Volume Information); always hidden files and TypeScript called .ts. Pictures and rare kinds of
-    video are passed over and counted.
+    @Recycle, System Volume Information); always hidden files and TypeScript called .ts. Pictures, rare kinds of video
+    and links to nothing are passed over and counted.
 
     Run it again at any time: unchanged files are skipped, moved ones recognised, changed ones replaced, vanished ones
     reported, and an interrupted run goes on where it stopped. A folder that is missing or empty and was not before is
@@ -125,7 +130,7 @@ def command(
         if list_passed_over:
             _list_passed_over(report)
         if not report.num_inputs and not report.vanished:
-            raise DataError(f"{', '.join(paths)}: no video found{_only(report.passed_over)}")
+            raise DataError(f"{', '.join(paths)}: no video found{_instead(report.passed_over)}")
         return report
 
     statuses = []
@@ -141,7 +146,7 @@ def command(
 
 def _list_passed_over(report: IngestReport) -> None:
     export_as_utf8()
-    for path in report.passed_over:
+    for path in sorted(report.passed_over.media | report.passed_over.links):
         click.echo(printable(path))
 
 
@@ -173,23 +178,28 @@ def _check_there_is_a_video(
     found = find_files(paths, pattern=pattern, include=include, exclude=exclude)
     if not found.files:
         reasons = [f"{path}: {reason}" for path, reason in found.unreadable]
-        nothing = f"{', '.join(paths)}: no video found, so no library is made{_only(found.passed_over)}"
+        nothing = f"{', '.join(paths)}: no video found, so no library is made{_instead(found.passed_over)}"
         raise DataError("; ".join(reasons) or nothing)
 
 
-def _only(passed_over: Sequence[str]) -> str:
+def _instead(passed_over: PassedOver) -> str:
     """What there is instead of videos, and what can be done about it."""
-    if not passed_over:
-        return ""
-    return f"; {_passed_over(passed_over)}: these are no names of videos, a file is only tried if you name it itself"
+    names = "these are no names of videos, a file is only tried if you name it itself"
+    media = f"; {_media(passed_over.media)}: {names}" if passed_over.media else ""
+    links = f"; {_links(passed_over.links)}" if passed_over.links else ""
+    return media + links + passed_over.how_to_enter
 
 
-def _passed_over(paths: Sequence[str]) -> str:
+def _media(paths: Set[str]) -> str:
     """How many media files of which kinds were passed over, most of one kind first."""
-    kinds = Counter(Path(path).suffix.lower() for path in paths).most_common()
+    kinds = Counter(Path(path).suffix.lower() for path in sorted(paths)).most_common()
     named = ", ".join(f"{number} {suffix}" for suffix, number in kinds[:MOST_KINDS])
     more = ", ..." if len(kinds) > MOST_KINDS else ""
     return f"{counted(len(paths), 'media files')} passed over ({named}{more})"
+
+
+def _links(paths: Set[str]) -> str:
+    return f"{counted(len(paths), 'links')} to nothing passed over"
 
 
 def run_ingest(title: str, work: Callable[[Teller], IngestReport], opened: Library, *, quiet: bool) -> int:
@@ -211,19 +221,19 @@ def run_ingest(title: str, work: Callable[[Teller], IngestReport], opened: Libra
 
 def tell_how_to_go_on() -> None:
     """What an interrupt ends with."""
-    notice(f"what was finished is in the library; go on with: {shlex.join(['visil', *sys.argv[1:]])}")
+    notice(f"what was finished is in the library; go on with: {' '.join(map(shell_word, ['visil', *sys.argv[1:]]))}")
 
 
 def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> int:
     """Notices of what came of it; the exit status."""
-    from visil.library.store import FEATURE_SET, NO_CONTENT
+    from visil.library.store import FAILED, FEATURE_SET, NO_CONTENT
 
     for old_path in done.vanished:
         notice(f"{old_path}: gone; still in the library, `visil remove` forgets it")
     for root, count in done.unmounted:
         notice(
             f"{root}: missing or empty, as an unmounted drive is; the library keeps {counted(count, 'videos')} of it: "
-            f"mount it and run this again, or forget it with `visil remove --below {shlex.quote(root)}`"
+            f"mount it and run this again, or forget it with `visil remove --below {shell_word(root)}`"
         )
     for path, reason in done.warnings:
         notice(f"{path}: indexed with a warning: {reason}")
@@ -249,18 +259,25 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
         is_of_features = all(path.startswith(FEATURE_SET) for path, _ in done.failed_before)
         remedy = "a file that has changed is" if is_of_features else "`visil index --retry-failed` does it"
         notice(f"{counted(len(done.failed_before), 'files')} failed before, not tried again; {remedy}", quiet=quiet)
-    if done.passed_over:
-        notice(f"{_passed_over(done.passed_over)}; --list-passed-over lists them", quiet=quiet)
-    num_blank = sum(record.status == NO_CONTENT for record in opened.list())
+    if done.passed_over.media:
+        notice(f"{_media(done.passed_over.media)}; --list-passed-over lists them", quiet=quiet)
+    if done.passed_over.links:
+        notice(f"{_links(done.passed_over.links)}; --list-passed-over lists them", quiet=quiet)
+    for path in done.forgotten:
+        notice(f"{path}: source code, no video: forgotten", quiet=quiet)
+    stored = opened.list()
+    num_blank = sum(record.status == NO_CONTENT for record in stored)
     if num_blank:
         notice(
             f"{counted(num_blank, 'videos')} without content (every frame is blank): found by equal bytes alone",
             quiet=quiet,
         )
+    num_failed = sum(record.status == FAILED for record in stored)
+    without = f", {counted(num_failed, 'failures')}" if num_failed else ""
     summary = (
         f"{len(done.added)} added, {len(done.replaced)} replaced, {len(done.moved)} moved, {done.unchanged} unchanged, "
         f"{len(done.vanished)} vanished, {len(done.failed)} failed; "
-        f"{counted(len(opened.list()), 'videos')} in {opened.path}"
+        f"{counted(len(stored) - num_failed, 'videos')}{without} in {opened.path}"
     )
     notice(summary, quiet=quiet)
     return 0 if not done.num_failures else 2 if done.num_failures == done.num_inputs else 1

@@ -61,7 +61,8 @@ def group(debug: bool) -> None:
       visil index ~/Videos       make them searchable
       visil search clip.mp4      which of them match this clip
 
-    Results go to standard output, everything else to standard error.
+    Results go to standard output, as a table on a terminal and as JSON lines in a pipe (see --format), everything else
+    to standard error.
 
     Exit status: 0 done (also when nothing matches); 1 done, but some inputs failed; 2 the command could not run, or
     every input failed; 130 interrupted.
@@ -70,9 +71,11 @@ def group(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line; every expected error is one line."""
-    for name in ("stdout", "stderr"):  # closed by the caller, or unable to show a file name
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115  open as long as the process
+    if sys.stderr is None:  # closed by the caller
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  open as long as the process
+    if sys.stdout is None:  # results would be lost: nothing can be written to this, and it is told
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: PTH123, SIM115
+    for name in ("stdout", "stderr"):  # unable to show a file name
         getattr(sys, name).reconfigure(errors="backslashreplace")
     atexit.register(gc.freeze)  # looking through all of torch for garbage at the end would take up to 0.5 s
     sys.exit(run(sys.argv[1:]))
@@ -105,6 +108,9 @@ def run(arguments: list[str]) -> int:
         if error.errno == errno.EPIPE:  # the reader of our output has left, `visil list | head`
             silence(sys.stdout)
             return 0
+        if error.errno == errno.EBADF and error.filename is None:
+            silence(sys.stdout)
+            return _ended("standard output is closed: results have nowhere to go", 2)
         if debug:
             raise
         where = f"{error.filename}: " if error.filename else ""

@@ -15,8 +15,8 @@ from visil.media.limits import LEAST_MEMORY_BYTES, DecodeLimits
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-GIB = 1 << 30
-MOST_MEMORY_GIB = 1024
+GB = 1_000_000_000
+MOST_MEMORY_GB = 1000
 
 
 class Folder(click.Path):
@@ -106,23 +106,23 @@ def _installed_reader(context: click.Context, parameter: click.Parameter, name: 
     return name
 
 
-def _bytes_of_gib(context: click.Context, parameter: click.Parameter, gib: float) -> int:
-    return round(gib * GIB)
+def _bytes_of_gb(context: click.Context, parameter: click.Parameter, gb: float) -> int:
+    return round(gb * GB)
 
 
-def decoding_options(command: Command) -> Command:
-    """--workers, --reader, --stall-seconds and --decode-memory (a whole number of bytes as `memory_bytes`)."""
+def limit_options(command: Command) -> Command:
+    """--stall-seconds and --decode-memory (a whole number of bytes as `memory_bytes`)."""
     command = click.option(
         "--decode-memory",
         "memory_bytes",
-        metavar="GIB",
-        type=click.FloatRange(min=LEAST_MEMORY_BYTES / GIB, max=MOST_MEMORY_GIB),
-        default=DecodeLimits.memory_bytes / GIB,
+        metavar="GB",
+        type=click.FloatRange(min=LEAST_MEMORY_BYTES / GB, max=MOST_MEMORY_GB),
+        default=DecodeLimits.memory_bytes / GB,
         show_default=True,
-        callback=_bytes_of_gib,
+        callback=_bytes_of_gb,
         help="Memory that each decoding process may take; a file that needs more fails.  [Linux only]",
     )(command)
-    command = click.option(
+    return click.option(
         "--stall-seconds",
         metavar="S",
         type=click.FloatRange(min=1),
@@ -130,6 +130,10 @@ def decoding_options(command: Command) -> Command:
         show_default=True,
         help="Give a file up after this long without progress; altogether it may take ten times its length besides.",
     )(command)
+
+
+def decoding_options(command: Command) -> Command:
+    """--workers, --reader and those of `limit_options`."""
     command = click.option(
         "--reader",
         type=click.Choice(READERS),
@@ -137,5 +141,5 @@ def decoding_options(command: Command) -> Command:
         show_default=True,
         callback=_installed_reader,
         help="What decodes; all but the first are extras, for regular files.",
-    )(command)
+    )(limit_options(command))
     return workers_option(command)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Protocol, TextIO
 import click
 
 PLAIN_PROGRESS_SECONDS = 5.0
+NAMES = ("query", "id", "video", "path")  # columns of tables that people paste from
 
 
 def notice(text: str, *, quiet: bool = False) -> None:
@@ -41,6 +43,22 @@ def silence(stream: TextIO) -> None:
 def printable(text: str) -> str:
     """File names are data: control characters of strangers must not reach a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shell_word(text: str) -> str:
+    """The text as one word that can be pasted into a shell; `$'...'` of bash and zsh where it cannot be printed."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(c if c.isprintable() and c not in "\\'" else _shell_escape(c) for c in text) + "'"
+
+
+def _shell_escape(character: str) -> str:
+    code = ord(character)
+    if character in "\\'":
+        return f"\\{character}"
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"
 
 
 def counted(number: int, plural: str) -> str:
@@ -135,13 +153,20 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    titles, *cells = rows
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in rows[0]:
+    for title in titles:
         table.add_column(title, overflow="fold")
-    for row in rows[1:]:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+    for row in cells:
+        shown = (_name(cell) if title in NAMES else printable(cell) for title, cell in zip(titles, row, strict=True))
+        table.add_row(*map(Text, shown))
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(table)
+
+
+def _name(text: str) -> str:
+    """A name as it is, or as it can be pasted."""
+    return text if text.isprintable() else shell_word(text)
 
 
 def human_bytes(num_bytes: float) -> str:

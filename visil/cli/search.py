@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visil.cli.options import compute_options, format_option, library_option, quiet_option
+from visil.cli.options import compute_options, format_option, library_option, limit_options, quiet_option
 from visil.cli.output import Report, Rows, chosen_format, counted, human_seconds, notice, progress
 from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
+from visil.media.limits import DecodeLimits
 
 if TYPE_CHECKING:
     from visil.library.library import Library
@@ -43,6 +44,7 @@ LONG_S = 30.0  # of which nobody wants to be surprised
     "--top", metavar="N", type=click.IntRange(1), default=DEFAULT_TOP, show_default=True, help="Matches a query."
 )
 @format_option
+@limit_options
 @compute_options
 @quiet_option
 def command(
@@ -51,6 +53,8 @@ def command(
     rerank: str,
     top: int,
     output_format: str | None,
+    stall_seconds: float,
+    memory_bytes: int,
     device: str,
     precision: str,
     quiet: bool,
@@ -67,13 +71,15 @@ def command(
     moments there are. So a compilation finds its sources. No score (-, null): nothing could be compared, and only the
     bytes are equal.
 
-    identical means that both are files of equal content; a part or a picture never is. file says what became of the
-    video's file: gone, changed since it was indexed, or the same file as the query's (a link, another mount); none of
-    these is ever called identical. Look at it before you delete anything. A video of the library that is the query
-    itself, by its path or id, or that the query is a part of, is left out.
+    identical means that both are files of equal content now: before it is said, both are read to the end. A part or a
+    picture never is. file says what became of the video's file: gone, changed since it was indexed, or the same file as
+    the query's (a link, another mount); none of these is ever called identical, and nothing is if the query's own file
+    is gone or has changed. A video of the library that is the query itself, by its path or id, or that the query is a
+    part of, is left out.
 
-    jsonl and json carry a manifest (versions, bundle, command) so that two results can be compared: the first line of
-    jsonl, the entry `manifest` of json. A query that failed is a line with `error`.
+    Results are a table on a terminal, and JSON lines in a pipe or file, unless --format says otherwise. jsonl and json
+    carry a manifest (versions, bundle, command) so that two results can be compared: the first line of jsonl, the entry
+    `manifest` of json. A query that failed is a line with `error`.
 
     \b
     Examples:
@@ -85,10 +91,11 @@ def command(
     Exit status: 0 all queries searched; 1 some could not be read, or videos of the library are damaged (listed on
     stderr); 2 none.
     """
+    limits = DecodeLimits(stall_s=stall_seconds, memory_bytes=memory_bytes)
     if not all(query.startswith("id:") for query in queries):
         from visil.media.worker_process import worker_ahead
 
-        click.get_current_context().with_resource(worker_ahead())  # before torch, whose import takes a second
+        click.get_current_context().with_resource(worker_ahead(limits=limits))  # before torch: its import takes 1 s
     from visil.library.file_state import GONE
     from visil.library.library import Library
     from visil.library.search import rerank_count
@@ -107,7 +114,7 @@ def command(
     damaged: dict[str, str] = {}
     with progress("search", "queries", quiet=quiet) as report:
         teller = _Teller(report, len(queries), quiet=quiet)
-        for result in opened.search_many(queries, rerank=rerank, top=top, progress=teller):
+        for result in opened.search_many(queries, rerank=rerank, top=top, limits=limits, progress=teller):
             num_queries += 1
             num_fine += result.num_fine
             damaged.update(result.damaged)
@@ -155,6 +162,9 @@ class _Teller:
         total = max(self.num_done + max(1, told.num_compared), self._num_queries)
         if told.reading:
             self._report(self.num_done, total, f"reading {told.reading}: {human_seconds(told.read_s)} of it")
+            return
+        if told.hashing:
+            self._report(self.num_done, total, f"is it a copy? reading {told.hashing}: {told.share:.0%}")
             return
         if not told.share:
             self._began_s = time.monotonic()

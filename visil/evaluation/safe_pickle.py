@@ -18,7 +18,7 @@ from typing import Any
 from visil.errors import DataError
 from visil.evaluation.tables import check_regular
 
-MAX_BYTES = 64 * 2**20  # the largest published annotation has 6 MB
+MAX_BYTES = 64_000_000  # the largest published annotation has 6 MB
 MAX_INSTRUCTIONS = 10_000_000
 MAX_ITEMS = 5_000_000  # items of all containers, shared ones counted as often as they are met
 MAX_DEPTH = 12
@@ -79,7 +79,7 @@ def read_pickle(path: Path) -> Any:
     check_regular(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: a pickle of more than {MAX_BYTES >> 20} MiB is not read")
+            raise DataError(f"{path}: a pickle of more than {MAX_BYTES // 10**6} MB is not read")
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error

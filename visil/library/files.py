@@ -12,7 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
@@ -60,6 +60,28 @@ class FoundFile:
         return status.st_size, status.st_mtime_ns
 
 
+@dataclass
+class PassedOver:
+    """What the folders hold besides videos that a user may have meant: paths.
+
+    Attributes:
+        media: other media (OTHER_MEDIA_SUFFIXES).
+        links: links to nothing that would be taken if there were a file.
+        folders: trash and hidden folders, which were not entered.
+    """
+
+    media: set[str] = field(default_factory=set)
+    links: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
+
+    @property
+    def how_to_enter(self) -> str:
+        """What is to be said of the folders where no video was found; empty if there are none."""
+        first, *others = sorted(self.folders) or [""]
+        more = f" and {len(others)} more" if others else ""
+        return f"; {first}{more} passed over: a trash or hidden folder is read if you name it itself" if first else ""
+
+
 @dataclass(frozen=True)
 class Found:
     """The videos below some paths.
@@ -67,12 +89,11 @@ class Found:
     Attributes:
         files: sorted by path, each once.
         unreadable: (path, reason) of what could not be looked at.
-        passed_over: paths of other media (OTHER_MEDIA_SUFFIXES) in the folders, sorted.
     """
 
     files: tuple[FoundFile, ...]
     unreadable: tuple[tuple[str, str], ...]
-    passed_over: tuple[str, ...] = ()
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
 def find_files(
@@ -90,7 +111,8 @@ def find_files(
 
     Args:
         paths: files (taken as they are) and folders (searched for VIDEO_SUFFIXES). What is hidden is passed over, and
-            so are TRASH_FOLDERS, unless a path lies in such a folder or `include` names it; and TypeScript, always.
+            so are TRASH_FOLDERS, unless a path lies in such a folder or `include` names it; TypeScript, always; links
+            to nothing, unless `only` names them.
         pattern: the path of a video below its folder, `{id}` standing for its id: `{id}/video.*`.
         include: only what one of these matches, or lies in a folder that one matches: `news/2024-*`, `*.mov`. A
             pattern without a slash is for names at any depth, one with a slash for paths below the folder; upper and
@@ -99,38 +121,49 @@ def find_files(
         only: of what is below a folder, the videos of these names (see `FoundFile`); None: all.
 
     Raises:
-        DataError: the pattern has no `{id}`, or one to include or exclude is empty or an absolute path.
+        DataError: a path is empty, the pattern has no `{id}`, or one to include or exclude is empty or an absolute
+            path.
     """
     selection = _Selection(pattern, include, exclude, only)
     found: dict[Path, FoundFile] = {}
-    passed_over: set[str] = set()
+    passed_over = PassedOver()
     unreadable: list[tuple[str, str]] = []
 
     def skip(error: OSError) -> None:
         unreadable.append((str(error.filename), f"cannot be looked at ({error.strerror})"))
 
     for given in paths:
+        if str(given) == "":  # a variable that is not set
+            raise DataError("an empty path names nothing; the current folder is `.`")
         path = Path(os.path.abspath(given))
         if not is_there(path):
-            unreadable.append((str(given), "no such file or folder"))
+            unreadable.append(
+                (str(given), "a link to nothing" if _is_link_to_nothing(path) else "no such file or folder")
+            )
         elif path.is_dir():
-            for below, name in _walk(path, selection, skip):
-                if name is None:
-                    passed_over.add(str(below))
-                else:
-                    found.setdefault(below, FoundFile(below, path, name))
+            for below, name in _walk(path, selection, passed_over, skip):
+                found.setdefault(below, FoundFile(below, path, name))
         elif path.is_file():
             found.setdefault(path, FoundFile(path, path.parent, path.name, is_given=True))
         else:
             unreadable.append((str(given), "not a regular file"))
-    passed_over -= {str(path) for path in found}  # named itself
-    return Found(tuple(found[path] for path in sorted(found)), tuple(unreadable), tuple(sorted(passed_over)))
+    passed_over.media -= {str(path) for path in found}  # named itself
+    passed_over.links -= {os.path.abspath(path) for path, _ in unreadable}
+    return Found(tuple(found[path] for path in sorted(found)), tuple(unreadable), passed_over)
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether there is a file or folder of this name; no error for a text that cannot be a name."""
+    """Whether there is a file or folder of this name; no error for a text that cannot be a name, or is none."""
     try:
-        return Path(path).exists()
+        return str(path) != "" and Path(path).exists()
+    except OSError:
+        return False
+
+
+def _is_link_to_nothing(path: Path) -> bool:
+    """Whether there is a link of this name, and no file."""
+    try:
+        return path.is_symlink() and not path.exists()
     except OSError:
         return False
 
@@ -147,11 +180,19 @@ class _Selection:
         self._only = only
         self._named = {name.casefold() for glob in include for name in glob.split("/")}
 
+    @property
+    def names_videos(self) -> bool:
+        """Whether it is said which videos there are: what is not there is missed."""
+        return self._only is not None
+
     def enters(self, relative: str) -> bool:
         """Whether the folder at this path below its root is searched."""
+        return not self._excludes(relative) and not self.passes_over_folder(relative)
+
+    def passes_over_folder(self, relative: str) -> bool:
+        """Whether the folder at this path is trash or hidden, and nobody named it."""
         name = PurePosixPath(relative).name.casefold()
-        is_passed_over = name.startswith(".") or name in TRASH_FOLDERS
-        return not self._excludes(relative) and (not is_passed_over or name in self._named)
+        return (name.startswith(".") or name in TRASH_FOLDERS) and name not in self._named
 
     def _excludes(self, relative: str) -> bool:
         return any(matcher.fullmatch(relative) for matcher in self._exclude)
@@ -177,8 +218,10 @@ class _Selection:
         return goes_by_suffix and is_chosen and PurePosixPath(relative).suffix.lower() in OTHER_MEDIA_SUFFIXES
 
 
-def _walk(root: Path, selection: _Selection, skip: Callable[[OSError], None]) -> Iterator[tuple[Path, str | None]]:
-    """Files below a folder that are taken, with their names, and other media with None.
+def _walk(
+    root: Path, selection: _Selection, passed_over: PassedOver, skip: Callable[[OSError], None]
+) -> Iterator[tuple[Path, str]]:
+    """Files below a folder that are taken, with their names; what is passed over is noted.
 
     Links to folders are followed, each is entered once.
     """
@@ -194,29 +237,34 @@ def _walk(root: Path, selection: _Selection, skip: Callable[[OSError], None]) ->
             continue
         entered.add((status.st_dev, status.st_ino))
         below = "" if Path(directory) == root else f"{Path(directory).relative_to(root).as_posix()}/"
+        passed_over.folders |= {
+            str(Path(directory, name)) for name in folders if selection.passes_over_folder(below + name)
+        }
         folders[:] = sorted(name for name in folders if selection.enters(below + name))
         for entry in sorted(names):
             if entry.startswith("."):
                 continue
             path, name = Path(directory, entry), selection.name(below + entry)
             if name is None and selection.passes_over(below + entry):
-                yield path, None
-            elif name is not None and _is_file(path, skip) and not _is_source_code(path):
+                passed_over.media.add(str(path))
+            elif name is not None and _is_link_to_nothing(path):
+                if selection.names_videos:
+                    skip(FileNotFoundError(errno.ENOENT, "a link to nothing", str(path)))
+                else:
+                    passed_over.links.add(str(path))
+            elif name is not None and _is_file(path, skip) and not is_source_code(path):
                 yield path, name
 
 
 def _is_file(path: Path, skip: Callable[[OSError], None]) -> bool:
     try:
-        if path.is_file():
-            return True
-        if path.is_symlink() and not path.exists():
-            skip(FileNotFoundError(errno.ENOENT, "a link to nothing", str(path)))
+        return path.is_file()
     except OSError as error:  # a folder whose names may be read, but nothing else
         skip(error)
-    return False
+        return False
 
 
-def _is_source_code(path: Path) -> bool:
+def is_source_code(path: Path) -> bool:
     """Whether a file that is called like a transport stream is TypeScript, or another text.
 
     A video of another kind under such a name has zero bytes in its first boxes, as no text has.
@@ -278,21 +326,26 @@ def _short_hash(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
 
 
-def content_hash(path: Path, *, stop: threading.Event | None = None) -> str:
+def content_hash(path: Path, *, stop: threading.Event | None = None, tell: Callable[[int], None] | None = None) -> str:
     """SHA-256 of a whole file, hexadecimal.
 
     Args:
         stop: set by another thread when nobody wants the hash any more.
+        tell: called with the bytes that are read, now and then.
 
     Raises:
         OSError: the file cannot be read, or the hash is not wanted.
     """
     digest = hashlib.sha256()
+    num_bytes = 0
     with path.open("rb", buffering=0) as file:
         while block := file.read(HASH_BLOCK_BYTES):
             if stop is not None and stop.is_set():
                 raise InterruptedError(errno.EINTR, "given up")
             digest.update(block)
+            num_bytes += len(block)
+            if tell is not None:
+                tell(num_bytes)
     return digest.hexdigest()
 
 

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from visil.errors import MediaError
-from visil.library.files import content_hash, find_files
+from visil.library.files import PassedOver, content_hash, find_files
 from visil.library.looking_back import look_back
 from visil.library.planning import Job, Plan, Target, plan
 from visil.library.store import DamagedVideoError, Store, StoredVideo, VideoRecord
-from visil.library.workload import Workload, workload
+from visil.library.workload import Workload, bytes_to_decode, workload
 from visil.media.decoding import DecodeEnd, DecodeLimits, decode_files
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import RULES
@@ -52,8 +52,11 @@ class IngestReport:
     """What `add` did. Paths and ids are text.
 
     Attributes:
+        moved: (id, old path, new path).
+        unchanged: neither moved nor read anew.
         failed, failed_before, warnings: (path, reason).
-        passed_over: other media in the folders, see `files.Found`.
+        passed_over: what else is in the folders.
+        forgotten: source code that an earlier visil took for a video: a move to another bundle leaves its row behind.
         kept: (path, reason): were cut short, and the new try gave less, so that they stay as they were.
         num_again: of the videos that were replaced, how many an earlier visil may have read wrongly.
         unreachable: (path, reason): were read by older rules, and cannot be looked at; they stay as they were.
@@ -71,7 +74,8 @@ class IngestReport:
     failed: list[tuple[str, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
-    passed_over: list[str] = field(default_factory=list)
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    forgotten: list[str] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
     num_again: int = 0
     unreachable: list[tuple[str, str]] = field(default_factory=list)
@@ -83,7 +87,9 @@ class IngestReport:
     def num_inputs(self) -> int:
         """Files looked at, and folders that are not there."""
         stored = len(self.added) + len(self.replaced) + len(self.kept) + self.unchanged
-        return stored + self.num_failures
+        elsewhere = {*self.replaced, *(path for path, _ in (*self.kept, *self.failed, *self.failed_before))}
+        only_moved = sum(id not in elsewhere and path not in elsewhere for id, _, path in self.moved)
+        return stored + only_moved + self.num_failures
 
     @property
     def num_failures(self) -> int:
@@ -140,14 +146,14 @@ def add_files(
         retry_failed=retry_failed,
     )
     report = _report(todo, found.unreadable)
-    report.passed_over += found.passed_over
+    report.passed_over = found.passed_over
     store.update_files(todo.new_files)
     older = look_back(
         store, todo, records, preprocessing, roots=roots, workers=workers, limits=limits, progress=looked_back
     )
     report.unreachable = older.unreachable
     again = {target.id for job in older.jobs for target in job.targets if target.is_again}
-    report.unchanged -= sum(record.id in again for record in todo.unchanged)
+    report.unchanged = _num_unchanged(todo, again)
     encode_jobs(
         store,
         model,
@@ -223,7 +229,7 @@ def encode_jobs(
                     commits.flush_if_due()  # a long video must not keep finished ones waiting
                     continue
                 job = to_encode[index]
-                report.num_bytes += job.num_bytes
+                report.num_bytes += bytes_to_decode(job)
                 try:
                     commits.finish(hashes.complete(index, job), *outcome)
                 except _FileChangedError as error:  # nothing is stored, so that the next run tries again
@@ -231,12 +237,18 @@ def encode_jobs(
                 tell()
 
 
+def _num_unchanged(todo: Plan, again: Set[str] = frozenset()) -> int:
+    """Rows of which nothing changes, not even the path."""
+    others = again | {id for id, _, _ in todo.moved}
+    return sum(record.id not in others for record in todo.unchanged)
+
+
 def _report(todo: Plan, unreadable: Sequence[tuple[str, str]]) -> IngestReport:
     return IngestReport(
         moved=todo.moved,
         vanished=[record.file.path for record in todo.vanished],
         unmounted=list(todo.unmounted.items()),
-        unchanged=len(todo.unchanged),
+        unchanged=_num_unchanged(todo),
         failed=[*(given for given in unreadable if not _is_of(given[0], todo.unmounted)), *todo.unreadable],
         failed_before=[(record.file.path, record.reason) for record in todo.failed_before],
     )

@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -36,8 +36,8 @@ from visil.library.disk import (
     writer_lock,
 )
 from visil.library.feature_files import add_feature_file
-from visil.library.file_state import file_state
-from visil.library.files import content_hash, is_there
+from visil.library.file_state import Contents, file_state
+from visil.library.files import is_there
 from visil.library.fine import Tell
 from visil.library.ingest import IngestReport, Progress, add_files
 from visil.library.queries import VideoQuery, expand_query, video_query
@@ -260,7 +260,7 @@ class Library:
         """
         records = self._reading(lambda: self._records)
         if id not in records:
-            raise LibraryError(f"no video {id!r} in the library; `visil list` names them")
+            raise LibraryError(f"no video '{id}' in the library; `visil list` names them")
         return records[id]
 
     @property
@@ -298,7 +298,7 @@ class Library:
         """
         stored = self._reading(lambda: self._store.read(self.record(id).id))
         if stored.encoded is None:
-            raise LibraryError(f"video {id!r} could not be read when it was indexed: {stored.reason}")
+            raise LibraryError(f"video '{id}' could not be read when it was indexed: {stored.reason}")
         return stored.encoded
 
     def verify(self, *, progress: Callable[[int, int], None] | None = None) -> Sequence[Finding]:
@@ -326,10 +326,10 @@ class Library:
 
     @cached_property
     def _ids_of_content(self) -> Mapping[str, Set[str]]:
-        """Ids of the videos of a content, by its SHA-256."""
+        """Ids of the videos of a file's content, by its SHA-256."""
         ids: dict[str, set[str]] = {}
         for record in self._records.values():
-            if record.file.sha256:
+            if record.file.sha256 and not record.file.is_feature_set:
                 ids.setdefault(record.file.sha256, set()).add(record.id)
         return ids
 
@@ -344,7 +344,12 @@ class Library:
     # --- searching -----------------------------------------------------------------------------------------------
 
     def search(
-        self, query: str | Path | EncodedVideo, *, rerank: int | str = DEFAULT_RERANK, top: int = DEFAULT_TOP
+        self,
+        query: str | Path | EncodedVideo,
+        *,
+        rerank: int | str = DEFAULT_RERANK,
+        top: int = DEFAULT_TOP,
+        limits: DecodeLimits = DecodeLimits(),
     ) -> Sequence[Match]:
         """The videos that match one query, best first: how well the frames of the query are found in the video.
 
@@ -352,8 +357,12 @@ class Library:
         query also counts by its moments (docs/method.md, "Long queries"). What cannot be compared is answered by its
         bytes: videos of equal content, without a score.
 
-        That the query was searched in part, or by its bytes alone, and that videos were left out because they are
-        damaged, is logged as a warning; `search_many` gives it as values, and `damaged` names the videos.
+        Before a match is called identical its file and that of the query are read to the end, unless the query's was
+        just now; the hash must be that of when they were indexed.
+
+        That the query was read with a warning, in part, or answered by its bytes alone, that its file is gone or has
+        changed, and that videos were left out because they are damaged, is logged as a warning; `search_many` gives it
+        as values, and `damaged` names the videos.
 
         Args:
             query: a video file, a part of one (`clip.mp4@1:20-1:40`), a still picture, `id:ID` of a video of the
@@ -361,6 +370,7 @@ class Library:
             rerank: how many candidates get the fine score: a number, a share such as `5%`, `all`; 0: coarse only.
                 Raised to `top`.
             top: matches to return at most.
+            limits: what decoding the query may cost.
 
         Raises:
             VisilError: the query cannot be read or has no score, and nothing in the library equals it.
@@ -368,8 +378,8 @@ class Library:
         if isinstance(query, EncodedVideo):
             self._check_options(rerank, top)
             self.refresh()
-            return _matches_of(self._search([self._scorable(Query("", query))], rerank, top)[0], self.path)
-        results = list(self.search_many([query], rerank=rerank, top=top))
+            return _matches_of(self._search([self._scorable(Query("", query))], Contents(), rerank, top)[0], self.path)
+        results = list(self.search_many([query], rerank=rerank, top=top, limits=limits))
         if len(results) > 1:
             raise DataError(f"{query}: stands for {len(results)} queries; `search_many` takes them")
         if results[0].error is not None:
@@ -382,6 +392,7 @@ class Library:
         *,
         rerank: int | str = DEFAULT_RERANK,
         top: int = DEFAULT_TOP,
+        limits: DecodeLimits = DecodeLimits(),
         progress: Callable[[SearchProgress], None] | None = None,
     ) -> Iterator[SearchResult]:
         """Results of several queries in their order; queries share passes over the data. See `search`.
@@ -389,8 +400,9 @@ class Library:
         Args:
             queries: video files, parts of them (`clip.mp4@1:20-1:40`), still pictures, folders, lists (`@list.txt`)
                 or `id:ID`. An existing path wins over any other reading.
-            progress: called while a query is decoded and while queries are compared, possibly from other threads, one
-                at a time.
+            limits: what decoding one query may cost.
+            progress: called while a query is decoded, while files are hashed and while queries are compared, possibly
+                from other threads, one at a time.
 
         A query that cannot be read gives a result with its error; the others go on.
 
@@ -399,14 +411,16 @@ class Library:
         """
         self._check_options(rerank, top)
         self.refresh()
+        tell = None if progress is None else lambda path, share: progress(SearchProgress(hashing=path, share=share))
+        files = _QueryFiles(Contents(tell), limits, progress)
         waiting: list[Query | SearchResult] = []
-        for item in self._encoded_queries(queries, progress):
+        for item in self._encoded_queries(queries, files):
             waiting.append(item)
             num_bytes = sum(_vector_bytes(item) for item in waiting)
             if num_bytes > QUERY_BYTES or len(waiting) == QUERY_COUNT:
-                yield from self._answer(waiting, rerank, top, progress)
+                yield from self._answer(waiting, files, rerank, top)
                 waiting = []
-        yield from self._answer(waiting, rerank, top, progress)
+        yield from self._answer(waiting, files, rerank, top)
 
     def score_many(
         self,
@@ -471,9 +485,7 @@ class Library:
         for query in queries:
             yield NO_SCORES if query is None else next(found)
 
-    def _encoded_queries(
-        self, queries: Iterable[str | Path], progress: Callable[[SearchProgress], None] | None
-    ) -> Iterator[Query | SearchResult]:
+    def _encoded_queries(self, queries: Iterable[str | Path], files: _QueryFiles) -> Iterator[Query | SearchResult]:
         for given in queries:
             try:
                 names = expand_query(given)
@@ -482,44 +494,57 @@ class Library:
                 continue
             for name in names:
                 try:
-                    yield self._query(name, progress)
-                except (VisilError, OSError) as error:
+                    yield self._query(name, files)
+                except VisilError as error:
                     yield SearchResult(name, error=str(error))
+                except OSError as error:
+                    yield SearchResult(name, error=f"{name}: cannot be read ({error.strerror or error})")
 
-    def _query(self, name: str, progress: Callable[[SearchProgress], None] | None) -> Query:
+    def _query(self, name: str, files: _QueryFiles) -> Query:
         if name.startswith("id:") and not is_there(name):
             record = self.record(name.removeprefix("id:"))
-            query = Query(name, None, Path(record.file.path), record.id, self._equals(record.file.sha256, record.id))
+            query = self._of_a_row(Query(name, None, exclude=record.id), record)
             if record.status == FAILED and record.id not in self.damaged:
-                return _by_bytes(query, f"video {record.id!r} could not be read when it was indexed: {record.reason}")
-            return self._scorable(replace(query, encoded=self.encoded(record.id)))
+                return _by_bytes(query, f"video '{record.id}' could not be read when it was indexed: {record.reason}")
+            return self._scorable(replace(query, encoded=self.encoded(record.id)), "searched as it was indexed,")
         source = video_query(name)
         own = self._reading(lambda: self._ids_of_paths).get(os.path.abspath(source.path))
-        query = Query(name, None, source.path, own)
+        query = Query(name, None, source.path, exclude=own)
         if source.span_s is not None:  # a part equals no video
-            return self._scorable(replace(query, encoded=self._encoded_file(source, progress)))
+            return self._scorable(replace(query, encoded=files.encode(self.model, source)))
         stored = self._as_stored(own) if own is not None else None
         if stored is not None and own is not None:
-            equals = self._equals(self.record(own).file.sha256, own)
-            return self._scorable(replace(query, encoded=stored, equals=equals))
+            query = self._of_a_row(query, self.record(own))
+            return self._scorable(replace(query, encoded=stored), "searched as it was indexed,")
         try:
-            encoded = self._encoded_file(source, progress)
+            encoded = files.encode(self.model, source)
         except MediaError as error:
             if not (is_there(source.path) and source.path.is_file()):
                 raise
-            return _by_bytes(replace(query, equals=self._equals(content_hash(source.path), own)), str(error))
-        return self._scorable(replace(query, encoded=encoded, equals=self._equals(content_hash(source.path), own)))
+            return _by_bytes(self._of_a_file(query, files), str(error))
+        return self._scorable(replace(self._of_a_file(query, files), encoded=encoded))
 
-    def _encoded_file(self, source: VideoQuery, progress: Callable[[SearchProgress], None] | None) -> EncodedVideo:
-        tell = None if progress is None else lambda read_s: progress(SearchProgress(str(source.path), read_s=read_s))
-        return self.model.encode(source.path, span_s=source.span_s, stills=True, progress=tell)
+    def _of_a_row(self, query: Query, record: VideoRecord) -> Query:
+        """The query with the file that a row was read from, and what equalled it then."""
+        if record.file.is_feature_set:
+            return query
+        equals = self._equals(record.file.sha256, record.id)
+        return replace(query, path=Path(record.file.path), file=record.file, equals=equals)
+
+    def _of_a_file(self, query: Query, files: _QueryFiles) -> Query:
+        """The query with the file that is read for it, and what equals it."""
+        assert query.path is not None
+        file = files.contents.facts(query.path)
+        return replace(query, file=file, equals=self._equals(file.sha256, query.exclude))
 
     def _as_stored(self, id: str) -> EncodedVideo | None:
-        """A video of the library, if decoding its file as a query would give what is stored of it."""
+        """A video of the library, if decoding its file as a query by the same rules would give what is stored of it.
+
+        One that was cut short too: nobody waits for a file that hangs a second time.
+        """
         record = self.record(id)
-        is_whole = record.status != FAILED and not record.reason_class
         is_read_alike = record.rules == RULES and self.preprocessing == self.model.settings.preprocessing
-        if not is_whole or not is_read_alike or file_state(record.file):
+        if record.status == FAILED or not is_read_alike or file_state(record.file):
             return None
         try:
             return self.encoded(id)
@@ -530,8 +555,12 @@ class Library:
         """Ids of the videos of this content but its own."""
         return frozenset(self._reading(lambda: self._ids_of_content).get(sha256, ())) - {own}
 
-    def _scorable(self, query: Query) -> Query:
-        """The query, if it can be compared with the videos of this library."""
+    def _scorable(self, query: Query, how: str = "searched") -> Query:
+        """The query, if it can be compared with the videos of this library.
+
+        Args:
+            how: is said of one whose file was read with a warning.
+        """
         if query.encoded is None or not query.encoded.has_content:
             return _by_bytes(query, f"{query.name or 'the encoded video'}: every frame is blank, so it has no score")
         vectors = query.encoded.region_vectors.vectors
@@ -544,10 +573,10 @@ class Library:
                 f"of library {self.path} are {self.model.stored_dtype} of {self.model.stored_dim}: encode it with "
                 "library.model.encode(path)"
             )
-        if query.encoded.cut_short:
-            return replace(
-                query, warning=f"{query.name or 'the encoded video'}: searched in part: {query.encoded.warning}"
-            )
+        if query.encoded.warning:
+            part = "in part" if query.encoded.cut_short else "with a warning"
+            name = query.name or "the encoded video"
+            return replace(query, warning=f"{name}: {how} {part}: {query.encoded.warning}")
         return query
 
     @staticmethod
@@ -559,26 +588,28 @@ class Library:
     def _answer(
         self,
         waiting: Sequence[Query | SearchResult],
+        files: _QueryFiles,
         rerank: int | str,
         top: int,
-        progress: Callable[[SearchProgress], None] | None,
     ) -> Iterator[SearchResult]:
+        progress = files.progress
         queries = [query for query in waiting if isinstance(query, Query)]
         tell = (
             None if progress is None else lambda share: progress(SearchProgress(num_compared=len(queries), share=share))
         )
-        found = iter(self._search(queries, rerank, top, tell))
+        found = iter(self._search(queries, files.contents, rerank, top, tell))
         for item in waiting:
             yield next(found) if isinstance(item, Query) else item
 
     def _search(
-        self, queries: Sequence[Query], rerank: int | str, top: int, tell: Tell | None = None
+        self, queries: Sequence[Query], contents: Contents, rerank: int | str, top: int, tell: Tell | None = None
     ) -> Sequence[SearchResult]:
         return self._reading(
             lambda: search(
-                self._store, self._candidates, self._records, self.model, queries, rerank=rerank, top=top, tell=tell
+                self._store, self._candidates, self._records, self.model, queries,
+                contents=contents, rerank=rerank, top=top, tell=tell,
             )
-        )
+        )  # fmt: skip
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -797,6 +828,21 @@ class Library:
         """Bring in the sums of files that have none: a write before this one was interrupted."""
         self._store.note_files()
         note_files(self.path / name for name in (SETTINGS, self._settings.bundle_file))
+
+
+@dataclass(frozen=True)
+class _QueryFiles:
+    """How the files of one search are read."""
+
+    contents: Contents
+    limits: DecodeLimits
+    progress: Callable[[SearchProgress], None] | None
+
+    def encode(self, model: Model, source: VideoQuery) -> EncodedVideo:
+        """A query that is not stored."""
+        told = self.progress
+        tell = None if told is None else lambda read_s: told(SearchProgress(str(source.path), read_s=read_s))
+        return model.encode(source.path, span_s=source.span_s, stills=True, limits=self.limits, progress=tell)
 
 
 def _matches_of(result: SearchResult, library: Path) -> Sequence[Match]:

@@ -52,11 +52,6 @@ class Job:
         """Of its content; empty while it is not known."""
         return self.targets[0].file.sha256
 
-    @property
-    def num_bytes(self) -> int:
-        """What has to be decoded."""
-        return self.targets[0].file.size_bytes if self.copy_of is None else 0
-
     def with_hash(self, sha256: str) -> Job:
         """The same, its content known."""
         return replace(self, targets=tuple(replace(t, file=replace(t.file, sha256=sha256)) for t in self.targets))

@@ -33,8 +33,10 @@ def video_query(name: str) -> VideoQuery:
     An existing path wins over any other reading. Whether the file is there is not looked at.
 
     Raises:
-        DataError: the file is there, and what follows is no range.
+        DataError: the name is empty, or the file is there, and what follows is no range.
     """
+    if not name:
+        raise DataError("an empty name stands for no video")
     file, _, written = name.rpartition("@")
     if is_there(name) or not file:
         return VideoQuery(Path(name))
@@ -59,21 +61,25 @@ def _seconds(text: str) -> float:
 
 
 def expand_query(given: str | Path) -> list[str]:
-    """Files, parts of files and `id:ID` as given; a folder by its videos, `@list.txt` by its lines.
+    """Files, parts of files and `id:ID` as given; a folder by its videos, below it as given; `@list.txt` by its lines.
 
     Lines are files, parts of files, folders (relative ones from the current folder) or ids; those that begin with `#`
     are comments. An existing path wins over any other reading.
 
     Raises:
-        DataError: a folder without a video, or a list that cannot be read.
+        DataError: an empty name, a folder without a video, or a list that cannot be read.
     """
     name = str(given)
+    if not name:  # a variable that is not set
+        raise DataError("an empty query names nothing; the current folder is `.`")
     if is_there(name) and Path(name).is_dir():
-        files = find_files([name]).files
-        if not files:
-            raise DataError(f"{name}: no video in this folder")
-        return [str(file.path) for file in files]
+        found = find_files([name])
+        if not found.files:
+            raise DataError(f"{name}: no video in this folder{found.passed_over.how_to_enter}")
+        return [str(Path(name, file.path.relative_to(file.root))) for file in found.files]
     if name.startswith("@") and not is_there(name):
+        if name == "@":
+            raise DataError("@: the list has no name; write @list.txt")
         nested = [[line] if line.startswith("@") else expand_query(line) for line in _lines(Path(name[1:]))]
         return [query for queries in nested for query in queries]
     return [name]
@@ -85,7 +91,7 @@ def _lines(path: Path) -> list[str]:
             raise DataError(f"@{path}: the list is not a regular file")
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, ValueError) as error:
-        raise DataError(f"@{path}: the list cannot be read ({error})") from error
+        raise DataError(f"@{path}: the list cannot be read ({getattr(error, 'strerror', None) or error})") from error
     queries = [line for line in lines if line and not line.startswith("#")]
     if not queries:
         raise DataError(f"@{path}: the list names no query")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from visil.errors import LibraryError, MediaError, ModelError
 from visil.library.disk import flush_folder, replace_file
-from visil.library.files import content_hash
+from visil.library.files import content_hash, is_source_code
 from visil.library.ingest import IngestReport, Progress, encode_jobs
 from visil.library.planning import Job, Target
 from visil.library.settings import SETTINGS, LibrarySettings, read_settings, write_settings
@@ -106,18 +106,24 @@ def encode_anew(
 ) -> IngestReport:
     """Bring `new` to hold every video of `old`, encoded with `model`; the caller holds the writer lock.
 
+    Failed rows of source code, which an earlier visil took for a video, are left behind.
+
     Args:
         samples_alike: whether a whole video has as many samples as before.
 
     Raises:
         UnfinishedReindexError: files are gone, changed, or cannot be decoded any more.
     """
-    videos = old.records()
+    records = old.records()
+    forgotten = {
+        row.id: row.file.path for row in records if row.status == FAILED and is_source_code(Path(row.file.path))
+    }
+    videos = [row for row in records if row.id not in forgotten]
     todo = plan_move(videos, new.records(), look_at=_as_it_is, samples_alike=samples_alike)
     new.delete(todo.surplus)
     new.update_files(todo.new_files)
     new.put(todo.failures)
-    report = IngestReport(unchanged=len(todo.ready), failed=todo.unreadable)
+    report = IngestReport(unchanged=len(todo.ready), failed=todo.unreadable, forgotten=[*forgotten.values()])
     report.failed_before += [(video.file.path, video.reason) for video in todo.failures]
     encode_jobs(
         new,

@@ -21,9 +21,9 @@ import numpy as np
 from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError
 from visil.library.candidates import Candidates
-from visil.library.file_state import OwnFile, file_state
+from visil.library.file_state import CHANGED, GONE, Contents, OwnFile, file_state
 from visil.library.fine import Tell, fine_scores
-from visil.library.store import Store, VideoRecord
+from visil.library.store import FileFacts, Store, VideoRecord
 from visil.model.model import Model
 from visil.model.moments import moment_descriptors
 from visil.values import EncodedVideo, Match, shown_score
@@ -39,6 +39,7 @@ class Query:
         name: as the user gave it.
         encoded: None if it shows nothing, or cannot be decoded: then only equal content answers.
         path: its file; None if there is none.
+        file: that file when its vectors were made, now or by `index`; None for a part, which equals nothing.
         exclude: id of the video of the library that the query is, or is a part of.
         equals: ids of the other videos of the library whose content is that of its file.
         warning: what is to be said about it, in one line.
@@ -47,6 +48,7 @@ class Query:
     name: str
     encoded: EncodedVideo | None
     path: Path | None = None
+    file: FileFacts | None = None
     exclude: str | None = None
     equals: frozenset[str] = frozenset()
     warning: str = ""
@@ -58,7 +60,8 @@ class SearchResult:
 
     Attributes:
         num_fine: fine scores computed.
-        warning: one line about a query that was read in part, or is answered by its bytes alone.
+        warning: one line about a query that was read with a warning, is answered by its bytes alone, or whose file is
+            not any more what its vectors were made from.
         damaged: (id, reason) of the videos that could not be compared, because what is stored of them is not what was
             written, and (name, reason) of the files of the library that are damaged; by id and name.
         error: one line if the query could not be read or has no score.
@@ -74,17 +77,19 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """What a search is at, between results: a query is read, or queries are compared.
+    """What a search is at, between results: a query is read, a file is hashed, or queries are compared.
 
     Attributes:
-        reading: path of the query that is decoded; empty while queries are compared.
+        reading: path of the query that is decoded; else empty.
         read_s: seconds of it that are encoded.
+        hashing: path of a file all of which is read, to tell whether it is a copy; else empty.
         num_compared: queries that share the pass over the library.
-        share: of that pass, in [0, 1].
+        share: of that file, or of that pass, in [0, 1].
     """
 
     reading: str = ""
     read_s: float = 0.0
+    hashing: str = ""
     num_compared: int = 0
     share: float = 0.0
 
@@ -138,11 +143,16 @@ def search(
     model: Model,
     queries: Sequence[Query],
     *,
+    contents: Contents,
     rerank: int | str = DEFAULT_RERANK,
     top: int = DEFAULT_TOP,
     tell: Tell | None = None,
 ) -> list[SearchResult]:
-    """Rank the videos of a library for every query; see `Library.search`."""
+    """Rank the videos of a library for every query; see `Library.search`.
+
+    Args:
+        contents: what tells whether files are still copies of each other.
+    """
     count = rerank_count(rerank, len(candidates.ids))
     count = max(count, top) if count else 0
     compared = [(query, query.encoded) for query in queries if query.encoded is not None]
@@ -156,7 +166,8 @@ def search(
     sound, damaged = _sound(store, candidates), tuple(sorted(store.damaged.items()))
     found = iter(zip(coarse, chosen, fine, strict=True))
     stages = [_stages(candidates, *next(found), sound) if query.encoded is not None else {} for query in queries]
-    return [replace(_rank(*of_query, records, top), damaged=damaged) for of_query in zip(queries, stages, strict=True)]
+    ranked = [_rank(*of_query, records, top, contents) for of_query in zip(queries, stages, strict=True)]
+    return [replace(result, damaged=damaged) for result in ranked]
 
 
 def score(
@@ -245,22 +256,49 @@ def _stages(
     }
 
 
-def _rank(query: Query, stages: dict[str, dict[str, float]], records: dict[str, VideoRecord], top: int) -> SearchResult:
-    """Equal content first, then by score, then by id; the files of the best are looked at.
+def _rank(
+    query: Query, stages: dict[str, dict[str, float]], records: dict[str, VideoRecord], top: int, contents: Contents
+) -> SearchResult:
+    """Equal content first, then by score, then by id; the files of the best are looked at, and copies are read.
 
-    Those of all equal content too, since what is no copy any more gives up its place: to a copy, or to one of the
-    `top` best others.
+    What is no copy any more gives up its place: to a copy, or to one of the best others.
     """
-    ids = (stages.keys() | {id for id in query.equals if id in records}) - {query.exclude}
-    matches = sorted((_match(query, records[id], stages.get(id, {})) for id in ids), key=_place)
+    equal = records.keys() & query.equals
+    problem = _problem_of_its_file(query, contents, may_have_copies=bool(equal))
+    ids = (stages.keys() | equal) - {query.exclude}
+    may_be_copies = frozenset() if problem else equal
+    matches = sorted((_match(query, records[id], stages.get(id, {}), id in may_be_copies) for id in ids), key=_place)
     own = OwnFile(query.path) if query.path is not None else None
     num_equal = sum(match.identical for match in matches)
-    looked_at = [_looked_at(match, records[match.video], own) for match in matches[: num_equal + top]]
+    copies: list[Match] = []
+    others: list[Match] = []
+    for match in matches[:num_equal]:
+        if len(copies) == top:
+            break  # the rest would stand behind them
+        match = _looked_at(match, records[match.video], own, contents)
+        (copies if match.identical else others).append(match)
+    places = matches[num_equal : num_equal + top - len(copies)]
+    others += [_looked_at(match, records[match.video], own, contents) for match in places]
     num_fine = sum("fine" in scores for scores in stages.values())
-    return SearchResult(query.name, sorted(looked_at, key=_place)[:top], num_fine, warning=query.warning)
+    shown = sorted([*copies, *others], key=_place)[:top]
+    return SearchResult(query.name, shown, num_fine, warning=_warning(query, problem))
 
 
-def _match(query: Query, record: VideoRecord, stages: dict[str, float]) -> Match:
+def _problem_of_its_file(query: Query, contents: Contents, *, may_have_copies: bool) -> str:
+    """Why the file of a query has no copies any more; all of it is read if something may be one."""
+    if query.file is None:
+        return ""
+    return contents.problem(query.file) if may_have_copies else file_state(query.file)
+
+
+def _warning(query: Query, problem: str) -> str:
+    if not problem:
+        return query.warning
+    said = {GONE: "is gone", CHANGED: "has changed since it was read"}.get(problem, problem)
+    return f"{query.warning or query.name}{';' if query.warning else ':'} its file {said}: no match is called identical"
+
+
+def _match(query: Query, record: VideoRecord, stages: dict[str, float], is_equal: bool) -> Match:
     raw = stages.get("fine", stages.get("coarse"))
     return Match(
         query=query.name,
@@ -268,7 +306,7 @@ def _match(query: Query, record: VideoRecord, stages: dict[str, float]) -> Match
         path=record.file.path,
         score=None if raw is None else shown_score(raw),
         probability=None,
-        identical=record.id in query.equals,
+        identical=is_equal,
         stages=stages,
     )
 
@@ -278,10 +316,13 @@ def _place(match: Match) -> tuple[bool, float, str]:
     return not match.identical, inf if match.score is None else -round(match.score, SCORE_DECIMALS), match.video
 
 
-def _looked_at(match: Match, record: VideoRecord, own: OwnFile | None) -> Match:
-    """The match as its file is now: only another file that is still what was indexed can be an identical copy."""
+def _looked_at(match: Match, record: VideoRecord, own: OwnFile | None, contents: Contents) -> Match:
+    """The match as its file is now: only another file that still has the bytes that were indexed is a copy."""
     state = file_state(record.file, own, is_equal=match.identical)
-    return replace(match, file=state, identical=match.identical and not state)
+    if state or not match.identical:
+        return replace(match, file=state, identical=False)
+    problem = contents.problem(record.file)
+    return replace(match, file=problem if problem in (GONE, CHANGED) else "", identical=not problem)
 
 
 def _in_two_bands(

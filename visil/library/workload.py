@@ -21,6 +21,7 @@ from visil.model.model import Model
 LONG_RUN_BYTES = 1 << 30  # less makes a library of some 20 MB and ends within minutes: nothing to plan
 NUM_PROBED = 64  # headers that are read, or rows that are known, for the samples a byte of video makes
 PROBE_STALL_S, PROBES_S = 2.0, 10.0  # one header, and all: on a disk that does not answer nobody waits for an estimate
+BLOCK_BYTES = 512  # of `st_blocks`, whatever the disk has
 BYTES_PER_VIDEO = 1024  # facts of a row, measured: 0.6 kB, and more with long paths
 
 
@@ -29,7 +30,7 @@ class Workload:
     """What a run has to do.
 
     Attributes:
-        num_files, num_bytes: files to decode, and their sizes.
+        num_files, num_bytes: files to decode, and their sizes without the holes of sparse files.
         library_bytes: estimate of what the library will grow by; None for a short run, or where nothing tells.
         free_bytes: on the disk of the library.
     """
@@ -51,7 +52,7 @@ def workload(
 ) -> Workload:
     """What these jobs are for a library in this folder that holds these videos."""
     to_decode = [job for job in jobs if job.copy_of is None]
-    num_bytes = sum(job.num_bytes for job in to_decode)
+    num_bytes = sum(map(bytes_to_decode, to_decode))
     library_bytes = None
     if num_bytes >= LONG_RUN_BYTES:
         rate = _known_rate(records) or _probed_rate(to_decode, preprocessing, limits)
@@ -59,6 +60,16 @@ def workload(
             num_rows = sum(len(job.targets) for job in jobs)
             library_bytes = round(rate * num_bytes * bytes_per_sample(model)) + num_rows * BYTES_PER_VIDEO
     return Workload(len(to_decode), num_bytes, library_bytes, shutil.disk_usage(folder).free)
+
+
+def bytes_to_decode(job: Job) -> int:
+    """What the file of a job takes on its disk, at most its size: gigabytes of nothing are soon read."""
+    size_bytes = job.targets[0].file.size_bytes
+    try:
+        blocks = getattr(job.path.stat(), "st_blocks", 0)  # Windows does not tell, some network drives say 0
+    except OSError:
+        blocks = 0
+    return min(size_bytes, blocks * BLOCK_BYTES) if blocks else size_bytes
 
 
 def bytes_per_sample(model: Model) -> float:
@@ -85,7 +96,7 @@ def _probed_rate(jobs: Sequence[Job], preprocessing: Preprocessing, limits: Deco
     told = [(job, duration_s) for job, duration_s in zip(probed, durations_s, strict=False) if duration_s is not None]
     least = preprocessing.min_samples if preprocessing.fills_short_videos else 1
     num_samples = sum(max(least, duration_s * preprocessing.fps) for _, duration_s in told)
-    return num_samples / sum(job.num_bytes for job, _ in told) if told else None
+    return num_samples / sum(bytes_to_decode(job) for job, _ in told) if told else None
 
 
 def _in_time(jobs: Sequence[Job]) -> Iterator[Path]:

@@ -15,7 +15,7 @@ BYTES_A_SECOND = 20_000  # where the headers tell no length, a video is taken to
 TIMES_ITS_LENGTH = 10  # 4K HEVC of ten bits on one busy core takes three to ten times as long as the video
 LONGEST_DECODING_S = 12 * 3600  # whatever length a file claims
 LEAST_STALL_S = 1.0  # workers report progress several times a second
-LEAST_MEMORY_BYTES = 16 << 20
+LEAST_MEMORY_BYTES = 16_000_000
 PACKET_SHARE = 0.9  # of stall_s: a worker that ends a file itself keeps the last frames, too
 
 
@@ -27,7 +27,7 @@ class DecodeLimits:
         stall_s: seconds without any progress. The whole file may take as much and TIMES_ITS_LENGTH, the latter at
             most LONGEST_DECODING_S. Only the time that the parent waits for the worker counts: neither a busy consumer
             nor a suspended computer uses it up.
-        memory_bytes: what decoding may allocate in a worker, beside the worker itself. 2 GiB hold the reference
+        memory_bytes: what decoding may allocate in a worker, beside the worker itself. 2.2 GB hold the reference
             pictures of 8K video; see `worker.limit_memory` for where it is enforced.
 
     Raises:
@@ -35,7 +35,7 @@ class DecodeLimits:
     """
 
     stall_s: float = 60.0
-    memory_bytes: int = 2 << 30
+    memory_bytes: int = 2_200_000_000
 
     def __post_init__(self) -> None:
         if not self.stall_s >= LEAST_STALL_S:

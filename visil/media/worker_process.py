@@ -156,9 +156,9 @@ class WorkerProcess:
                 failure = MediaError(f"{request.path}: given up: {error}; --stall-seconds waits longer", "stalled")
                 try_again = False
             except _OutOfMemoryError:
-                allowed_gib = self._limits.memory_bytes / (1 << 30)
+                allowed_gb = self._limits.memory_bytes / 1e9
                 failure = MediaError(
-                    f"{request.path}: needs more than the {allowed_gib:.3g} GiB of memory that decoding may use; "
+                    f"{request.path}: needs more than the {allowed_gb:.3g} GB of memory that decoding may use; "
                     "--decode-memory allows more",
                     "too_large",
                 )
