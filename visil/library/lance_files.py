@@ -15,7 +15,7 @@ import errno
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,13 @@ def panics_are_damage() -> Iterator[None]:
 
 def manifests(table: Path) -> dict[int, Path]:
     """The file of every version of a table, by its number."""
+    return by_version((table / MANIFESTS).glob("*.manifest"))
+
+
+def by_version(paths: Iterable[Path]) -> dict[int, Path]:
+    """Manifests by the number of their version."""
     found = {}
-    for path in (table / MANIFESTS).glob("*.manifest"):
+    for path in paths:
         if path.stem.isdecimal():
             number = int(path.stem)
             found[2**64 - 1 - number if len(path.stem) == 20 else number] = path
