@@ -4,6 +4,7 @@ library.toml       format version, bundle, files, sampling; written last: a fold
 model.safetensors  a copy of the bundle: the library opens without anything else
 videos.lance       the table
 library.sha256     what these files were when they were written
+second             copies of the little that nothing else can restore
 
 Library.add(files)      files ─► ingest ─► table
 Library.search(query)   query ─► candidates ─► fine score ─► matches

@@ -153,7 +153,7 @@ def _put_back_version(uri: Path) -> list[str]:
     """The newest version that was written, from its copy if need be."""
     sums = Sums(uri.parent)
     newest = sums.manifests(uri).get(_last_version(uri))
-    return [] if newest is None else put_back(sums, [newest])
+    return [] if newest is None else put_back(sums, [sums.folder / newest])
 
 
 def _put_back_files(uri: Path) -> list[str]:
@@ -181,7 +181,8 @@ def _open_again(uri: Path, to_version: int | None) -> list[str]:
             f"`{repair_command(uri.parent, '--to-version', readable)}` goes back to it, "
             f"`{visil_command('index', 'PATH...', library=uri.parent)}` encodes what came later"
         )
-    given_up = [path for number, path in (sums.manifests(uri) | found).items() if number > readable]
+    lost = {number: sums.folder / name for number, name in sums.manifests(uri).items()}
+    given_up = [path for number, path in (lost | found).items() if number > readable]
     for manifest in given_up:
         manifest.unlink(missing_ok=True)
     sums.forget(given_up)  # the next versions have their names; until then it is known that these are lost

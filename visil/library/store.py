@@ -198,8 +198,7 @@ class Store:
         written = self._sums.manifests(self.uri) if self._has_digests else {}
         last = max(written, default=0)
         if last > newest and last > (newest := newest_version(self.uri)):  # twice: files may go while it looks
-            name = self._sums.name(written[last])
-            raise LibraryError(f"{self.uri}: version {last} is lost ({name} is gone); {_remedy(self.uri)}")
+            raise LibraryError(f"{self.uri}: version {last} is lost ({written[last]} is gone); {_remedy(self.uri)}")
         return newest
 
     def _open_version(self, newest: int) -> None:
@@ -615,7 +614,8 @@ class Store:
 
     def note_files(self) -> None:
         """Bring in the sums and copies that are lacking: of this commit, and of a write that was interrupted."""
-        new = [path for path in immutable_files(self.uri) if self._sums.of(path) is None]
+        known, table = self._sums.by_name, self.uri.name
+        new = [self.uri / name for name in immutable_files(self.uri) if f"{table}/{name}" not in known]
         columns = vector_columns(self._dataset) if new else {}
         self._sums.add({path: row_file_sum(path, columns) for path in new})
         keep_copies(self._sums, self.uri, self.files())
