@@ -76,7 +76,7 @@ def command(
     of_the_library = len(damaged - videos) + len(others - videos)
     notice(
         f"{counted(len(videos), 'videos')} checked: {len(damaged & videos)} damaged, "
-        f"{len(others & videos)} changed or gone"
+        f"{len(others & videos)} changed, gone or to index again"
         + (f"; {counted(of_the_library, 'files')} of the library itself not in order" if of_the_library else ""),
         quiet=quiet,
     )
