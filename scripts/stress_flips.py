@@ -40,6 +40,7 @@ from visil.benchmarks.untrained import untrained_bundle
 from visil.errors import VisilError
 from visil.library.files import content_hash
 from visil.library.library import Library
+from visil.library.second import SECOND
 from visil.library.settings import TABLE, read_settings
 from visil.library.store import FileFacts, Store, StoredVideo
 from visil.library.sums import Sums
@@ -179,6 +180,8 @@ def pieces(library: Path) -> list[tuple[str, str, int, int]]:
 
 
 def kind_of(path: Path, *, is_vectors: bool) -> str:
+    if SECOND in path.parts:
+        return "second copies"
     if path.parent.name == "data":
         return "rows: vectors" if is_vectors else "rows: beside vectors"
     if path.suffix == ".json":

@@ -38,7 +38,7 @@ class TestDoctor:
         assert [rows[name]["state"] for name in ("torch", "reader pyav", "device cpu", "disk")] == [OK] * 4
         assert "decodes in a worker" in rows["reader pyav"]["found"]
         assert "the built-in bundle's check differs by" in rows["device cpu"]["found"]
-        assert rows["library"]["remedy"] == "visil index FOLDER makes it"
+        assert rows["library"]["remedy"].startswith("visil index FOLDER --library ")
 
     def test_ends_with_1_where_something_is_wrong_and_still_checks_the_rest(self, tmp_path, capsys, monkeypatch):
         def breaks() -> Iterator[Finding]:
@@ -125,7 +125,7 @@ class TestLibraryAndDisk:
 
     def test_an_empty_folder_is_a_place_for_one(self, tmp_path):
         (found,) = check_library(tmp_path)
-        assert (found.state, found.remedy) == (ABSENT, "visil index FOLDER makes it")
+        assert (found.state, found.remedy) == (ABSENT, f"visil index FOLDER --library {tmp_path} makes it")
 
     def test_a_folder_of_something_else_is_none_and_needs_no_repair(self, tmp_path):
         (tmp_path / "clip.mp4").touch()
@@ -136,6 +136,10 @@ class TestLibraryAndDisk:
     def test_videos_without_settings_are_wrong(self, tmp_path, quick_model, made_clips):
         Library.create(tmp_path / "library", quick_model).add([made_clips / "clip_0.mp4"], workers=1)
         (tmp_path / "library/library.toml").unlink()
+        (found,) = check_library(tmp_path / "library")
+        remedy = f"visil verify --repair --library {tmp_path / 'library'}"
+        assert (found.state, found.remedy) == (WRONG, remedy)
+        shutil.rmtree(tmp_path / "library/second")
         (found,) = check_library(tmp_path / "library")
         assert (found.state, found.found) == (WRONG, f"{tmp_path / 'library'} holds videos, but no library.toml")
         assert found.remedy.startswith("restore library.toml")
@@ -152,7 +156,7 @@ class TestLibraryAndDisk:
         (tmp_path / "library.toml").write_text("format = 'not ours'")
         (found,) = check_library(tmp_path)
         assert found.state == WRONG
-        assert "library.toml" in found.found and found.remedy.startswith("visil verify --library")
+        assert "library.toml" in found.found and found.remedy.startswith("visil verify --repair --library")
 
     def test_a_full_disk_is_wrong_even_before_there_is_a_library(self, tmp_path, monkeypatch):
         usage = namedtuple("usage", "total used free")

@@ -20,6 +20,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from visil.commands import repair_command, visil_command
 from visil.defaults import READERS
 from visil.errors import VisilError
 
@@ -202,18 +203,18 @@ def check_library(library: Path) -> Iterator[Finding]:
     """What the library holds, and whether it can be opened and written."""
     from visil.library.library import Library
     from visil.library.reindexing import PENDING
-    from visil.library.settings import SETTINGS, TABLE, read_settings
+    from visil.library.settings import SETTINGS, TABLE, is_library, read_settings
     from visil.library.store import holds_videos
 
-    if holds_videos(library / TABLE) and not (library / SETTINGS).exists():
+    if holds_videos(library / TABLE) and not is_library(library):
         found = f"{library} holds videos, but no {SETTINGS}"
-        yield Finding("library", WRONG, found, f"restore {SETTINGS} from a copy, or visil index into a new folder")
+        anew = visil_command("index", "FOLDER", library="DIR")
+        yield Finding("library", WRONG, found, f"restore {SETTINGS} from a copy, or {anew} with a new DIR")
         return
-    if not (library / SETTINGS).exists():
+    if not is_library(library):
         is_free = not library.exists() or (library.is_dir() and not any(library.iterdir()))
-        remedy = (
-            "visil index FOLDER makes it" if is_free else "visil index FOLDER --library DIR makes one, in a new DIR"
-        )
+        makes = visil_command("index", "FOLDER", library=library if is_free else "DIR")
+        remedy = f"{makes} makes it" if is_free else f"{makes} makes one, in a new DIR"
         yield Finding("library", ABSENT, f"none at {library} yet" if is_free else f"{library} is none", remedy)
         return
     try:
@@ -221,16 +222,23 @@ def check_library(library: Path) -> Iterator[Finding]:
         statuses = Counter(record.status for record in opened.list())
         moves_to = read_settings(library, name=PENDING).bundle_name if (library / PENDING).exists() else None
     except VisilError as error:
-        yield Finding("library", WRONG, _one_line(error), f"visil verify --library {library} --repair")
+        yield Finding("library", WRONG, _one_line(error), repair_command(library))
         return
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "no videos"
     found = f"{library}: {counts}; bundle {opened.model.settings.name}"
     if not os.access(library, os.W_OK):
         found += "; read-only: it can be searched, not changed"
-    yield Finding("library", OK, found)
+    if opened.damaged:
+        id, problem = min(opened.damaged.items())
+        yield Finding(
+            "library", WRONG, f"{found}; {len(opened.damaged)} damaged, as {id}: {problem}", repair_command(library)
+        )
+    else:
+        yield Finding("library", OK, found)
     if moves_to is not None:
         found = f"its move to bundle {moves_to!r} is unfinished; until then it answers with its old one"
-        remedy = f"visil index --reindex, with the same --model and --sampling, or delete {library / PENDING}"
+        goes_on = visil_command("index", "--reindex", library=library)
+        remedy = f"{goes_on}, with the same --model and --sampling, or delete {library / PENDING}"
         yield Finding("reindex", ABSENT, found, remedy)
 
 
@@ -242,9 +250,8 @@ def check_disk(library: Path) -> Iterator[Finding]:
     free_bytes = shutil.disk_usage(place).free
     found = f"{free_bytes / 1e9:.1f} GB free for {library}"
     if free_bytes < LOW_DISK_BYTES:
-        yield Finding(
-            "disk", WRONG, found, "make room (`visil compact` helps), or keep the library elsewhere: --library"
-        )
+        helps = visil_command("compact", library=library)
+        yield Finding("disk", WRONG, found, f"make room (`{helps}` helps), or keep the library elsewhere: --library")
     else:
         yield Finding("disk", OK, found)
     if not place.is_dir() or not os.access(place, os.W_OK):

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 import visil
+import visil.cli.output as output_module
 import visil.library.ingest as ingest_module
 import visil.library.workload as workload_module
 import visil.media.readers as readers_module
@@ -65,6 +66,10 @@ def cut_short(encode: Callable[..., EncodedVideo]) -> Callable[..., EncodedVideo
     )
 
 
+def retries(library: Path) -> str:
+    return f"`visil index --retry-failed PATH... --library {library}`"
+
+
 class TestIndex:
     def test_makes_a_library_and_says_what_it_did(self, run, clips, tmp_path, bundle_file):
         ended = run("index", clips, "--library", tmp_path / "library", "--model", bundle_file, "--workers", 2)
@@ -89,7 +94,7 @@ class TestIndex:
         assert f"visil: {tmp_path / 'broken.mp4'}: not a video, or its headers are damaged\n" in ended.err
         again = run("index", tmp_path / "broken.mp4", "--library", library)
         assert again.status == 2
-        assert "1 file failed before, not tried again; `visil index --retry-failed` does it\n" in again.err
+        assert f"1 file failed before, not tried again; {retries(library)} does it\n" in again.err
         assert run("index", tmp_path / "broken.mp4", "--library", library, "--quiet").err == ""
         assert (
             "headers are damaged" in run("index", tmp_path / "broken.mp4", "--library", library, "--retry-failed").err
@@ -104,7 +109,7 @@ class TestIndex:
         ended = run(*index)
         assert ended.status == 0
         assert re.search(rf"{path}: indexed with a warning: .*; --stall-seconds waits longer", ended.err)
-        assert "1 file cut short: `visil index --retry-failed` tries again" in ended.err
+        assert f"1 file cut short: {retries(library)} tries again" in ended.err
         assert "1 unchanged" in run(*index).err
         assert "1 file to decode" in run(*index, "--retry-failed").err
         (row,) = (row for row in run("list", "--library", library).rows() if row["id"] == "a.mkv")
@@ -142,7 +147,8 @@ class TestIndex:
         (clips / "clip_1.mp4").rename(clips / "moved.mp4")
         ended = run("index", clips, "--library", tmp_path / "library")
         assert ended.status == 0
-        assert f"{clips / 'clip_0.mp4'}: gone; still in the library, `visil remove` forgets it" in ended.err
+        forgets = f"`visil remove clip_0.mp4 --library {tmp_path / 'library'}`"
+        assert f"{clips / 'clip_0.mp4'}: gone; still in the library, {forgets} forgets it" in ended.err
         assert "0 added, 0 replaced, 1 moved, 4 unchanged, 1 vanished" in ended.err
 
     def test_a_wrong_path_is_an_error_and_leaves_no_library_behind(self, run, tmp_path):
@@ -262,7 +268,7 @@ class TestIndex:
         lines = [line for line in ended.err.splitlines() if str(clips) in line]
         assert lines == [
             f"visil: {clips}: missing or empty, as an unmounted drive is; the library keeps 6 videos of it: "
-            f"mount it and run this again, or forget it with `visil remove --below {shlex.quote(str(clips))}`"
+            f"mount it and run this again, or forget it with `visil remove --below {clips} --library {library[1]}`"
         ]
         assert run("index", clips, tmp_path / "unplugged/clip_0.mp4", *library).status == 1
         assert "6 removed" in run("remove", "--below", clips, *library).err
@@ -301,7 +307,7 @@ class TestIndex:
         ended = run("index", clips, "--library", library, "--model", "mini")
         assert_one_line_error(
             ended,
-            r"'quick' \([0-9a-f]{12}\), not with mini \([0-9a-f]{12}\); .* with `visil index --reindex --model mini`",
+            r"'quick' \([0-9a-f]{12}\), not with mini \([0-9a-f]{12}\); .* with `visil index --reindex --model mini --",
         )
 
     def test_an_unknown_model_is_an_error_that_names_the_known_ones(self, run, clips, tmp_path):
@@ -474,9 +480,10 @@ class TestSearch:
     def test_nothing_but_bad_queries_ends_with_2(self, run, indexed):
         ended = run("search", "id:nobody", "--library", indexed)
         assert ended.status == 2
-        assert "no video 'nobody' in the library; `visil list` names them" in ended.err
+        told = f"no video 'nobody' in the library; `visil list --library {indexed}` names them"
+        assert told in ended.err
         (failure,) = ended.rows()[1:]
-        assert failure == {"query": "id:nobody", "error": "no video 'nobody' in the library; `visil list` names them"}
+        assert failure == {"query": "id:nobody", "error": told}
 
     def test_no_match_is_no_failure(self, run, tmp_path, quick_model, made_clips):
         Library.create(tmp_path / "library", quick_model)
@@ -581,7 +588,7 @@ class TestTheOtherCommands:
         run("index", clips, "--library", library, "--model", bundle_file)
         clean = run("verify", "--library", library)
         assert (clean.status, clean.out) == (0, "")
-        assert "6 videos checked: 0 damaged, 0 changed or gone" in clean.err
+        assert "6 videos checked: 0 damaged, 0 changed, gone or to index again" in clean.err
         (clips / "clip_0.mp4").unlink()
         changed = run("verify", "--library", library)
         assert changed.status == 1
@@ -685,7 +692,7 @@ class TestLibraryLife:
     def test_reindex_moves_a_library_and_compact_gives_the_space_back(self, run, library, made_clips, other_bundle):
         moved = run("index", "--reindex", "--model", other_bundle, "--library", library)
         assert (moved.status, moved.out) == (0, "")
-        assert "6 added" in moved.err and "`visil compact` gives their space back" in moved.err
+        assert "6 added" in moved.err and f"`visil compact --library {library}` gives their space back" in moved.err
         assert run("info", "--library", library).rows()[0]["bundle"] == "other"
         compacted = run("compact", "--library", library)
         assert (compacted.status, compacted.out) == (0, "")
@@ -707,7 +714,7 @@ class TestLibraryLife:
 
     def test_verify_repairs_only_when_asked_to_and_says_what_it_did(self, run, library, bundle_file):
         (library / "model.safetensors").unlink()
-        remedy = r"`visil verify --repair --library .* --model BUNDLE` restores it"
+        remedy = r"`visil verify --repair --model BUNDLE --library .*` restores it"
         assert_one_line_error(run("list", "--library", library), remedy)
         assert_one_line_error(run("verify", "--library", library), remedy)
         assert_one_line_error(run("verify", "--repair", "--library", library), "give a copy of 'quick' .* with --model")
@@ -790,15 +797,59 @@ class TestTerminals:
         assert "Traceback" not in ended.err and "no video 'nobody'" in ended.err
 
 
+def turn(file: Path, content: bytes) -> None:
+    """Turn a bit of the first of these bytes."""
+    changed = bytearray(file.read_bytes())
+    changed[changed.index(content)] ^= 1
+    file.write_bytes(changed)
+
+
+class TestDamageOfALibrary:
+    def test_beside_the_vectors_is_told_by_list_info_and_doctor_as_by_a_search(self, run, library):
+        (file,) = (library / "videos.lance/data").iterdir()
+        turn(file, b"clip_1.mp4")
+        (*lines, _) = run("search", "id:clip_0.mp4", "--library", library).err.splitlines()
+        assert f"data/{file.name}: is not what was written: what is listed of its videos may be wrong" in lines[-1]
+        for command in (["list"], ["info"], ["info", "clip_0.mp4"]):
+            ended = run(*command, "--library", library)
+            assert (ended.status, ended.err.splitlines()) == (1, lines)
+            assert ended.out
+        wrong = {row["check"]: row for row in run("doctor", "--library", library).rows() if row["state"] == "wrong"}
+        assert "damaged, as " in wrong["library"]["found"]
+        assert wrong["library"]["remedy"] == f"visil verify --repair --library {library}"
+
+    def test_whose_newest_version_is_gone_is_told_by_every_command(self, run, library):
+        min((library / "videos.lance/_versions").glob("*.manifest")).unlink()
+        told = rf"version \d+ is lost \(.*\.manifest is gone\); `visil verify --repair --library {library}` saves"
+        for command in (["list"], ["info"], ["search", "id:clip_0.mp4"], ["verify"], ["compact"], ["remove", "x"]):
+            assert_one_line_error(run(*command, "--library", library), told)
+        mended = run("verify", "--repair", "--library", library)
+        assert (mended.status, mended.out) == (0, "")
+        assert "was gone: its second copy is put back" in mended.err
+
+    def test_is_mended_by_the_command_that_the_message_names(self, run, library, tmp_path):
+        library = library.rename(tmp_path / "my library's")
+        turn(library / "library.toml", b"quick")
+        told = run("list", "--library", library).err
+        (command,) = re.findall("`(visil .*)` puts back its copy", told)
+        assert run(*shlex.split(command)[1:]).status == 0
+        assert run("list", "--library", library).status == 0
+
+    def test_of_format_2_says_how_far_its_repair_is(self, run, library, monkeypatch):
+        monkeypatch.setattr(output_module, "PLAIN_PROGRESS_SECONDS", 0)
+        as_format_2(library)
+        assert "visil: repair: 12/12 steps" in run("verify", "--repair", "--library", library).err
+        as_format_2(library)
+        assert "steps" not in run("verify", "--repair", "--library", library, "--quiet").err
+
+
 def test_a_damaged_video_is_named_and_the_search_goes_on(run: Run, library: Path) -> None:
     vectors = Library.open(library, device="cpu").encoded("clip_1.mp4").region_vectors.vectors.tobytes()
     (file,) = (library / "videos.lance/data").iterdir()
-    content = bytearray(file.read_bytes())
-    content[content.index(vectors)] ^= 1
-    file.write_bytes(content)
+    turn(file, vectors)
     ended = run("search", "id:clip_0.mp4", "--library", library, "--format", "jsonl")
     assert ended.status == 1
-    assert "clip_1.mp4: its row in the library is not what was written; `visil verify --repair`" in ended.err
+    assert "clip_1.mp4: its row in the library is not what was written; `visil verify --repair --library " in ended.err
     found = {json.loads(line).get("video") for line in ended.out.splitlines()}
     assert "clip_1.mp4" not in found and "clip_2.mp4" in found
     assert run("verify", "--library", library).status == 2

@@ -12,7 +12,8 @@ import pytest
 
 import visil.cli.output as output_module
 from visil.cli.main import run
-from visil.cli.output import counted, human_bytes, human_seconds, notice, print_table, progress, shell_word
+from visil.cli.output import counted, human_bytes, human_seconds, notice, print_table, progress
+from visil.commands import shell_word
 from visil.library.library import Library
 
 

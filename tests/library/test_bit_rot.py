@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,17 +20,22 @@ from visil.evaluation.library_scores import LibraryScores
 from visil.library.files import content_hash
 from visil.library.lance_files import manifests, newest_version
 from visil.library.library import Library
+from visil.library.reindexing import begin
 from visil.library.repairing import repair_library
 from visil.library.salvaging import salvaged_rows
-from visil.library.settings import BUNDLE, SETTINGS, TABLE
+from visil.library.second import SECOND
+from visil.library.settings import BUNDLE, SETTINGS, TABLE, read_settings
 from visil.library.store import FAILED, OK, DamagedVideoError, FileFacts, Store, StoredVideo
-from visil.library.sums import SUMS, Sums
+from visil.library.sums import SUMS, FileSum, Sums
 from visil.model.model import Model
 
 FRAMES = {"a": 40, "b": 30, "c": 35, "d": 3}
 OTHER_FILE = "e"  # in a commit of its own
 EMPTY_SHA256 = hashlib.sha256().hexdigest()
-MENDS = r"`visil verify --repair` takes it out, `visil index` encodes its file again"
+
+
+def mends(path: Path) -> str:
+    return f"`visil verify --repair --library {path}` mends it, or says how to encode its file again"
 
 
 @pytest.fixture
@@ -93,7 +99,7 @@ class TestASearch:
         (result,) = library.search_many(["id:a"], rerank="all")
         found = {match.video: match.score for match in result.matches}
         assert found == pytest.approx({id: score for id, score in before.items() if id != "b"}, abs=1e-6)
-        assert dict(result.damaged)["b"] == f"its row in the library is not what was written; {MENDS}"
+        assert dict(result.damaged)["b"] == f"its row in the library is not what was written; {mends(path)}"
         assert library.damaged["b"] == dict(result.damaged)["b"]
 
     def test_for_one_query_logs_that_a_video_was_left_out(self, path, caplog):
@@ -110,7 +116,7 @@ class TestASearch:
         turned(path, "b")
         library = Library.open(path, device="cpu")
         (result,) = library.search_many(["id:b"])
-        assert result.error == f"video 'b': its row in the library is not what was written; {MENDS}"
+        assert result.error == f"video 'b': its row in the library is not what was written; {mends(path)}"
         with pytest.raises(DamagedVideoError, match="video 'b': its row in the library is not what was written"):
             library.encoded("b")
 
@@ -121,7 +127,7 @@ class TestASearch:
         library = Library.open(path, device="cpu")
         found = found_by(library, "a")
         assert found == pytest.approx({id: score for id, score in before.items() if id != "b"}, abs=1e-6)
-        assert library.damaged == {"b": f"its row in the library cannot be read; {MENDS}"}
+        assert library.damaged == {"b": f"its row in the library cannot be read; {mends(path)}"}
         assert {finding.id for finding in library.verify() if finding.damage} == {"b", f"{TABLE}/data/{file.name}"}
         assert repair_library(path) and found_by(Library.open(path, device="cpu"), "a") == pytest.approx(
             found, abs=1e-6
@@ -151,7 +157,10 @@ class TestASearch:
         library = Library.open(path, device="cpu")
         (result,) = library.search_many(["id:a"], rerank="all")
         assert {match.video: match.score for match in result.matches} == pytest.approx(before, abs=1e-6)
-        told = "is not what was written: what is listed of its videos may be wrong; `visil verify --repair` mends it"
+        told = (
+            "is not what was written: what is listed of its videos may be wrong; "
+            f"`visil verify --repair --library {path}` mends it"
+        )
         assert result.damaged == ((f"{TABLE}/data/{file.name}", told),)
 
     @pytest.mark.parametrize("from_end", [1, 5, 20, 36, 60, 300])
@@ -226,6 +235,7 @@ class TestOtherFiles:
             LibraryError, match=r"version 3 is damaged \(.*manifest is not what was written\); `visil ver"
         ):
             Library.open(path, device="cpu")
+        shutil.rmtree(path / SECOND)
         with pytest.raises(LibraryError, match="version 3 of the table is damaged; version 2 holds 5 videos"):
             repair_library(path)
 
@@ -246,6 +256,7 @@ class TestOtherFiles:
                 Library.open(path, device="cpu").list()
             deletions.write_bytes(content)
         turn(deletions, 300)
+        shutil.rmtree(path / SECOND)
         with pytest.raises(LibraryError, match=r"4 of 4 rows in damaged files of the table \(1\) cannot be read"):
             repair_library(path)
 
@@ -258,6 +269,7 @@ class TestOtherFiles:
 
     def test_settings_that_can_be_read_are_taken_as_they_are_by_a_repair(self, path):
         turn(path / SETTINGS, b"quick", bit=0)
+        shutil.rmtree(path / SECOND)
         with pytest.raises(
             LibraryError, match=r"library\.toml: is not what was written; restore it from a copy, or `vi"
         ):
@@ -303,9 +315,10 @@ class TestVerifyAndRepair:
         ]
 
     @pytest.mark.parametrize("turned", [turn_vectors, turn_descriptors])
-    def test_a_repair_makes_the_video_a_failure_and_keeps_the_others(self, path, turned):
+    def test_a_repair_without_copies_makes_the_video_a_failure_and_keeps_the_others(self, path, turned):
         whole = {id: of(path, id).encoded.region_vectors.vectors for id in "acde"}
         turned(path, "b")
+        shutil.rmtree(path / SECOND)
         assert repair_library(path)
         library = Library.open(path, device="cpu")
         assert {record.id: record.status for record in library.list()}["b"] == FAILED
@@ -333,6 +346,97 @@ class TestVerifyAndRepair:
 
 def of_format_2(path: Path, id: str) -> StoredVideo:
     return Store(path / TABLE, 128, has_digests=False).read(id)
+
+
+class TestALostVersion:
+    """The newest manifest is gone: what came with it must not vanish without a word."""
+
+    @pytest.fixture
+    def lost(self, path) -> Path:
+        manifest = manifests(path / TABLE)[3]
+        manifest.unlink()
+        return manifest
+
+    def test_is_damage_to_whoever_opens_the_library_or_reads_on(self, path):
+        readers = [Library.open(path, device="cpu"), Library(path, read_settings(path), Library.open(path).model)]
+        manifest = manifests(path / TABLE)[3]
+        manifest.unlink()
+        told = (
+            rf"videos\.lance: version 3 is lost \(videos\.lance/_versions/{manifest.name} is gone\); "
+            rf"`visil verify --repair --library {path}` saves what can be read"
+        )
+        for read in (lambda: Library.open(path, device="cpu"), readers[0].refresh, lambda: readers[1].search("id:a")):
+            with pytest.raises(LibraryError, match=told):
+                read()
+
+    def test_is_put_back_from_its_copy(self, path, lost):
+        assert repair_library(path) == [f"{TABLE}/_versions/{lost.name} was gone: its second copy is put back"]
+        library = Library.open(path, device="cpu")
+        assert (library.version, library.verify()) == (3, [])
+        assert [record.id for record in library.list()] == [*"abcde", "failed"]
+
+    def test_without_a_copy_is_given_up_only_when_told(self, path, lost):
+        shutil.rmtree(path / SECOND)
+        asked = (
+            "version 3 of the table is lost; version 2 holds 5 videos: `visil verify --repair --to-version 2 --library "
+        )
+        for _ in range(2):
+            with pytest.raises(LibraryError, match=asked):
+                repair_library(path)
+        (done,) = repair_library(path, to_version=2)
+        assert done == "went back from version 3 to 2, which holds 5 videos; what came later is lost"
+        library = Library.open(path, device="cpu")
+        assert (library.version, library.verify()) == (2, [])
+
+    def test_stays_lost_when_giving_it_up_is_cut_off(self, path, lost, monkeypatch):
+        shutil.rmtree(path / SECOND)
+        with monkeypatch.context() as killed:
+            killed.setattr(Sums, "forget", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                repair_library(path, to_version=2)
+        with pytest.raises(LibraryError, match="version 3 is lost"):
+            Library.open(path, device="cpu")
+        assert repair_library(path, to_version=2)
+
+    def test_is_none_if_a_commit_was_cut_off_before_its_sums(self, path, quick_model, monkeypatch):
+        store = Store(path / TABLE, quick_model.dim)
+        with monkeypatch.context() as killed:
+            killed.setattr(Store, "note_files", lambda self: None)
+            store.delete(["e"])
+        assert Library.open(path, device="cpu").version == 4
+
+    def test_is_none_if_compacting_was_cut_off_before_it_forgot_what_it_removed(self, path, monkeypatch):
+        library = Library.open(path, device="cpu")
+        with monkeypatch.context() as killed:
+            killed.setattr(Sums, "forget_missing", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                library.compact()
+        assert 2 in Sums(path).manifests(path / TABLE) and 2 not in manifests(path / TABLE)
+        again = Library.open(path, device="cpu")
+        assert [record.id for record in again.list()] == [*"abcde", "failed"]
+        again.compact()
+        assert again.verify() == []
+
+    def test_is_none_in_a_library_of_format_2(self, path):
+        as_format_2(path)
+        sums = Sums(path)
+        version = newest_version(path / TABLE)
+        sums.add({manifests(path / TABLE)[version].with_name(f"{2**64 - 1 - 99:020}.manifest"): FileSum("0" * 64)})
+        assert Library.open(path, device="cpu").version == version
+
+    def test_is_none_because_the_hint_says_so(self, path):
+        (path / TABLE / "_versions/latest_version_hint.json").write_text('{"version":99}')
+        assert Library.open(path, device="cpu").version == 3
+
+    def test_of_an_unfinished_move_gives_that_move_up(self, path, quick_model):
+        sampled = begin(path, read_settings(path), quick_model, "keyframes")
+        uri = path / sampled.table_file
+        Store(uri, quick_model.dim).put([of(path, "d")])
+        manifests(uri)[newest_version(uri)].unlink()
+        (done,) = repair_library(path)
+        assert done.startswith(
+            "the unfinished move to bundle 'quick' given up: its table videos-2.lance is damaged; `vis"
+        )
 
 
 class TestAnInterruptedWrite:

@@ -20,6 +20,7 @@ from visil.library.disk import LOCK
 from visil.library.ingest import Progress
 from visil.library.library import Library
 from visil.library.reindexing import PENDING
+from visil.library.second import SECOND, copy_of
 from visil.library.settings import SETTINGS
 from visil.library.store import Store, StoredVideo, VersionGoneError
 from visil.library.sums import SUMS
@@ -135,17 +136,24 @@ class TestLeftovers:
         (library.path / "model-7.safetensors").write_bytes(b"of a move that was given up")
         (library.path / "videos-7.lance/data").mkdir(parents=True)
         (library.path / "videos.lance/data/half_written.lance").write_bytes(b"half")
+        (library.path / SECOND / "videos.lance/data/.half_written.lance.partial").write_bytes(b"half")
+        (library.path / SECOND / "videos-7.lance/data").mkdir(parents=True)
         (library.path / "notes.txt").write_text("mine")
         library.compact()
-        assert names(library) == sorted([LOCK, SETTINGS, SUMS, "model.safetensors", "notes.txt", "videos.lance"])
+        assert names(library) == sorted(
+            [LOCK, SECOND, SETTINGS, SUMS, "model.safetensors", "notes.txt", "videos.lance"]
+        )
         assert not (library.path / "videos.lance/data/half_written.lance").exists()
+        copies = {path for path in (library.path / SECOND).rglob("*") if path.is_file()}
+        assert copies == {copy_of(path, library.path) for path in (library.path / SETTINGS, *table(library).files())}
 
     def test_the_old_generation_goes_after_a_move(self, library, model, tmp_path):
         model.bundle.save(tmp_path / "model.safetensors")
         library.reindex(tmp_path / "model.safetensors", workers=2)
         assert "videos.lance" in names(library)
         assert library.compact() > 0
-        assert names(library) == sorted([LOCK, SETTINGS, SUMS, "model-2.safetensors", "videos-2.lance"])
+        assert names(library) == sorted([LOCK, SECOND, SETTINGS, SUMS, "model-2.safetensors", "videos-2.lance"])
+        assert sorted(entry.name for entry in (library.path / SECOND).iterdir()) == [SETTINGS, "videos-2.lance"]
         assert len(Library.open(library.path, device="cpu").list()) == 5
 
     def test_an_unfinished_move_stays(self, library, model, tmp_path):

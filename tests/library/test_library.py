@@ -18,6 +18,7 @@ import pytest
 from tests.library.made import encoded_video, file_facts
 from visil.errors import DataError, LibraryError
 from visil.library.library import BUNDLE, LOCK, SETTINGS, TABLE, Library
+from visil.library.second import SECOND
 from visil.library.store import Store, StoredVideo, create_table
 from visil.library.sums import SUMS
 from visil.model.bundle import Bundle
@@ -74,7 +75,9 @@ class TestCreate:
         opened = Library.open(library.path, device="cpu")
         assert opened.list() == ()
         assert opened.model.bundle.hash == quick_model.bundle.hash
-        assert sorted(path.name for path in library.path.iterdir()) == sorted([BUNDLE, LOCK, SETTINGS, SUMS, TABLE])
+        assert sorted(path.name for path in library.path.iterdir()) == sorted(
+            [BUNDLE, LOCK, SECOND, SETTINGS, SUMS, TABLE]
+        )
 
     def test_folders_on_the_way_are_made(self, tmp_path, quick_model):
         Library.create(tmp_path / "a/b/c", quick_model)
@@ -107,6 +110,7 @@ class TestCreate:
         (tmp_path / f".{SETTINGS}.partial").write_bytes(b"half")
         (tmp_path / BUNDLE).write_bytes(b"half")
         (tmp_path / TABLE / "data").mkdir(parents=True)
+        (tmp_path / SECOND / TABLE / "data").mkdir(parents=True)
         (tmp_path / LOCK).touch()
         (tmp_path / ".visil-a1b2.partial").mkdir()  # of a killed trial of the disk
         (tmp_path / f".visil-a1b2.partial/{LOCK}").touch()
@@ -123,6 +127,9 @@ class TestCreate:
     def test_videos_without_their_settings_are_never_overwritten(self, library, quick_model):
         put(library, "a")
         (library.path / SETTINGS).unlink()
+        with pytest.raises(LibraryError, match="there is a library already"):
+            Library.create(library.path, quick_model)
+        shutil.rmtree(library.path / SECOND)
         with pytest.raises(LibraryError, match=rf"holds videos, but no {SETTINGS}"):
             Library.create(library.path, quick_model)
         assert len(Store(library.path / TABLE, library.model.dim).records()) == 1
@@ -162,6 +169,10 @@ class TestOpen:
     )
     def test_damaged_settings_are_a_clear_error(self, library, content):
         (library.path / SETTINGS).write_bytes(content)
+        puts_back = f"`visil verify --repair --library {library.path}` puts back its copy"
+        with pytest.raises(LibraryError, match=rf"library\.toml: cannot be read .*; {puts_back}"):
+            Library.open(library.path)
+        shutil.rmtree(library.path / SECOND)
         with pytest.raises(LibraryError, match=r"library\.toml: cannot be read .*; restore it, or choose a new folder"):
             Library.open(library.path)
 
@@ -293,7 +304,7 @@ class TestRemove:
 
     def test_an_unknown_id_is_an_error_and_nothing_is_removed(self, library):
         put(library, "a")
-        with pytest.raises(LibraryError, match="no video 'b' in the library; `visil list`"):
+        with pytest.raises(LibraryError, match="no video 'b' in the library; `visil list --library "):
             library.remove(["a", "b"])
         library.refresh()
         assert [record.id for record in library.list()] == ["a"]

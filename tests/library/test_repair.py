@@ -22,6 +22,7 @@ from tests.library.made import Row, as_format_2, encoded_video, file_facts
 from visil.errors import LibraryError
 from visil.library.library import Library
 from visil.library.repairing import repair_library
+from visil.library.second import SECOND
 from visil.library.settings import BUNDLE, SETTINGS, TABLE
 from visil.library.store import FAILED, OK, Store, StoredVideo
 from visil.model.model import Model
@@ -42,8 +43,10 @@ def made(made_clips: Path, tmp_path_factory: pytest.TempPathFactory, quick_model
 
 @pytest.fixture
 def path(made: Path, tmp_path: Path) -> Path:
-    """A copy of that library."""
-    return Path(shutil.copytree(made, tmp_path / "library"))
+    """A copy of that library that has lost its second copies: what is damaged here is damaged for good."""
+    path = Path(shutil.copytree(made, tmp_path / "library"))
+    shutil.rmtree(path / SECOND)
+    return path
 
 
 def uri(path: Path) -> str:
@@ -159,9 +162,13 @@ class TestRows:
     def test_a_damaged_video_becomes_a_failure_that_index_encodes_again(self, path, made, made_clips, change):
         tamper(path, change, id="clip_2.mp4")
         (done,) = repair_library(path)
-        assert re.fullmatch(r"video 'clip_2\.mp4' was damaged \(.*\); `visil index` encodes .*clip_2\.mp4 again", done)
+        assert re.fullmatch(
+            r"video 'clip_2\.mp4' was damaged \(.*\); `visil index .*/clip_2\.mp4 --library .*` encodes it again", done
+        )
         assert statuses(path) == dict.fromkeys(ALL, OK) | {"clip_2.mp4": FAILED}
-        assert [finding.damage for finding in Library.open(path, device="cpu").verify()] == [False]
+        (finding,) = Library.open(path, device="cpu").verify()
+        damaged = "its rows in the library were damaged; index it again"
+        assert (finding.problem, finding.damage) == (f"{damaged}: {made_clips / 'clip_2.mp4'}", False)
         assert_encoded_again(path, made, made_clips, ["clip_2.mp4"])
 
     def test_a_damaged_video_keeps_its_id_and_path_while_its_file_is_away(self, path):
@@ -220,7 +227,8 @@ class TestFilesOfTheTable:
         content_of = {file: file.read_bytes() for file in (path / TABLE).rglob("*") if file.is_file()}
         asked = (
             r"2 of 2 rows in damaged files of the table \(1\) cannot be read, nor which videos they were: "
-            r"`visil verify --repair --drop-rows 2` gives them up, `visil index` on all your folders encodes them again"
+            rf"`visil verify --repair --drop-rows 2 --library {path}` gives them up, `visil index FOLDER... --library "
+            rf"{path}` with all your folders encodes them again"
         )
         for drop_rows in (None, 1, 3):
             with pytest.raises(LibraryError, match=asked):
@@ -311,7 +319,8 @@ class TestVersions:
         newest = max(versions(broken))
         offer = (
             rf"version {newest} of the table is damaged; version {newest - 1} holds 4 videos: "
-            rf"`visil verify --repair --to-version {newest - 1}` goes back to it, `visil index` encodes what came later"
+            rf"`visil verify --repair --to-version {newest - 1} --library {broken}` goes back to it, "
+            rf"`visil index PATH... --library {broken}` encodes what came later"
         )
         with pytest.raises(LibraryError, match=offer):
             repair_library(broken)
@@ -348,7 +357,7 @@ class TestBundle:
         return path
 
     def test_is_restored_from_a_copy(self, without_bundle, quick_model, tmp_path):
-        with pytest.raises(LibraryError, match=r"`visil verify --repair --library .* --model BUNDLE` restores it from"):
+        with pytest.raises(LibraryError, match=r"`visil verify --repair --model BUNDLE --library .*` restores it from"):
             Library.open(without_bundle, device="cpu")
         with pytest.raises(LibraryError, match=r"give a copy of 'quick' \([0-9a-f]{12}\) with --model to restore it"):
             repair_library(without_bundle)
@@ -360,6 +369,16 @@ class TestBundle:
     def test_is_not_replaced_by_another(self, without_bundle):
         with pytest.raises(LibraryError, match=r"encoded with bundle 'quick' \(.{12}\); mini is 'mini' \(.{12}\)"):
             repair_library(without_bundle, "mini")
+
+    def test_of_the_package_is_restored_without_being_asked_for(self, tmp_path, model):
+        library = Library.create(tmp_path / "library", model)
+        (library.path / BUNDLE).unlink()
+        with pytest.raises(
+            LibraryError, match=r"`visil verify --repair --library \S+` restores it from another copy of"
+        ):
+            Library.open(library.path, device="cpu")
+        assert repair_library(library.path) == [f"bundle 'mini' ({model.bundle.hash[:12]}) restored from mini"]
+        assert Library.open(library.path, device="cpu").verify() == []
 
     def test_that_is_there_stays(self, path):
         assert repair_library(path, "mini") == []
@@ -386,6 +405,11 @@ class TestFormat1:
         lance.dataset(uri(path)).drop_columns(["root", "reason_class"])
         (path / SETTINGS).write_text(FORMAT_1.format(hash=quick_model.bundle.hash))
         return path
+
+    def test_tells_how_far_it_is(self, old):
+        told: list[tuple[int, int]] = []
+        repair_library(old, upgrading=lambda *steps: told.append(steps))
+        assert told[-1] == (12, 12)  # six rows checked, then rewritten
 
     def test_is_refused_with_the_way_out_and_brought_up_to_date(self, old, made, made_clips):
         with pytest.raises(

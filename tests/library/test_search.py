@@ -300,7 +300,7 @@ class TestOnePass:
         results = list(library.search_many(["id:v00", "nowhere.mp4", "id:nobody", "id:v01"]))
         assert [bool(result.matches) for result in results] == [True, False, False, True]
         assert results[1].error.endswith("nowhere.mp4: no such file")
-        assert results[2].error == "no video 'nobody' in the library; `visil list` names them"
+        assert results[2].error == f"no video 'nobody' in the library; `visil list --library {library.path}` names them"
 
 
 def of_vectors(vectors: np.ndarray) -> EncodedVideo:

@@ -95,7 +95,7 @@ class TestReadingBack:
         np.testing.assert_array_equal(by_id["a"], three_parts.encoded.descriptors)
 
     def test_an_unknown_id_is_an_error(self, store):
-        with pytest.raises(LibraryError, match=r"no video 'x' in the library; `visil list`"):
+        with pytest.raises(LibraryError, match=r"no video 'x' in the library; `visil list --library "):
             store.read("x")
 
     @given(id=st.text(min_size=1, max_size=20))

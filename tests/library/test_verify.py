@@ -19,6 +19,7 @@ from visil.errors import LibraryError
 from visil.library.files import content_hash
 from visil.library.library import TABLE, Library
 from visil.library.store import Store, StoredVideo
+from visil.library.sums import SUMS
 from visil.library.verify import Finding
 from visil.model.model import Model
 from visil.values import EncodedVideo, RegionVectors
@@ -179,6 +180,14 @@ class TestFiles:
         told: list[tuple[int, int]] = []
         stored.verify(progress=lambda done, total: told.append((done, total)))
         assert told == [(1, 2), (2, 2)]
+
+
+class TestSums:
+    def test_that_are_gone_are_one_finding_that_says_what_they_were_for(self, stored):
+        (stored.path / SUMS).unlink()
+        (finding,) = stored.verify()
+        told = "is gone, so nothing tells whether files are what was written; the next write takes them as they are"
+        assert finding == Finding(SUMS, told, False)
 
 
 def test_bits_in_a_library_of_floats_are_damage(library):

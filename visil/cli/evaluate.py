@@ -214,9 +214,9 @@ def _bring_up_to_date(
     """What the library, made if there is none, holds of the source; and how fast videos were encoded, if any were."""
     from visil.evaluation.sources import FeatureSource
     from visil.library.library import Library
-    from visil.library.settings import SETTINGS
+    from visil.library.settings import is_library
 
-    is_new = not (place / SETTINGS).exists()
+    is_new = not is_library(place)
     library = Library.open_or_create(place, model, device=device, precision=precision)
     notice(f"the library is kept in {library.path}", quiet=quiet)
     bring_up_to_date(library, quiet=quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Set
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from visil.cli.options import compute_options, decoding_options, library_option, quiet_option
-from visil.cli.output import Report, counted, export_as_utf8, human_bytes, notice, printable, progress, shell_word
+from visil.cli.output import Report, counted, export_as_utf8, human_bytes, notice, printable, progress
 from visil.cli.upgrading import bring_up_to_date
+from visil.commands import shell_word, visil_command
 from visil.defaults import BUILT_IN_BUNDLES, DEFAULT_BUNDLE
 from visil.errors import DataError
 from visil.media.limits import DecodeLimits
@@ -138,7 +138,8 @@ def command(
         before = opened.model.bundle.hash, opened.preprocessing
         statuses.append(run_ingest("reindex", moved, opened, quiet=quiet))
         if before != (opened.model.bundle.hash, opened.preprocessing):
-            notice("the old vectors are still on the disk; `visil compact` gives their space back", quiet=quiet)
+            gives_back = visil_command("compact", library=library)
+            notice(f"the old vectors are still on the disk; `{gives_back}` gives their space back", quiet=quiet)
     if paths:
         statuses.append(run_ingest("index", added, opened, quiet=quiet))
     return max(statuses)
@@ -158,7 +159,7 @@ def _tell_of_the_built_in_bundle(opened: Library, *, quiet: bool) -> None:
     own = opened.model
     name, hash = own.settings.name, own.bundle.hash
     if name in BUILT_IN_BUNDLES and hash != load_bundle(find_bundle(DEFAULT_BUNDLE)).hash:
-        move = f"visil index --reindex --library {shlex.quote(str(opened.path))}"
+        move = visil_command("index", "--reindex", library=opened.path)
         notice(
             f"{opened.path} goes on with its own bundle {name!r} ({hash[:12]}); `{move}` moves it to the "
             "built-in one of this visil",
@@ -171,9 +172,9 @@ def _check_there_is_a_video(
 ) -> None:
     """A mistyped path or an empty folder must not leave an empty library behind."""
     from visil.library.files import find_files
-    from visil.library.settings import SETTINGS
+    from visil.library.settings import is_library
 
-    if (library / SETTINGS).exists():
+    if is_library(library):
         return
     found = find_files(paths, pattern=pattern, include=include, exclude=exclude)
     if not found.files:
@@ -228,17 +229,22 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
     """Notices of what came of it; the exit status."""
     from visil.library.store import FAILED, FEATURE_SET, NO_CONTENT
 
+    stored = opened.list()
+    ids = {record.file.path: record.id for record in stored}
+    retries = f"`{visil_command('index', '--retry-failed', 'PATH...', library=opened.path)}`"
     for old_path in done.vanished:
-        notice(f"{old_path}: gone; still in the library, `visil remove` forgets it")
+        forgets = visil_command("remove", ids.get(old_path, "ID"), library=opened.path)
+        notice(f"{old_path}: gone; still in the library, `{forgets}` forgets it")
     for root, count in done.unmounted:
         notice(
             f"{root}: missing or empty, as an unmounted drive is; the library keeps {counted(count, 'videos')} of it: "
-            f"mount it and run this again, or forget it with `visil remove --below {shell_word(root)}`"
+            f"mount it and run this again, or forget it with "
+            f"`{visil_command('remove', '--below', root, library=opened.path)}`"
         )
     for path, reason in done.warnings:
         notice(f"{path}: indexed with a warning: {reason}")
     if done.num_cut_short:
-        notice(f"{counted(done.num_cut_short, 'files')} cut short: `visil index --retry-failed` tries again")
+        notice(f"{counted(done.num_cut_short, 'files')} cut short: {retries} tries again")
     for path, reason in done.kept:
         notice(f"{path}: stays indexed as it was, because the new try gave less: {reason}")
     if done.num_again:
@@ -257,7 +263,7 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
         notice(f"{path}: {reason}")
     if done.failed_before:
         is_of_features = all(path.startswith(FEATURE_SET) for path, _ in done.failed_before)
-        remedy = "a file that has changed is" if is_of_features else "`visil index --retry-failed` does it"
+        remedy = "a file that has changed is" if is_of_features else f"{retries} does it"
         notice(f"{counted(len(done.failed_before), 'files')} failed before, not tried again; {remedy}", quiet=quiet)
     if done.passed_over.media:
         notice(f"{_media(done.passed_over.media)}; --list-passed-over lists them", quiet=quiet)
@@ -265,7 +271,6 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
         notice(f"{_links(done.passed_over.links)}; --list-passed-over lists them", quiet=quiet)
     for path in done.forgotten:
         notice(f"{path}: source code, no video: forgotten", quiet=quiet)
-    stored = opened.list()
     num_blank = sum(record.status == NO_CONTENT for record in stored)
     if num_blank:
         notice(

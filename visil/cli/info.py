@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from visil.cli.options import format_option, library_option
-from visil.cli.output import chosen_format, print_rows
+from visil.cli.output import chosen_format, print_rows, tell_of_damage
 
 
 @click.command("info")
@@ -24,7 +24,7 @@ def command(id: str | None, library: Path, output_format: str | None) -> int:
       visil info
       visil info news/0412.mp4 --format json
 
-    Exit status: 0; 2 there is no library or no such video.
+    Exit status: 0; 1 something of the library is damaged (listed on stderr); 2 there is no library or no such video.
     """
     from visil.library.compacting import folder_bytes
     from visil.library.library import Library
@@ -54,7 +54,8 @@ def command(id: str | None, library: Path, output_format: str | None) -> int:
         print_rows([{"fact": k, "value": str(v)} for k, v in facts.items()], style, ["fact", "value"])
     else:
         print_rows([facts], style, list(facts))
-    return 0
+    tell_of_damage(opened.damaged)
+    return 1 if opened.damaged else 0
 
 
 def _video_facts(record: Any) -> dict[str, Any]:

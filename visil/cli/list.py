@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from visil.cli.options import format_option, library_option
-from visil.cli.output import chosen_format, print_rows
+from visil.cli.output import chosen_format, print_rows, tell_of_damage
 
 COLUMNS = ["id", "status", "duration_s", "num_samples", "reason", "path"]
 
@@ -26,11 +26,12 @@ def command(library: Path, failed: bool, output_format: str | None) -> int:
       visil list
       visil list --failed --format csv > failures.csv
 
-    Exit status: 0; 2 there is no library.
+    Exit status: 0; 1 what is stored of some is damaged (listed on stderr); 2 there is no library.
     """
     from visil.library.library import Library
     from visil.library.store import FAILED
 
+    opened = Library.open(library, device="cpu")
     rows = [
         {
             "id": record.id,
@@ -40,8 +41,9 @@ def command(library: Path, failed: bool, output_format: str | None) -> int:
             "reason": record.reason,
             "path": record.file.path,
         }
-        for record in Library.open(library, device="cpu").list()
+        for record in opened.list()
         if not failed or record.status == FAILED
     ]
     print_rows(rows, chosen_format(output_format), COLUMNS)
-    return 0
+    tell_of_damage(opened.damaged)
+    return 1 if opened.damaged else 0

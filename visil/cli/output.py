@@ -6,14 +6,15 @@ import csv
 import io
 import json
 import os
-import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
 import click
+
+from visil.commands import shell_word
 
 PLAIN_PROGRESS_SECONDS = 5.0
 NAMES = ("query", "id", "video", "path")  # columns of tables that people paste from
@@ -23,6 +24,12 @@ def notice(text: str, *, quiet: bool = False) -> None:
     """A line on standard error."""
     if not quiet:
         say(f"visil: {printable(text)}")
+
+
+def tell_of_damage(damaged: Mapping[str, str]) -> None:
+    """A line for each damaged video, or file of rows, of a library."""
+    for id, reason in damaged.items():
+        notice(f"{id}: {reason}")
 
 
 def say(text: str) -> None:
@@ -43,22 +50,6 @@ def silence(stream: TextIO) -> None:
 def printable(text: str) -> str:
     """File names are data: control characters of strangers must not reach a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def shell_word(text: str) -> str:
-    """The text as one word that can be pasted into a shell; `$'...'` of bash and zsh where it cannot be printed."""
-    if text.isprintable():
-        return shlex.quote(text)
-    return "$'" + "".join(c if c.isprintable() and c not in "\\'" else _shell_escape(c) for c in text) + "'"
-
-
-def _shell_escape(character: str) -> str:
-    code = ord(character)
-    if character in "\\'":
-        return f"\\{character}"
-    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is no UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"
 
 
 def counted(number: int, plural: str) -> str:

@@ -10,6 +10,7 @@ import click
 from visil.cli.options import Folder, library_option, quiet_option
 from visil.cli.output import counted, notice
 from visil.cli.upgrading import bring_up_to_date
+from visil.commands import visil_command
 from visil.errors import DataError
 
 
@@ -43,7 +44,8 @@ def command(ids: tuple[str, ...], below: tuple[Path, ...], library: Path, quiet:
     for folder in below:
         lying = {video.id for video in opened.list() if Path(video.file.path).is_relative_to(os.path.abspath(folder))}
         if not lying:
-            raise DataError(f"{folder}: no video of the library lies there; `visil list` names them")
+            names = visil_command("list", library=library)
+            raise DataError(f"{folder}: no video of the library lies there; `{names}` names them")
         chosen |= lying
     bring_up_to_date(opened, quiet=quiet)
     opened.remove(sorted(chosen))

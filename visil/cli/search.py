@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from visil.cli.options import compute_options, format_option, library_option, limit_options, quiet_option
-from visil.cli.output import Report, Rows, chosen_format, counted, human_seconds, notice, progress
+from visil.cli.output import Report, Rows, chosen_format, counted, human_seconds, notice, progress, tell_of_damage
 from visil.defaults import DEFAULT_RERANK, DEFAULT_TOP
 from visil.media.limits import DecodeLimits
 
@@ -125,8 +125,7 @@ def command(
             report(num_queries, max(num_queries, len(queries)))
     out.close()
     _tell_of_lost_folders(opened, gone)
-    for id, reason in damaged.items():
-        notice(f"{id}: {reason}")
+    tell_of_damage(damaged)
     num_searched = num_queries - num_failed
     searched = f"{num_searched} of {counted(num_queries, 'queries')} searched"
     notice(f"{searched}, {counted(num_fine, 'fine scores')}", quiet=quiet)

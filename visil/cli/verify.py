@@ -41,25 +41,28 @@ def command(
 
     Every file is read once, to compare its content with what was written or indexed. Files that are gone or have
     changed are listed too; `visil index` and `visil remove` deal with them. So are files of the library that have no
-    sum yet, because a write was interrupted: the next write brings them in.
+    sum or no second copy yet, because a write was interrupted: the next write brings them in.
 
-    --repair restores a lost bundle, brings older formats up to date, saves what can be read of a damaged table and
-    turns videos with damaged rows into failures that the next `visil index` encodes again. It never goes back to an
-    older version of the table, nor gives up rows, unless it is told to; it says what to tell it.
+    --repair puts back the second copies of damaged files, restores a lost bundle, brings older formats up to date,
+    saves what can be read of a damaged table and turns videos with damaged rows into failures that the next `visil
+    index` encodes again. It never goes back to an older version of the table, nor gives up rows, unless it is told to;
+    it says what to tell it.
 
     \b
     Examples:
       visil verify --library news
       visil verify --library news --repair --model mobile.safetensors
 
-    Exit status: 0 all holds; 1 files are gone, have changed or have no sum yet; 2 the library is damaged.
+    Exit status: 0 all holds; 1 files are gone, have changed, or have no sum or copy yet; 2 the library is damaged.
     """
     from visil.library.library import Library
     from visil.library.repairing import repair_library
 
     if repair:
-        for done in repair_library(library, model, to_version=to_version, drop_rows=drop_rows):
-            notice(done)
+        with progress("repair", "steps", quiet=quiet) as report:
+            done = repair_library(library, model, to_version=to_version, drop_rows=drop_rows, upgrading=report)
+        for line in done:
+            notice(line)
     elif (model, to_version, drop_rows) != (None, None, None):
         raise click.UsageError("--model, --to-version and --drop-rows go with --repair.")
     opened = Library.open(library, device="cpu")
@@ -73,7 +76,7 @@ def command(
     of_the_library = len(damaged - videos) + len(others - videos)
     notice(
         f"{counted(len(videos), 'videos')} checked: {len(damaged & videos)} damaged, "
-        f"{len(others & videos)} changed or gone"
+        f"{len(others & videos)} changed, gone or to index again"
         + (f"; {counted(of_the_library, 'files')} of the library itself not in order" if of_the_library else ""),
         quiet=quiet,
     )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
+from visil.commands import visil_command
 from visil.errors import DataError
 from visil.evaluation.ground_truth import GroundTruth
 from visil.evaluation.scores import QueryScores
@@ -98,10 +99,10 @@ class LibraryScores:
         ):
             if not found:
                 held = sorted(self.available)
+                with_pattern = visil_command("index", "FOLDER", "--pattern", "{id}/video.*", library=library.path)
                 raise DataError(
                     f"library {library.path} holds no {what} of {truth.name}: its ids are {_examples(held)}, those of "
-                    f"the data set {_examples(ids)}; `visil index --pattern` says what becomes the id: "
-                    "'{id}/video.*', '{id}.mp4'"
+                    f"the data set {_examples(ids)}; `{with_pattern}` says what becomes the id, or '{{id}}.mp4'"
                 )
         self._keep_query = any(task.ranks_query for task in truth.tasks)
         self._num_queries = self._num_fine = 0

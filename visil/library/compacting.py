@@ -8,6 +8,7 @@ from pathlib import Path
 
 from visil.library.disk import is_left_by_a_trial
 from visil.library.reindexing import PENDING
+from visil.library.second import SECOND
 from visil.library.settings import LibrarySettings, read_settings
 from visil.library.store import Store
 
@@ -28,7 +29,7 @@ def compact_library(path: Path, settings: LibrarySettings, store: Store) -> int:
     if (path / PENDING).exists():
         begun = read_settings(path, name=PENDING)
         in_use |= {begun.bundle_file, begun.table_file}
-    for entry in path.iterdir():
+    for entry in (*path.iterdir(), *(path / SECOND).glob("*")):
         is_ours = _OURS.fullmatch(entry.name) or is_left_by_a_trial(entry.name)
         if is_ours and entry.name not in in_use:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

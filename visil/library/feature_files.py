@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from visil.commands import visil_command
 from visil.errors import DataError, MediaError
 from visil.library.ingest import Commits, IngestReport
 from visil.library.planning import Job, Target
@@ -66,7 +67,7 @@ def add_feature_file(
             held = f"its data sets are {', '.join(map(repr, ids[:NUM_EXAMPLES]))} ..." if ids else "no data set in it"
             raise DataError(f"{path}: no video to add; {held}")
         records = {record.id: record for record in store.records()}
-        _refuse_taken(path, wanted, records)
+        _refuse_taken(path, wanted, records, store.uri.parent)
         expected = (_num_regions(file, wanted, store, records.values(), model), model.dim)
         touched: dict[str, FileFacts] = {}
         with closing(Commits(store, report, stored=set(records))) as commits, one_thread():
@@ -108,14 +109,14 @@ def _with_groups(ids: Set[str]) -> Set[str]:
     return found
 
 
-def _refuse_taken(path: Path, ids: Iterable[str], records: Mapping[str, VideoRecord]) -> None:
+def _refuse_taken(path: Path, ids: Iterable[str], records: Mapping[str, VideoRecord], library: Path) -> None:
     """Raises DataError if a video file has one of the ids: its vectors would pass for those of the feature file."""
     taken = [id for id in ids if id in records and not records[id].file.is_feature_set]
     if taken:
         more = f", and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise DataError(
             f"{path}: the library has a video {taken[0]!r} already, indexed from {records[taken[0]].file.path}{more}; "
-            "take another library, or `visil remove` them"
+            f"take another library, or `{visil_command('remove', 'ID...', library=library)}` them"
         )
 
 

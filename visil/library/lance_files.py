@@ -15,7 +15,7 @@ import errno
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,17 @@ def panics_are_damage() -> Iterator[None]:
 
 def manifests(table: Path) -> dict[int, Path]:
     """The file of every version of a table, by its number."""
+    return {number: table / MANIFESTS / name for number, name in by_version(_names(table / MANIFESTS)).items()}
+
+
+def by_version(names: Iterable[str]) -> dict[int, str]:
+    """Names of manifests, with or without a folder, by the number of their version."""
     found = {}
-    for path in (table / MANIFESTS).glob("*.manifest"):
-        if path.stem.isdecimal():
-            number = int(path.stem)
-            found[2**64 - 1 - number if len(path.stem) == 20 else number] = path
+    for name in names:
+        stem, _, suffix = name.rpartition("/")[2].partition(".")
+        if suffix == "manifest" and stem.isdecimal():
+            number = int(stem)
+            found[2**64 - 1 - number if len(stem) == 20 else number] = name
     return found
 
 
@@ -60,10 +66,21 @@ def newest_version(table: Path) -> int:
     return max(manifests(table), default=0)
 
 
-def immutable_files(table: Path) -> Iterator[Path]:
-    """All files of a table that are written once."""
-    for folder, pattern in ((DATA, "*.lance"), (DELETIONS, "*"), (TRANSACTIONS, "*.txn"), (MANIFESTS, "*.manifest")):
-        yield from (path for path in sorted((table / folder).glob(pattern)) if not path.name.startswith("."))
+def immutable_files(table: Path) -> Iterator[str]:
+    """Names within a table of all its files that are written once."""
+    for folder, suffix in ((DATA, ".lance"), (DELETIONS, ""), (TRANSACTIONS, ".txn"), (MANIFESTS, ".manifest")):
+        for name in sorted(_names(table / folder)):
+            if name.endswith(suffix) and not name.startswith("."):
+                yield f"{folder}/{name}"
+
+
+def _names(folder: Path) -> list[str]:
+    """What a folder holds; nothing if it is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except FileNotFoundError:
+        return []
 
 
 def files_of_fragment(table: Path, fragment: Any) -> list[Path]:

@@ -4,6 +4,7 @@ library.toml       format version, bundle, files, sampling; written last: a fold
 model.safetensors  a copy of the bundle: the library opens without anything else
 videos.lance       the table
 library.sha256     what these files were when they were written
+second             copies of the little that nothing else can restore
 
 Library.add(files)      files ─► ingest ─► table
 Library.search(query)   query ─► candidates ─► fine score ─► matches
@@ -22,6 +23,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from visil.commands import repair_command, visil_command
 from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError, LibraryError, MediaError, ModelError, VisilError
 from visil.library.candidates import Candidates
@@ -52,12 +54,14 @@ from visil.library.search import (
     score,
     search,
 )
+from visil.library.second import SECOND, renew_copies
 from visil.library.settings import (
     BUNDLE,
     FORMAT_VERSION,
     SETTINGS,
     TABLE,
     LibrarySettings,
+    is_library,
     read_settings,
     write_settings,
 )
@@ -72,14 +76,14 @@ from visil.library.store import (
     holds_videos,
     reason_of,
 )
-from visil.library.sums import SUMS, being_replaced, note_files
+from visil.library.sums import SUMS, Sums, being_replaced, note_files
 from visil.library.upgrading import bring_up_to_date
 from visil.library.verify import Finding, check_library
 from visil.media.decoding import DecodeLimits
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import RULES
 from visil.model.bundle import Bundle, load_bundle
-from visil.model.catalogue import find_bundle
+from visil.model.catalogue import bundle_of_hash, find_bundle
 from visil.model.model import Model, load_model
 from visil.values import EncodedVideo, Match
 
@@ -130,7 +134,7 @@ class Library:
         preprocessing = _sampled(model, sampling)
         settings = LibrarySettings(model.settings.name, model.bundle.hash, preprocessing.sampling)
         try:
-            if (path / SETTINGS).exists():
+            if is_library(path):
                 raise _already_there(path)
             with new_folder(path):
                 cls._make(path, settings, model)
@@ -147,7 +151,7 @@ class Library:
         if lacking := what_is_lacking(path):
             raise LibraryError(f"{path}: a library cannot be made here: {lacking}; {ELSEWHERE}")
         with writer_lock(path), undone_on_error(path, keep=names):
-            if (path / SETTINGS).exists():
+            if is_library(path):
                 raise _already_there(path)
             if holds_videos(path / TABLE):
                 raise LibraryError(f"{path}: holds videos, but no {SETTINGS}; restore it, or choose another folder")
@@ -155,6 +159,7 @@ class Library:
                 model.bundle.save(path / BUNDLE)
             create_table(path / TABLE, model.dim)
             write_settings(path, settings)
+            renew_copies(Sums(path), [path / SETTINGS])
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "auto", precision: str = "fp32") -> Library:
@@ -192,7 +197,7 @@ class Library:
         Raises:
             LibraryError: see `open` and `create`; also a library made with another bundle or sampling than asked for.
         """
-        if not (Path(path) / SETTINGS).exists():
+        if not is_library(Path(path)):
             model = load_model(bundle or DEFAULT_BUNDLE, device=device, precision=precision)
             return cls.create(path, model, sampling=sampling)
         library = cls.open(path, device=device, precision=precision)
@@ -201,13 +206,14 @@ class Library:
         if asked is not None and asked != own.bundle_hash:
             raise LibraryError(
                 f"library {path}: made with bundle {own.bundle_name!r} ({own.bundle_hash[:12]}), not with {bundle} "
-                f"({asked[:12]}); go on with its own, move it with `visil index --reindex --model {bundle}`, or choose "
-                "another folder"
+                f"({asked[:12]}); go on with its own, move it with "
+                f"`{visil_command('index', '--reindex', '--model', bundle, library=path)}`, or choose another folder"
             )
         if sampling is not None and sampling != own.sampling:
             raise LibraryError(
                 f"library {path}: its files are sampled by {own.sampling!r}, not by {sampling!r}; go on with its own, "
-                f"move it with `visil index --reindex --sampling {sampling}`, or choose another folder"
+                f"move it with `{visil_command('index', '--reindex', '--sampling', sampling, library=path)}`, or "
+                "choose another folder"
             )
         return library
 
@@ -260,7 +266,8 @@ class Library:
         """
         records = self._reading(lambda: self._records)
         if id not in records:
-            raise LibraryError(f"no video '{id}' in the library; `visil list` names them")
+            names = visil_command("list", library=self.path)
+            raise LibraryError(f"no video '{id}' in the library; `{names}` names them")
         return records[id]
 
     @property
@@ -825,9 +832,10 @@ class Library:
             self._forget()
 
     def _note_files(self) -> None:
-        """Bring in the sums of files that have none: a write before this one was interrupted."""
+        """Bring in the sums and copies that are lacking: a write before this one was interrupted."""
         self._store.note_files()
         note_files(self.path / name for name in (SETTINGS, self._settings.bundle_file))
+        renew_copies(self._store.sums, [self.path / SETTINGS])
 
 
 @dataclass(frozen=True)
@@ -907,7 +915,7 @@ def _already_there(path: Path) -> LibraryError:
 
 def _left_by_an_interrupted_create(name: str) -> bool:
     return (
-        name in (BUNDLE, TABLE, LOCK, SUMS)
+        name in (BUNDLE, TABLE, LOCK, SUMS, SECOND)
         or is_left_by_a_trial(name)
         or (name.startswith((f".{BUNDLE}.", f".{SETTINGS}.", f".{SUMS}.")) and name.endswith(".partial"))
     )
@@ -930,16 +938,15 @@ def _sampled(model: Model, sampling: str | None) -> Preprocessing:
 
 def _own_bundle(path: Path, settings: LibrarySettings) -> Bundle:
     """The bundle in the folder of a library, which must be the one its videos were encoded with."""
-    remedy = (
-        f"`visil verify --repair --library {path} --model BUNDLE` restores it from another copy of "
-        f"{settings.bundle_name!r} ({settings.bundle_hash[:12]})"
-    )
     try:
         bundle = load_bundle(path / settings.bundle_file)
+        if bundle.hash == settings.bundle_hash:
+            return bundle
+        problem = f"{settings.bundle_file} is not the bundle its videos were encoded with"
     except ModelError as error:
-        raise LibraryError(f"library {path}: its bundle is unusable: {error}; {remedy}") from error
-    if bundle.hash != settings.bundle_hash:
-        raise LibraryError(
-            f"library {path}: {settings.bundle_file} is not the bundle its videos were encoded with; {remedy}"
-        )
-    return bundle
+        problem = f"its bundle is unusable: {error}"
+    options = () if bundle_of_hash(settings.bundle_hash) else ("--model", "BUNDLE")
+    raise LibraryError(
+        f"library {path}: {problem}; `{repair_command(path, *options)}` restores it from another copy of "
+        f"{settings.bundle_name!r} ({settings.bundle_hash[:12]})"
+    )

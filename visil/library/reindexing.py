@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from visil.commands import visil_command
 from visil.errors import LibraryError, MediaError, ModelError
 from visil.library.disk import flush_folder, replace_file
 from visil.library.files import content_hash, is_source_code
@@ -141,11 +142,13 @@ def encode_anew(
     made = {record.id: record for record in new.records()}
     lost = [video.file.path for video in videos if not _is_ready(video, made.get(video.id), samples_alike)]
     if lost:
+        library = old.uri.parent
         reason = dict([*report.warnings, *report.failed])[lost[0]]
         raise UnfinishedReindexError(
             f"{len(lost)} of {len(videos)} videos cannot be encoded with bundle {model.settings.name!r} (first: "
-            f"{lost[0]}: {reason}); bring their files back, or `visil remove` or `visil index` them, then run this "
-            "again; until then the library answers with its old bundle",
+            f"{lost[0]}: {reason}); bring their files back, `{visil_command('remove', 'ID...', library=library)}` or "
+            f"`{visil_command('index', 'PATH...', library=library)}` them, then run this again; until then the library "
+            "answers with its old bundle",
             report,
         )
     return report

@@ -3,16 +3,16 @@
     folder ─► [settings ─► bundle ─► table: version, files, format, rows ─► unfinished move ─► sums] ─► lines
               this module, from the outside in: each step needs the ones before it
 
-Nothing is guessed and nothing goes silently: rows are given up on consent alone, and never because the system refuses
-to read them. A video whose rows are damaged stays in the library as a failure without a known content, so that `visil
-index` encodes its file again, whenever it is there. Candidates are computed from the table when it is opened: there is
-no index on the disk that could be stale or lost.
+What has a second copy is put back first. Nothing is guessed and nothing goes silently: rows are given up on consent
+alone, and never because the system refuses to read them. A video whose rows are damaged stays in the library as a
+failure without a known content, so that `visil index` encodes its file again, whenever it is there. Candidates are
+computed from the table when it is opened: there is no index on the disk that could be stale or lost.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
+from visil.commands import repair_command, visil_command
 from visil.errors import LibraryError, ModelError
 from visil.library.digests import row_digest
 from visil.library.disk import writer_lock
@@ -34,14 +35,22 @@ from visil.library.lance_files import (
 )
 from visil.library.reindexing import PENDING
 from visil.library.salvaging import NAMES_THE_VIDEO, NO_DIGEST, PROBLEM, ROW, UNREADABLE, salvaged_rows
-from visil.library.settings import FORMAT_VERSION, SETTINGS, LibrarySettings, fits_its_sum, read_any_format
+from visil.library.second import put_back, renew_copies
+from visil.library.settings import (
+    FORMAT_VERSION,
+    SETTINGS,
+    LibrarySettings,
+    fits_its_sum,
+    is_library,
+    read_any_format,
+)
 from visil.library.store import FAILED, FileFacts, Store, StoredVideo, check_is_there
 from visil.library.sums import Sums, being_replaced, note_files
 from visil.library.upgrading import bring_up_to_date
 from visil.library.verify import check_rows, check_sums
 from visil.media.reader import RULES
 from visil.model.bundle import Bundle, load_bundle
-from visil.model.catalogue import find_bundle
+from visil.model.catalogue import bundle_of_hash, find_bundle
 from visil.model.model import Model
 
 DAMAGED = "its rows in the library were damaged; index it again"
@@ -49,7 +58,12 @@ UNKNOWN_TIME_NS = -1  # no file has it: `visil index` looks at the content
 
 
 def repair_library(
-    path: str | Path, bundle: str | Path | None = None, *, to_version: int | None = None, drop_rows: int | None = None
+    path: str | Path,
+    bundle: str | Path | None = None,
+    *,
+    to_version: int | None = None,
+    drop_rows: int | None = None,
+    upgrading: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Bring the library in a folder back to what it promises, as far as it can be.
 
@@ -58,6 +72,8 @@ def repair_library(
         to_version: go back to this version of the table, which loses what came later; only if the newest one cannot
             be opened.
         drop_rows: give up this many rows of the table; only if so many cannot be read, nor which videos they were.
+        upgrading: called with how many steps are done and how many there are while an older format is brought up to
+            date.
 
     Returns:
         What was done, a line each; nothing if all was well.
@@ -66,24 +82,35 @@ def repair_library(
         LibraryError: it cannot be mended, or only with a loss that was not agreed to; the message says which.
     """
     path = Path(os.path.abspath(path))  # Lance answers with whole paths, which are looked for below this one
-    read_any_format(path)  # before the lock makes a folder of a mistyped path
+    if not is_library(path):  # before the lock makes a folder of a mistyped path
+        read_any_format(path)
     try:
         with writer_lock(path):
-            return list(_repairs(path, bundle, to_version, drop_rows))
+            return list(_repairs(path, bundle, to_version, drop_rows, upgrading))
     except OSError as error:
         raise LibraryError(f"library {path}: cannot be written ({reason_of(error)})") from error
 
 
-def _repairs(path: Path, bundle: str | Path | None, to_version: int | None, drop_rows: int | None) -> Iterator[str]:
+def _repairs(
+    path: Path,
+    bundle: str | Path | None,
+    to_version: int | None,
+    drop_rows: int | None,
+    upgrading: Callable[[int, int], None] | None,
+) -> Iterator[str]:
+    yield from put_back(Sums(path), [path / SETTINGS])
     settings = read_any_format(path)
     own, restored = _bundle(path, settings, bundle)
     yield from restored
     uri = path / settings.table_file
+    check_is_there(uri)
+    yield from _put_back_version(uri)
     yield from _open_again(uri, to_version)
+    yield from _put_back_files(uri)
     model = Model(own, device="cpu")
     yield from _drop_damaged_files(uri, drop_rows)
     if settings.format_version != FORMAT_VERSION:
-        bring_up_to_date(path, settings, model)
+        bring_up_to_date(path, settings, model, progress=upgrading)
         yield f"brought up to library format {FORMAT_VERSION}"
     yield from _drop_second_rows(uri)
     store = Store(uri, model.dim)
@@ -105,6 +132,7 @@ def _bundle(path: Path, settings: LibrarySettings, copy: str | Path | None) -> t
         problem = f"{settings.bundle_file} is another bundle"
     except ModelError as error:
         problem = str(error)
+    copy = copy or bundle_of_hash(settings.bundle_hash)
     if copy is None:
         raise LibraryError(f"library {path}: {problem}; give a copy of {wanted} with --model to restore it")
     given = load_bundle(find_bundle(copy))
@@ -121,11 +149,23 @@ def _bundle(path: Path, settings: LibrarySettings, copy: str | Path | None) -> t
 # --- versions and files of the table ---------------------------------------------------------------------------------
 
 
+def _put_back_version(uri: Path) -> list[str]:
+    """The newest version that was written, from its copy if need be."""
+    sums = Sums(uri.parent)
+    newest = sums.manifests(uri).get(_last_version(uri))
+    return [] if newest is None else put_back(sums, [sums.folder / newest])
+
+
+def _put_back_files(uri: Path) -> list[str]:
+    """What the newest version rests on, from copies if need be."""
+    files = [path for fragment in _newest(uri).get_fragments() for path in files_of_fragment(uri, fragment)]
+    return put_back(Sums(uri.parent), files)
+
+
 def _open_again(uri: Path, to_version: int | None) -> list[str]:
     """Go back to the newest version that can be opened, if that is agreed to."""
-    check_is_there(uri)
-    found = manifests(uri)
-    newest = max(found, default=0)
+    sums, found = Sums(uri.parent), manifests(uri)
+    newest = _last_version(uri)
     readable = next((number for number in sorted(found, reverse=True) if _opens(uri, number)), None)
     if readable is None:
         raise LibraryError(f"{uri}: no version of the table can be opened; restore it, or index into a new folder")
@@ -135,15 +175,23 @@ def _open_again(uri: Path, to_version: int | None) -> list[str]:
         return []
     ids = lance.dataset(str(uri), version=readable).to_table(columns=["id"], filter="stretch = 0")["id"]
     if to_version is None:
+        problem = "damaged" if newest in found else "lost"
         raise LibraryError(
-            f"{uri}: version {newest} of the table is damaged; version {readable} holds {len(ids)} videos: "
-            f"`visil verify --repair --to-version {readable}` goes back to it, `visil index` encodes what came later"
+            f"{uri}: version {newest} of the table is {problem}; version {readable} holds {len(ids)} videos: "
+            f"`{repair_command(uri.parent, '--to-version', readable)}` goes back to it, "
+            f"`{visil_command('index', 'PATH...', library=uri.parent)}` encodes what came later"
         )
-    given_up = [found[number] for number in sorted(found) if number > readable]
-    Sums(uri.parent).forget(given_up)  # the next versions have their names
+    lost = {number: sums.folder / name for number, name in sums.manifests(uri).items()}
+    given_up = [path for number, path in (lost | found).items() if number > readable]
     for manifest in given_up:
-        manifest.unlink()
+        manifest.unlink(missing_ok=True)
+    sums.forget(given_up)  # the next versions have their names; until then it is known that these are lost
     return [f"went back from version {newest} to {readable}, which holds {len(ids)} videos; what came later is lost"]
+
+
+def _last_version(uri: Path) -> int:
+    """The newest version that is there, or was."""
+    return max(newest_version(uri), *Sums(uri.parent).manifests(uri), 0)
 
 
 def _newest(uri: Path) -> lance.LanceDataset:
@@ -152,7 +200,7 @@ def _newest(uri: Path) -> lance.LanceDataset:
 
 def _opens(uri: Path, version: int | None = None) -> bool:
     """Whether a version of the table, or its newest one, is what was written and can be opened."""
-    version = version or newest_version(uri) or None
+    version = version or _last_version(uri) or None
     try:
         if version in (found := manifests(uri)) and not _fits(Sums(uri.parent), found[version]):
             return False
@@ -191,8 +239,8 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
     if lost and drop_rows != lost:
         raise LibraryError(
             f"{uri}: {lost} of {num_rows} rows in damaged files of the table ({len(damaged)}) cannot be read, nor "
-            f"which videos they were: `visil verify --repair --drop-rows {lost}` gives them up, `visil index` on all "
-            "your folders encodes them again"
+            f"which videos they were: `{repair_command(uri.parent, '--drop-rows', lost)}` gives them up, "
+            f"`{visil_command('index', 'FOLDER...', library=uri.parent)}` with all your folders encodes them again"
         )
     if not damaged:
         return []
@@ -288,15 +336,15 @@ def _fail_damaged_videos(store: Store, model: Model) -> list[str]:
     store.put([StoredVideo(id, files[id], None, DAMAGED, "unreadable") for id in failed])
     store.delete(twins)
     return [
-        *(f"video {id!r} was damaged ({problems[id]}); {_how_to_restore(files[id])}" for id in failed),
+        *(f"video {id!r} was damaged ({problems[id]}); {_how_to_restore(files[id], store)}" for id in failed),
         *(f"video {id!r} dropped: {stays[files[id].path]!r} stands for its file" for id in twins),
     ]
 
 
-def _how_to_restore(file: FileFacts) -> str:
+def _how_to_restore(file: FileFacts, store: Store) -> str:
     if file.is_feature_set:
         return f"adding its feature file again restores {file.path}"
-    return f"`visil index` encodes {file.path} again"
+    return f"`{visil_command('index', file.path, library=store.uri.parent)}` encodes it again"
 
 
 # --- an unfinished move to another bundle ----------------------------------------------------------------------------
@@ -316,7 +364,7 @@ def _give_up_a_damaged_move(path: Path) -> list[str]:
     (path / PENDING).unlink()
     return [
         f"the unfinished move to bundle {begun.bundle_name!r} given up: its table {begun.table_file} is damaged; "
-        "`visil index --reindex` begins it anew"
+        f"`{visil_command('index', '--reindex', library=path)}` begins it anew",
     ]
 
 
@@ -330,4 +378,8 @@ def _renew_sums(store: Store, files: Sequence[Path]) -> list[str]:
     store.sums.forget_missing()
     store.note_files()
     note_files(files)
-    return [f"{finding.id} {finding.problem}: what is left is taken as it is" for finding in findings if finding.damage]
+    renewed = renew_copies(store.sums, [store.sums.folder / SETTINGS, *store.files()])
+    return [
+        *(f"{finding.id} {finding.problem}: what is left is taken as it is" for finding in findings if finding.damage),
+        *(f"second copies made again: {len(renewed)}" for _ in renewed[:1]),
+    ]

@@ -13,8 +13,10 @@ import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from visil.commands import repair_command, visil_command
 from visil.errors import LibraryError
 from visil.library.disk import replace_file
+from visil.library.second import is_copied
 from visil.library.sums import Sums, being_replaced, sum_of_bytes
 from visil.media.preprocessing import SAMPLINGS
 
@@ -74,6 +76,11 @@ class LibrarySettings:
         )
 
 
+def is_library(path: Path) -> bool:
+    """Whether a folder is a library, or was one and has lost its settings alone."""
+    return (path / SETTINGS).exists() or is_copied(Sums(path), path / SETTINGS)
+
+
 def read_settings(path: Path, *, name: str = SETTINGS) -> LibrarySettings:
     """The settings of the library in the folder `path`.
 
@@ -85,13 +92,11 @@ def read_settings(path: Path, *, name: str = SETTINGS) -> LibrarySettings:
     if settings.format_version not in READ_FORMATS:
         raise LibraryError(
             f"{path}: library format {settings.format_version}, this visil reads {FORMAT_VERSION}; "
-            f"`visil verify --repair --library {path}` brings it up to date"
+            f"`{repair_command(path)}` brings it up to date"
         )
     if not fits_its_sum(path, name):
-        raise LibraryError(
-            f"{path / name}: is not what was written; restore it from a copy, or "
-            f"`visil verify --repair --library {path}` takes it as it is"
-        )
+        otherwise = f"restore it from a copy, or `{repair_command(path)}` takes it as it is"
+        raise LibraryError(f"{path / name}: is not what was written; {_puts_back(path, name) or otherwise}")
     return settings
 
 
@@ -128,11 +133,20 @@ def read_any_format(path: Path, *, name: str = SETTINGS) -> LibrarySettings:
             format_version=version,
         )
     except FileNotFoundError:
-        raise LibraryError(f"{path}: no library here; `visil index FOLDER --library {path}` makes one") from None
+        if remedy := _puts_back(path, name):
+            raise LibraryError(f"{path / name}: is gone; {remedy}") from None
+        makes = visil_command("index", "FOLDER", library=path)
+        raise LibraryError(f"{path}: no library here; `{makes}` makes one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         otherwise = "choose a new folder" if name == SETTINGS else "delete it, which gives that move up"
-        raise LibraryError(f"{path / name}: cannot be read ({reason}); restore it, or {otherwise}") from error
+        remedy = _puts_back(path, name) or f"restore it, or {otherwise}"
+        raise LibraryError(f"{path / name}: cannot be read ({reason}); {remedy}") from error
+
+
+def _puts_back(path: Path, name: str) -> str:
+    """What restores a settings file that has a copy; else nothing."""
+    return f"`{repair_command(path)}` puts back its copy" if is_copied(Sums(path), path / name) else ""
 
 
 def write_settings(path: Path, settings: LibrarySettings, *, name: str = SETTINGS) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from visil.commands import repair_command, visil_command
 from visil.errors import LibraryError
 from visil.library.digests import DIGESTED, digests_of
 from visil.library.disk import flush_folder
@@ -60,6 +61,7 @@ from visil.library.rows import (
 from visil.library.rows import FEATURE_SET as FEATURE_SET
 from visil.library.rows import NO_CONTENT as NO_CONTENT
 from visil.library.salvaging import NO_DIGEST, OTHER_DIGEST, PROBLEM, ROW, UNREADABLE, salvaged_rows
+from visil.library.second import keep_copies
 from visil.library.sums import Sums, row_file_sum
 from visil.values import EncodedVideo, RegionVectors
 
@@ -173,19 +175,31 @@ class Store:
         """Move to the newest version."""
         with self._damage_is_an_error():
             self._sums.reload()
-            if newest_version(self.uri) != self._dataset.version:
+            if self._newest_version() != self._dataset.version:
                 self._open()
 
     def _open(self) -> None:
         """The newest version; the one that comes after it if `compact` takes it away in this moment."""
         while True:
-            newest = newest_version(self.uri)
+            newest = self._newest_version()
             try:
                 self._open_version(newest)
                 return
             except (LibraryError, *DAMAGE):
                 if newest_version(self.uri) == newest:
                     raise
+
+    def _newest_version(self) -> int:
+        """Its number; raises LibraryError if a newer one was written that is not there any more.
+
+        A commit that was cut off before its sums, or older versions that are gone, are no such thing.
+        """
+        newest = newest_version(self.uri)
+        written = self._sums.manifests(self.uri) if self._has_digests else {}
+        last = max(written, default=0)
+        if last > newest and last > (newest := newest_version(self.uri)):  # twice: files may go while it looks
+            raise LibraryError(f"{self.uri}: version {last} is lost ({written[last]} is gone); {_remedy(self.uri)}")
+        return newest
 
     def _open_version(self, newest: int) -> None:
         """A version, its manifest compared with its sum."""
@@ -263,7 +277,8 @@ class Store:
         """
         layout = self._rows_of()
         if id not in layout and id not in self.damaged:
-            raise LibraryError(f"no video {id!r} in the library; `visil list` names them")
+            names = visil_command("list", library=self.uri.parent)
+            raise LibraryError(f"no video {id!r} in the library; `{names}` names them")
         places = [] if id in self.damaged else [offset for offset, _ in layout[id]]
         found = self._sound_rows(dict.fromkeys(places, id))
         if id in self.damaged:
@@ -357,7 +372,7 @@ class Store:
             for row in self._salvaged_rows():
                 if row[PROBLEM]:
                     self._is_damaged(row["id"], row[PROBLEM])
-            remedy = "`visil verify --repair` mends it"
+            remedy = f"`{repair_command(self.uri.parent)}` mends it"
             problem = f"{OTHER_DIGEST}: what is listed of its videos may be wrong; {remedy}"
             self.damaged |= dict.fromkeys(unsound.values(), problem)
         return self._salvaged
@@ -399,7 +414,7 @@ class Store:
         return rows
 
     def _is_damaged(self, id: str, problem: str) -> None:
-        remedy = "`visil verify --repair` takes it out, `visil index` encodes its file again"
+        remedy = f"`{repair_command(self.uri.parent)}` mends it, or says how to encode its file again"
         self.damaged.setdefault(id, f"its row in the library {problem}; {remedy}")
 
     def _sound_rows(self, rows: Mapping[int, str], columns: list[str] | None = None) -> dict[int, Mapping[str, Any]]:
@@ -598,10 +613,12 @@ class Store:
         self.note_files()
 
     def note_files(self) -> None:
-        """Bring in the sums of the files that have none: of this commit, and of a write that was interrupted."""
-        new = [path for path in immutable_files(self.uri) if self._sums.of(path) is None]
+        """Bring in the sums and copies that are lacking: of this commit, and of a write that was interrupted."""
+        known, table = self._sums.by_name, self.uri.name
+        new = [self.uri / name for name in immutable_files(self.uri) if f"{table}/{name}" not in known]
         columns = vector_columns(self._dataset) if new else {}
         self._sums.add({path: row_file_sum(path, columns) for path in new})
+        keep_copies(self._sums, self.uri, self.files())
 
     def check_writable(self) -> None:
         """Raises LibraryError if a file of rows is damaged: what a commit keeps of it would be a guess."""
@@ -620,4 +637,4 @@ def _id_filter(ids: Sequence[str]) -> str:
 
 
 def _remedy(uri: Path) -> str:
-    return f"`visil verify --repair --library {uri.parent}` saves what can be read"
+    return f"`{repair_command(uri.parent)}` saves what can be read"

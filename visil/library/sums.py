@@ -18,11 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import xxhash
 
 from visil.library.disk import replace_file
-from visil.library.lance_files import DATA, bulk_of
+from visil.library.lance_files import DATA, MANIFESTS, bulk_of, by_version
 
 SUMS = "library.sha256"
 READ_BYTES = 1 << 20
@@ -68,6 +69,7 @@ class Sums:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / SUMS
+        self._folder_name = f"{folder.as_posix().rstrip('/')}/"
         self._read_at: tuple[int, int, int] | None = None
         self.reload()
 
@@ -88,12 +90,19 @@ class Sums:
         return self._by_name
 
     def name(self, path: Path) -> str:
-        """What a file is called here."""
-        return path.relative_to(self.folder).as_posix()
+        """What a file of the folder is called here."""
+        return path.as_posix().removeprefix(
+            self._folder_name
+        )  # `relative_to` takes 20 times as long, and there are many
 
     def of(self, path: Path) -> FileSum | None:
         """What is known of a file."""
         return self._by_name.get(self.name(path))
+
+    def manifests(self, table: Path) -> dict[int, str]:
+        """Names of the versions of a table that were written, by number, be they there or not."""
+        folder = f"{self.name(table)}/{MANIFESTS}/"
+        return by_version(name for name in self._by_name if name.startswith(folder))
 
     def add(self, files: Mapping[Path, FileSum]) -> None:
         """Note files down, and see it on the disk.
@@ -201,21 +210,27 @@ def whole_sum(path: Path) -> str:
 def beside_sum(path: Path, bulk: Ranges) -> str:
     """XXH3-128 of a file without these ranges, hexadecimal."""
     digest = xxhash.xxh3_128()
-    with path.open("rb", buffering=0) as file:
-        for start, end in bulk:
-            _add(file, start - file.tell(), digest)
-            file.seek(end)
-        _add(file, None, digest)
+    for content in beside(path, bulk):
+        digest.update(content)
     return digest.hexdigest()
 
 
-def _add(file: Iterable[bytes], length: int | None, digest: xxhash.xxh3_128) -> None:
+def beside(path: Path, bulk: Ranges) -> Iterator[bytes]:
+    """What a file holds without these ranges."""
+    with path.open("rb", buffering=0) as file:
+        for start, end in bulk:
+            yield from _blocks(file, start - file.tell())
+            file.seek(end)
+        yield from _blocks(file, None)
+
+
+def _blocks(file: BinaryIO, length: int | None) -> Iterator[bytes]:
     """The next bytes of a file, as many as there are."""
     while length is None or length > 0:
-        content = file.read(READ_BYTES if length is None else min(length, READ_BYTES))  # type: ignore[attr-defined]
+        content = file.read(READ_BYTES if length is None else min(length, READ_BYTES))
         if not content:
             return
-        digest.update(content)
+        yield content
         length = None if length is None else length - len(content)
 
 

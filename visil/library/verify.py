@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from visil.commands import repair_command
 from visil.errors import DataError, MediaError
 from visil.library.feature_files import FeatureFile, feature_file_of
 from visil.library.files import content_hash
 from visil.library.rows import ADDED_LATER
 from visil.library.salvaging import PROBLEM, ROW, UNREADABLE
+from visil.library.second import SECOND, copy_of, is_copied
+from visil.library.settings import SETTINGS
 from visil.library.store import FAILED, OK, STRETCH_FRAMES, Store, VideoRecord
 from visil.library.sums import SUMS
 from visil.model.descriptors import part_edges
@@ -58,7 +61,7 @@ def check_library(
         files: of the library beside its table.
     """
     about_files, damaged = check_sums(store, files)
-    findings = [*about_files, *check_rows(store, model, damaged)]
+    findings = [*about_files, *check_copies(store), *check_rows(store, model, damaged)]
     videos = records()
     findings += _shared_files(videos)
     for done, record in enumerate(videos.values(), start=1):
@@ -98,12 +101,37 @@ def check_sums(store: Store, files: Sequence[Path]) -> tuple[list[Finding], set[
             problem = f"cannot be read ({error.strerror or error})"
         note = "" if path in needed else ", but nothing needs it now"
         findings.append(Finding(name, problem + note, path in needed))
+    if needed and not sums.by_name and not sums.unsealed:
+        problem = "is gone, so nothing tells whether files are what was written; the next write takes them as they are"
+        return [Finding(SUMS, problem, False)], damaged
     findings += [
         Finding(sums.name(path), "has no sum yet: a write was interrupted; the next one brings it in", False)
         for path in sorted(needed)
         if sums.of(path) is None
     ]
     return findings, damaged
+
+
+def check_copies(store: Store) -> list[Finding]:
+    """What is wrong with second/: nothing that is needed now, but a repair could not put it back."""
+    sums = store.sums
+    settings = [sums.folder / SETTINGS] if store.has_digests else []
+    not_copied = [
+        path for path in (*settings, *store.files()) if sums.of(path) is not None and not is_copied(sums, path)
+    ]
+    lacking = [path for path in not_copied if not copy_of(path, sums.folder).exists()]
+    mends = repair_command(sums.folder)
+    return [
+        *(
+            Finding(f"{SECOND}/{sums.name(path)}", f"is no copy of its file; `{mends}` makes it again", False)
+            for path in not_copied
+            if path not in lacking
+        ),
+        *(
+            Finding(SECOND, f"lacks the copies of {len(lacking)} files; the next write makes them", False)
+            for _ in lacking[:1]
+        ),
+    ]
 
 
 def check_rows(
@@ -237,9 +265,16 @@ def _file_problem(record: VideoRecord) -> str | None:
         return f"its file is gone: {path}"
     except OSError as error:
         return f"its file cannot be read: {path} ({error.strerror or error})"
+    if problem := _not_known(record):
+        return problem
     if path.stat().st_size == record.file.size_bytes and path.stat().st_mtime_ns == record.file.mtime_ns:
         return f"its file has other content but the same size and time: {path}; remove the video, then index it again"
     return f"its file has changed since it was indexed: {path}; index it again"
+
+
+def _not_known(record: VideoRecord) -> str | None:
+    """Of a video whose rows were damaged: nobody knows whether its file has changed."""
+    return f"{record.reason}: {record.file.path}" if record.status == FAILED and not record.file.sha256 else None
 
 
 def _feature_file_problem(record: VideoRecord) -> str | None:
@@ -252,6 +287,8 @@ def _feature_file_problem(record: VideoRecord) -> str | None:
         return f"its feature file is gone: {path}"
     except OSError as error:
         return f"its feature file cannot be read: {path} ({error.strerror or error})"
+    if problem := _not_known(record):
+        return problem
     try:
         with suppress(MediaError), FeatureFile.opened(path) as file:
             if file.content_hash(record.id) == record.file.sha256:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
 from visil.errors import ModelError
+from visil.model.bundle import load_bundle
 
 SUFFIX = ".safetensors"
 
@@ -36,3 +38,12 @@ def find_bundle(name: str | Path) -> Path:
     if str(name) in bundles:
         return bundles[str(name)]
     raise ModelError(f"{name}: neither a bundle file nor a known name (known: {', '.join(bundles) or 'none'})")
+
+
+def bundle_of_hash(hash: str) -> str | None:
+    """The name of a bundle that has this hash, if there is one."""
+    for name, path in named_bundles().items():
+        with suppress(ModelError):
+            if load_bundle(path).hash == hash:
+                return name
+    return None
