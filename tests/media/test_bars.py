@@ -19,11 +19,11 @@ from tests.media.test_pictures import VPX
 from tests.media.test_readers import StubReader
 from visil.errors import MediaError
 from visil.media import bar_pictures
-from visil.media.bar_pictures import MOST_PICTURES, bars_of_first, bars_of_key_frames
+from visil.media.bar_pictures import MOST_PICTURES, bars_of_file, bars_of_first, bars_of_key_frames
 from visil.media.bars import Bars, BarsMeter, Cutter
 from visil.media.one_pass import Asked, Decoding
 from visil.media.preprocessing import PRESETS, Preprocessing
-from visil.media.pyav_reader import PyAVReader, bars_of_file
+from visil.media.pyav_reader import PyAVReader
 from visil.media.sampling import ShownFrame
 from visil.synth.lettering import lettering
 from visil.values import VideoInfo

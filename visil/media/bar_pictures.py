@@ -12,6 +12,8 @@ are decoded anyway. Whatever goes wrong with key frames is left to the reading t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from av.video.stream import VideoStream
 
 from visil.errors import MediaError
 from visil.media.bars import Bars, BarsMeter
+from visil.media.one_pass import Asked, Decoding
 from visil.media.opening import decoder_of, open_video
 from visil.media.reader import CHUNK_SAMPLES
 from visil.media.sampling import Samples, ShownFrame
@@ -40,6 +43,45 @@ Waits = Callable[[int, Fraction, ShownFrame[av.VideoFrame]], None]
 
 def nobody_waits(number: int, time_s: Fraction, frame: ShownFrame[av.VideoFrame]) -> None:
     """A `Waits` that looks at nothing."""
+
+
+def bars_of_file(asked: Asked) -> Bars:
+    """The bars of a whole file, whatever part of it is asked for; none where they are kept.
+
+    Raises:
+        MediaError: not a readable video.
+    """
+    if asked.preprocessing.bars == "keep":
+        return Bars()
+    whole = replace(asked, part=None)
+    with suppress(ThinningError):
+        return _bars_of_whole(whole, thinly=True)
+    return _bars_of_whole(whole, thinly=False)
+
+
+def _bars_of_whole(asked: Asked, *, thinly: bool) -> Bars:
+    rate = Fraction(asked.preprocessing.fps).limit_denominator(10_000)
+    with Decoding(asked, rate, thinly=thinly) as decoding:
+        return bars_and_samples(asked, decoding, decoding.samples()[1])[0]
+
+
+def bars_and_samples(
+    asked: Asked, decoding: Decoding, samples: Samples[av.VideoFrame], waits: Waits = nobody_waits
+) -> tuple[Bars, Samples[av.VideoFrame]]:
+    """The bars of a whole file that is being decoded, and its samples from the first on.
+
+    Args:
+        samples: those of `decoding`, none of which was taken.
+        waits: see `bars_of_first`.
+
+    Raises:
+        ThinningError: as `bars_of_first`.
+    """
+    if (decoding.completeness.promised_s or 0) >= LEAST_LENGTH_S:
+        bars = bars_of_key_frames(asked.path, asked.alive)
+        if bars is not None:
+            return bars, samples
+    return bars_of_first(samples, waits)
 
 
 def bars_of_key_frames(path: Path, alive: Callable[[], None]) -> Bars | None:
