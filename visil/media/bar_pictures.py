@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
+from itertools import islice
 
 import av
 from av.container import InputContainer
@@ -34,7 +34,7 @@ MOST_PICTURES = 16
 SECONDS_A_PICTURE = 15  # fewer pictures of a shorter video: measuring is to cost little beside reading
 FEW_PICTURES = 4  # fewer key frames are no better than the first samples
 LEAST_LENGTH_S = 60
-MOST_PACKETS = 8  # after a seek, until a key frame comes
+MOST_PACKETS = 9  # after a seek, until a key frame comes
 MOST_WAITING = CHUNK_SAMPLES  # while the first ones show nothing; of more, some would be given out before they are cut
 MOST_WAITING_BYTES = 128 << 20  # of their pictures
 
@@ -78,27 +78,26 @@ def bars_and_samples(
         ThinningError: as `bars_of_first`.
     """
     if (decoding.completeness.promised_s or 0) >= LEAST_LENGTH_S:
-        bars = bars_of_key_frames(asked.path, asked.alive)
+        bars = bars_of_key_frames(asked)
         if bars is not None:
             return bars, samples
     return bars_of_first(samples, waits)
 
 
-def bars_of_key_frames(path: Path, alive: Callable[[], None]) -> Bars | None:
-    """The bars of a video by key frames from all over it; None if these cannot be had for little.
-
-    Args:
-        alive: called for every key frame.
-    """
+def bars_of_key_frames(asked: Asked) -> Bars | None:
+    """The bars of a whole video by key frames from all over it; None if these cannot be had for little."""
     meter = BarsMeter()
     num_decoded = 0
     try:
-        container, stream = open_video(path)
+        container, stream = open_video(asked.path, packet_s=asked.packet_s)
         with container:
-            codec = decoder_of(path, stream)
+            codec = decoder_of(asked.path, stream)
+            packets = container.demux(stream)
+            next(packets, None)  # while they are asked for, PyAV heeds `packet_s` in seeking, too
             for place in _places(container, stream):
-                picture = _key_frame(container, stream, codec, place)
-                alive()
+                container.seek(place, stream=stream)
+                asked.alive()
+                picture = _key_frame(packets, codec, asked.alive)
                 if picture is None:
                     return None
                 meter.add(picture)
@@ -107,6 +106,8 @@ def bars_of_key_frames(path: Path, alive: Callable[[], None]) -> Bars | None:
                     break
     except (MediaError, av.FFmpegError, OSError, ValueError, IndexError):
         return None
+    finally:
+        asked.alive()
     return meter.bars() if num_decoded else None
 
 
@@ -182,15 +183,13 @@ def _places(container: InputContainer, stream: VideoStream) -> Iterator[int]:
 
 
 def _key_frame(
-    container: InputContainer, stream: VideoStream, codec: VideoCodecContext, place: int
+    packets: Iterator[av.Packet], codec: VideoCodecContext, alive: Callable[[], None]
 ) -> av.VideoFrame | None:
-    """The key frame at a place, from a decoder that holds no other; None if there is none."""
-    container.seek(place, stream=stream)
-    for number, packet in enumerate(container.demux(stream)):
+    """The key frame that comes next, from a decoder that holds no other; None if none comes soon."""
+    for packet in islice(packets, MOST_PACKETS):
+        alive()
         if packet.is_keyframe and packet.size:
             pictures = [*codec.decode(packet), *codec.decode(None)]
             codec.flush_buffers()
             return pictures[0] if pictures else None
-        if number == MOST_PACKETS:
-            return None
     return None
