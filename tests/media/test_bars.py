@@ -22,8 +22,8 @@ from tests.media.test_pyav_reader import followed_by_zeros
 from tests.media.test_readers import StubReader
 from visil.errors import MediaError
 from visil.media import bar_pictures
-from visil.media.bar_pictures import MOST_PICTURES, bars_of_file, bars_of_first, bars_of_key_frames
-from visil.media.bars import Bars, BarsMeter, Cutter
+from visil.media.bar_pictures import bars_of_file, bars_of_first, bars_of_key_frames
+from visil.media.bars import MOST_PICTURES, Bars, BarsMeter, Cutter
 from visil.media.decoding import decode_files
 from visil.media.limits import DecodeLimits
 from visil.media.one_pass import Asked, Decoding
@@ -568,6 +568,13 @@ class TestFirstSamples:
         left = self.samples(scene(40))
         assert bars_of_first(left)[0] == Bars()
         assert int(next(left)[0]) == 1
+
+    @pytest.mark.parametrize(("num_dim", "sides", "num_waiting"), [(8, LETTERBOX, 16), (9, NONE, 9)])
+    def test_do_not_wait_where_most_show_no_edge(self, num_dim, sides, num_waiting):
+        dim = [(picture * 0.1).astype(np.uint8) for picture in framed(num_dim, LETTERBOX)]
+        left = self.samples([*dim, *framed(16, LETTERBOX)])
+        assert sides_of(bars_of_first(left)[0]) == sides
+        assert int(next(left)[0]) == num_waiting
 
     @pytest.mark.parametrize(("limit", "value"), [("MOST_WAITING", 5), ("MOST_WAITING_BYTES", 4 * WIDTH * HEIGHT * 3)])
     def test_that_wait_are_bounded(self, limit, value, monkeypatch):

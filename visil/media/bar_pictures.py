@@ -23,14 +23,13 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from visil.errors import MediaError
-from visil.media.bars import Bars, BarsMeter
+from visil.media.bars import MOST_PICTURES, Bars, BarsMeter
 from visil.media.one_pass import Asked, Decoding
 from visil.media.opening import decoder_of, open_video
 from visil.media.reader import CHUNK_SAMPLES
 from visil.media.sampling import Samples, ShownFrame
 from visil.media.thinning import ThinningError
 
-MOST_PICTURES = 16
 SECONDS_A_PICTURE = 15  # fewer pictures of a shorter video: measuring is to cost little beside reading
 FEW_PICTURES = 4  # fewer key frames are no better than the first samples
 LEAST_LENGTH_S = 60
