@@ -11,7 +11,7 @@ Aim: measuring takes at most 5 % of reading and encoding. Takes about 5 minutes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -24,12 +24,10 @@ import torch
 
 from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
 from visil.defaults import DEFAULT_BUNDLE
-from visil.media.bar_pictures import LEAST_LENGTH_S, MOST_WAITING, bars_of_first, bars_of_key_frames
+from visil.media.bar_pictures import MOST_WAITING, bars_and_samples
 from visil.media.bars import Bars
 from visil.media.one_pass import Asked, Decoding
-from visil.media.preprocessing import Preprocessing
 from visil.media.pyav_reader import PyAVReader
-from visil.media.sampling import sample_by_time
 from visil.model.model import Model, VideoEncoder, load_model
 from visil.synth.repeating import repeat_video
 from visil.synth.scenes import distinct_scenes, scene_pictures
@@ -100,24 +98,17 @@ def measure(path: Path, model: Model, rounds: int) -> dict[str, Any]:
 
     def measure_bars() -> None:
         nonlocal bars
-        found = bars_of_key_frames(path, lambda: None) if length_s >= LEAST_LENGTH_S else None
-        bars = bars_of_first(iter(waiting))[0] if found is None else found
+        bars, _ = bars_and_samples(asked, decoding, iter(waiting))
 
-    length_s, waiting = first_samples(path, kept)
+    asked = Asked(path, kept, None, False, lambda: None)
+    with Decoding(asked, Fraction(kept.fps), thinly=False) as decoding:
+        waiting = list(islice(decoding.samples()[1], MOST_WAITING))  # as many as a reader may hold to measure them
     return {
         "read_s": fastest(lambda: list(PyAVReader().read(path, kept)), rounds),
         "encode_s": fastest(encode, rounds),
         "measure_s": fastest(measure_bars, rounds),
         "has_bars": bool(bars),
     }
-
-
-def first_samples(path: Path, preprocessing: Preprocessing) -> tuple[float, Sequence[Any]]:
-    """The length that the headers promise, 0 if they do not, and the samples that a reader may hold to measure them."""
-    rate = Fraction(preprocessing.fps)
-    with Decoding(Asked(path, preprocessing, None, False, lambda: None), rate, thinly=False) as decoding:
-        samples = list(islice(sample_by_time(decoding.frames(), rate), MOST_WAITING))
-        return float(decoding.completeness.promised_s or 0), samples
 
 
 def fastest(work: Callable[[], object], rounds: int) -> float:

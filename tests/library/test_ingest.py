@@ -35,21 +35,6 @@ def library(tmp_path: Path, quick_model: Model) -> Library:
     return Library.create(tmp_path / "library", quick_model)
 
 
-@pytest.fixture
-def encoded_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are decoded and encoded, as it happens."""
-    names: list[str] = []
-    decode_files = ingest_module.decode_files
-
-    def spy(paths, *arguments, **options):
-        listed = list(paths)
-        names.extend(path.name for path in listed)
-        return decode_files(listed, *arguments, **options)
-
-    monkeypatch.setattr(ingest_module, "decode_files", spy)
-    return names
-
-
 def contents(library: Library) -> dict[str, StoredVideo]:
     """Every video of a library by id."""
     library.refresh()

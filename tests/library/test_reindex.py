@@ -81,21 +81,6 @@ def places(library: Library) -> dict[str, FileFacts]:
     return {record.id: record.file for record in library.list()}
 
 
-@pytest.fixture
-def encoded_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are decoded, as it happens."""
-    names: list[str] = []
-    decode_files = ingest_module.decode_files
-
-    def spy(paths, *arguments, **options):
-        listed = list(paths)
-        names.extend(path.name for path in listed)
-        return decode_files(listed, *arguments, **options)
-
-    monkeypatch.setattr(ingest_module, "decode_files", spy)
-    return names
-
-
 class Interruption(BaseException):
     """Stands for Ctrl-C."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lance
@@ -119,25 +120,30 @@ def test_a_new_number_of_the_rules_is_written_without_the_vectors(made, tmp_path
     assert Library.open(path, device="cpu").verify() == []
 
 
-@pytest.mark.parametrize("done", range(4))
-def test_an_interrupted_one_leaves_a_library_that_answers_and_the_next_write_goes_on(old, made, monkeypatch, done):
+@contextmanager
+def killed_after(monkeypatch: pytest.MonkeyPatch, done: int) -> Iterator[None]:
+    """The process ends when so many files are rewritten; if there are no more, before the settings are."""
     rewrite, calls = upgrading._rewrite, []
 
-    def killed(*arguments: object) -> int:
+    def killed(*arguments: object, **_: object) -> int:
         if len(calls) == done:
             raise KeyboardInterrupt
         calls.append(arguments)
         return rewrite(*arguments)
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(upgrading, "_rewrite", killed)
-        if done == 3:  # all files are there, the settings are not
-            patch.setattr(upgrading, "write_settings", lambda *_, **__: killed())
-        with pytest.raises(KeyboardInterrupt):
-            Library.open(old, device="cpu").compact()
+        patch.setattr(upgrading, "write_settings", killed)
+        yield
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_an_interrupted_one_leaves_a_library_that_answers_and_the_next_write_goes_on(old, made, monkeypatch, done):
+    with killed_after(monkeypatch, done):
+        Library.open(old, device="cpu").compact()
     assert read_settings(old).format_version == 2
     assert answers(old) == answers(made)
-    rewritten = []
+    rewrite, rewritten = upgrading._rewrite, []
     monkeypatch.setattr(upgrading, "_rewrite", lambda *of: (rewritten.append(of), rewrite(*of))[1])
     Library.open(old, device="cpu").compact()
     assert len(rewritten) == 3 - done
@@ -172,18 +178,8 @@ def test_a_video_whose_stretches_lie_in_files_on_both_sides_of_a_kill_stays_soun
     as_format_2(path)
     if lacking:
         lance.dataset(str(path / TABLE)).drop_columns(lacking)
-    rewrite, calls = upgrading._rewrite, []
-
-    def killed(*arguments: object) -> int:
-        if len(calls) == done:
-            raise KeyboardInterrupt
-        calls.append(arguments)
-        return rewrite(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(upgrading, "_rewrite", killed)
-        with pytest.raises(KeyboardInterrupt):
-            repair_library(path)
+    with killed_after(monkeypatch, done):
+        repair_library(path)
     repair_library(path)
     assert_up_to_date(path, ["long.mp4"])
     np.testing.assert_array_equal(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -16,17 +18,20 @@ from hypothesis import strategies as st
 
 from tests.media.made_files import read, write_frames
 from tests.media.test_pictures import VPX
+from tests.media.test_pyav_reader import followed_by_zeros
 from tests.media.test_readers import StubReader
 from visil.errors import MediaError
 from visil.media import bar_pictures
-from visil.media.bar_pictures import MOST_PICTURES, bars_of_first, bars_of_key_frames
-from visil.media.bars import Bars, BarsMeter, Cutter
+from visil.media.bar_pictures import bars_of_file, bars_of_first, bars_of_key_frames
+from visil.media.bars import MOST_PICTURES, Bars, BarsMeter, Cutter
+from visil.media.decoding import decode_files
+from visil.media.limits import DecodeLimits
 from visil.media.one_pass import Asked, Decoding
 from visil.media.preprocessing import PRESETS, Preprocessing
-from visil.media.pyav_reader import PyAVReader, bars_of_file
+from visil.media.pyav_reader import PyAVReader
 from visil.media.sampling import ShownFrame
 from visil.synth.lettering import lettering
-from visil.values import VideoInfo
+from visil.values import Frames, VideoInfo
 
 WIDTH, HEIGHT = 192, 120
 CUT = Preprocessing(size_px=32, min_samples=1)
@@ -416,6 +421,19 @@ class TestReading:
 class TestKeyFrames:
     """Of a video of a minute or more they are reached by seeking."""
 
+    @pytest.fixture
+    def seen(self, monkeypatch) -> list[av.VideoFrame]:
+        """The pictures that are measured."""
+        pictures: list[av.VideoFrame] = []
+        add = BarsMeter.add
+
+        def add_seen(meter: BarsMeter, picture: av.VideoFrame) -> None:
+            pictures.append(picture)
+            add(meter, picture)
+
+        monkeypatch.setattr(BarsMeter, "add", add_seen)
+        return pictures
+
     def test_from_all_over_the_video_are_measured(self, tmp_path):
         """So a dark first minute does not matter, and neither does what its first samples show."""
         dark = [np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 70
@@ -423,16 +441,14 @@ class TestKeyFrames:
         assert sides_of(bars_of_file(asked(path))) == LETTERBOX
 
     @pytest.mark.parametrize(("length_s", "most"), [(600, MOST_PICTURES), (75, 5)])
-    def test_are_at_most_sixteen_and_few_of_a_shorter_video(self, length_s, most, tmp_path):
+    def test_are_at_most_sixteen_and_few_of_a_shorter_video(self, length_s, most, tmp_path, seen):
         path = film(tmp_path / "a.mkv", framed(length_s, LETTERBOX), codec_options={"crf": "40", "g": "2"})
-        seen: list[int] = []
-        assert sides_of(bars_of_key_frames(path, lambda: seen.append(0)) or Bars()) == LETTERBOX
+        assert sides_of(bars_of_key_frames(asked(path)) or Bars()) == LETTERBOX
         assert len(seen) == most
 
-    def test_are_one_or_two_where_no_bar_is_possible(self, tmp_path):
+    def test_are_one_or_two_where_no_bar_is_possible(self, tmp_path, seen):
         path = film(tmp_path / "a.mp4", scene(90))
-        seen: list[int] = []
-        assert bars_of_key_frames(path, lambda: seen.append(0)) == Bars()
+        assert bars_of_key_frames(asked(path)) == Bars()
         assert len(seen) == 1
 
     def test_keep_what_is_dark_at_its_edges_for_half_of_the_time(self, tmp_path):
@@ -453,19 +469,47 @@ class TestKeyFrames:
                 frame = av.VideoFrame.from_ndarray(np.concatenate([shown, opaque], axis=2), format="rgba")
                 output.mux(stream.encode(frame.reformat(format="yuva420p")))
             output.mux(stream.encode())
-        assert sides_of(bars_of_key_frames(tmp_path / "a.webm", lambda: None) or Bars()) == (40, 40, 0, 0)
+        assert sides_of(bars_of_key_frames(asked(tmp_path / "a.webm")) or Bars()) == (40, 40, 0, 0)
 
     @pytest.mark.parametrize("container", ["mpegts", "matroska"])
     def test_are_not_looked_for_without_an_index(self, container, tmp_path):
         options = {"live": "1"} if container == "matroska" else {}
         path = film(tmp_path / "a", framed(90, LETTERBOX), container=container, container_options=options)
-        assert bars_of_key_frames(path, lambda: None) is None
+        told: list[str] = []
+        assert bars_of_key_frames(replace(asked(path), alive=lambda: told.append("alive"))) is None
+        assert told == ["alive"]  # finding that out may take as long as a packet
         assert sides_of(bars_of_file(asked(path))) == LETTERBOX
+
+    @pytest.mark.parametrize(("num_listed", "are_measured"), [(100, False), (101, True)])
+    def test_are_not_looked_for_where_the_index_ends_before_half_of_the_video(self, num_listed, are_measured, tmp_path):
+        """So what the first part of it has in common is not taken for that of all."""
+        path = film(tmp_path / "a.mkv", framed(200, LETTERBOX), codec_options={"crf": "40", "g": "1"})
+        content = path.read_bytes()
+        cues = content.rindex(bytes.fromhex("1c53bb6b"))  # at the end of the file: an entry for every key frame
+        entries = [entry.start() for entry in re.finditer(rb"\xbb[\x8b-\x94]\xb3", content) if entry.start() > cues]
+        os.truncate(path, entries[num_listed])
+        assert (bars_of_key_frames(asked(path)) is not None) == are_measured
+
+    @pytest.mark.parametrize(("distance_s", "are_measured"), [(30, False), (23, True)])
+    def test_are_at_least_four(self, distance_s, are_measured, tmp_path):
+        path = film(tmp_path / "a.mp4", framed(90, LETTERBOX), codec_options={"crf": "40", "g": str(distance_s)})
+        assert (bars_of_key_frames(asked(path)) is not None) == are_measured
+
+    def test_that_are_not_found_in_time_cost_no_frame(self, tmp_path):
+        """In a download that was hardly begun: without the index at its end, seeking reads the zeros that follow."""
+        path = film(tmp_path / "a.mkv", framed(70, LETTERBOX), codec_options={"crf": "40", "g": "1000"})
+        cluster = bytes.fromhex("1f43b675")
+        path.write_bytes(cluster.join(path.read_bytes().split(cluster)[:2]))
+        followed_by_zeros(path, 6 << 30)
+        events = [event for _, event in decode_files([path], CUT, workers=1, limits=DecodeLimits(stall_s=1))]
+        (chunk,) = (event for event in events if isinstance(event, Frames))
+        assert (len(chunk), chunk.cut_short) == (6, "stalled")
+        assert chunk.warning.startswith("no further packet found for 0.9 s; --stall-seconds waits longer")
 
     @pytest.mark.parametrize("name", ["none.mp4", "text.mp4"])
     def test_of_what_is_no_video_are_left_to_the_reading_that_follows(self, name, tmp_path):
         (tmp_path / "text.mp4").write_text("hello")
-        assert bars_of_key_frames(tmp_path / name, lambda: None) is None
+        assert bars_of_key_frames(asked(tmp_path / name)) is None
         with pytest.raises(MediaError):
             read(tmp_path / name, CUT)
 
@@ -474,7 +518,7 @@ class TestKeyFrames:
         content = bytearray(path.read_bytes())
         content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
         path.write_bytes(content)
-        bars_of_key_frames(path, lambda: None)
+        bars_of_key_frames(asked(path))
 
 
 class TestFirstSamples:
@@ -524,6 +568,13 @@ class TestFirstSamples:
         left = self.samples(scene(40))
         assert bars_of_first(left)[0] == Bars()
         assert int(next(left)[0]) == 1
+
+    @pytest.mark.parametrize(("num_dim", "sides", "num_waiting"), [(8, LETTERBOX, 16), (9, NONE, 9)])
+    def test_do_not_wait_where_most_show_no_edge(self, num_dim, sides, num_waiting):
+        dim = [(picture * 0.1).astype(np.uint8) for picture in framed(num_dim, LETTERBOX)]
+        left = self.samples([*dim, *framed(16, LETTERBOX)])
+        assert sides_of(bars_of_first(left)[0]) == sides
+        assert int(next(left)[0]) == num_waiting
 
     @pytest.mark.parametrize(("limit", "value"), [("MOST_WAITING", 5), ("MOST_WAITING_BYTES", 4 * WIDTH * HEIGHT * 3)])
     def test_that_wait_are_bounded(self, limit, value, monkeypatch):

@@ -12,8 +12,10 @@ are decoded anyway. Whatever goes wrong with key frames is left to the reading t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
+from itertools import islice
 
 import av
 from av.container import InputContainer
@@ -21,17 +23,17 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from visil.errors import MediaError
-from visil.media.bars import Bars, BarsMeter
+from visil.media.bars import MOST_PICTURES, Bars, BarsMeter
+from visil.media.one_pass import Asked, Decoding
 from visil.media.opening import decoder_of, open_video
 from visil.media.reader import CHUNK_SAMPLES
 from visil.media.sampling import Samples, ShownFrame
 from visil.media.thinning import ThinningError
 
-MOST_PICTURES = 16
 SECONDS_A_PICTURE = 15  # fewer pictures of a shorter video: measuring is to cost little beside reading
 FEW_PICTURES = 4  # fewer key frames are no better than the first samples
 LEAST_LENGTH_S = 60
-MOST_PACKETS = 8  # after a seek, until a key frame comes
+MOST_PACKETS = 9  # after a seek, until a key frame comes
 MOST_WAITING = CHUNK_SAMPLES  # while the first ones show nothing; of more, some would be given out before they are cut
 MOST_WAITING_BYTES = 128 << 20  # of their pictures
 
@@ -42,21 +44,59 @@ def nobody_waits(number: int, time_s: Fraction, frame: ShownFrame[av.VideoFrame]
     """A `Waits` that looks at nothing."""
 
 
-def bars_of_key_frames(path: Path, alive: Callable[[], None]) -> Bars | None:
-    """The bars of a video by key frames from all over it; None if these cannot be had for little.
+def bars_of_file(asked: Asked) -> Bars:
+    """The bars of a whole file, whatever part of it is asked for; none where they are kept.
+
+    Raises:
+        MediaError: not a readable video.
+    """
+    if asked.preprocessing.bars == "keep":
+        return Bars()
+    whole = replace(asked, part=None)
+    with suppress(ThinningError):
+        return _bars_of_whole(whole, thinly=True)
+    return _bars_of_whole(whole, thinly=False)
+
+
+def _bars_of_whole(asked: Asked, *, thinly: bool) -> Bars:
+    rate = Fraction(asked.preprocessing.fps).limit_denominator(10_000)
+    with Decoding(asked, rate, thinly=thinly) as decoding:
+        return bars_and_samples(asked, decoding, decoding.samples()[1])[0]
+
+
+def bars_and_samples(
+    asked: Asked, decoding: Decoding, samples: Samples[av.VideoFrame], waits: Waits = nobody_waits
+) -> tuple[Bars, Samples[av.VideoFrame]]:
+    """The bars of a whole file that is being decoded, and its samples from the first on.
 
     Args:
-        alive: called for every key frame.
+        samples: those of `decoding`, none of which was taken.
+        waits: see `bars_of_first`.
+
+    Raises:
+        ThinningError: as `bars_of_first`.
     """
+    if (decoding.completeness.promised_s or 0) >= LEAST_LENGTH_S:
+        bars = bars_of_key_frames(asked)
+        if bars is not None:
+            return bars, samples
+    return bars_of_first(samples, waits)
+
+
+def bars_of_key_frames(asked: Asked) -> Bars | None:
+    """The bars of a whole video by key frames from all over it; None if these cannot be had for little."""
     meter = BarsMeter()
     num_decoded = 0
     try:
-        container, stream = open_video(path)
+        container, stream = open_video(asked.path, packet_s=asked.packet_s)
         with container:
-            codec = decoder_of(path, stream)
+            codec = decoder_of(asked.path, stream)
+            packets = container.demux(stream)
+            next(packets, None)  # while they are asked for, PyAV heeds `packet_s` in seeking, too
             for place in _places(container, stream):
-                picture = _key_frame(container, stream, codec, place)
-                alive()
+                container.seek(place, stream=stream)
+                asked.alive()
+                picture = _key_frame(packets, codec, asked.alive)
                 if picture is None:
                     return None
                 meter.add(picture)
@@ -65,6 +105,8 @@ def bars_of_key_frames(path: Path, alive: Callable[[], None]) -> Bars | None:
                     break
     except (MediaError, av.FFmpegError, OSError, ValueError, IndexError):
         return None
+    finally:
+        asked.alive()
     return meter.bars() if num_decoded else None
 
 
@@ -140,15 +182,13 @@ def _places(container: InputContainer, stream: VideoStream) -> Iterator[int]:
 
 
 def _key_frame(
-    container: InputContainer, stream: VideoStream, codec: VideoCodecContext, place: int
+    packets: Iterator[av.Packet], codec: VideoCodecContext, alive: Callable[[], None]
 ) -> av.VideoFrame | None:
-    """The key frame at a place, from a decoder that holds no other; None if there is none."""
-    container.seek(place, stream=stream)
-    for number, packet in enumerate(container.demux(stream)):
+    """The key frame that comes next, from a decoder that holds no other; None if none comes soon."""
+    for packet in islice(packets, MOST_PACKETS):
+        alive()
         if packet.is_keyframe and packet.size:
             pictures = [*codec.decode(packet), *codec.decode(None)]
             codec.flush_buffers()
             return pictures[0] if pictures else None
-        if number == MOST_PACKETS:
-            return None
     return None

@@ -21,13 +21,13 @@ import av
 import numpy as np
 
 from visil.errors import MediaError
+from visil.media.bar_pictures import bars_of_file
 from visil.media.bars import Cutter
 from visil.media.chunks import chunks
 from visil.media.frame_table import FrameTable, IrregularError, read_frame_table
 from visil.media.one_pass import Asked
 from visil.media.pictures import input_picture
 from visil.media.preprocessing import Preprocessing
-from visil.media.pyav_reader import bars_of_file
 from visil.media.reader import Sampled, beyond_end, nobody
 from visil.media.sampling import Part, Samples, ShownFrame, key_frames, part_of, sample, within
 from visil.values import Frames

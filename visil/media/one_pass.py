@@ -1,7 +1,7 @@
 """One pass of a decoder over a file.
 
-[packets ─► those that are needed ─► decoded pictures ─► believed times ─► shown frames] ─► sampling ─► Frames
-            thinning.py                                  clock.py          this module
+[packets ─► those that are needed ─► decoded pictures ─► believed times ─► shown frames ─► samples] ─► Frames
+            thinning.py                                  clock.py          this module     sampling.py
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from math import floor
 from pathlib import Path
 from time import monotonic
@@ -34,11 +35,12 @@ from visil.media.opening import (
     reason_of,
     refuse_huge,
 )
-from visil.media.pictures import turn_of
+from visil.media.pictures import turn_of, video_info
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import MAX_SPAN_S, Sampled, beyond_end, nobody
-from visil.media.sampling import FALLBACK_FPS, Part, ShownFrame, key_frames, within
+from visil.media.sampling import FALLBACK_FPS, Part, Samples, ShownFrame, key_frames, sample, within
 from visil.media.thinning import Thinning, ThinningError, Wanted, thinning_of
+from visil.values import VideoInfo
 
 LEAST_FULL = 2  # a stream is as full as ours if it has half as many packets
 SEEK_MARGIN_S = 1  # containers find key frames by decoding time, which is earlier than that of presentation
@@ -88,6 +90,7 @@ class Decoding:
         self.warning = ""
         self.cut_short = ""
         self.container, self.stream = open_video(asked.path, stills=asked.stills, packet_s=asked.packet_s)
+        self._preprocessing = asked.preprocessing
         self._samples_keys = asked.preprocessing.sampling == "keyframes"
         self.completeness = Completeness(header_duration_s(self.container, self.stream), keys_only=self._samples_keys)
         self.codec = decoder_of(self.path, self.stream)
@@ -124,15 +127,22 @@ class Decoding:
     def __exit__(self, *_: object) -> None:
         self.container.close()
 
-    @property
-    def reported_fps(self) -> float | None:
-        return float(self.stream.guessed_rate) if self.stream.guessed_rate else None
-
-    @property
-    def start_on_file_axis_s(self) -> Fraction:
-        """First shown frame on the axis whose zero is the start of the earliest stream, seconds."""
+    def samples(self) -> tuple[VideoInfo, Samples[av.VideoFrame]]:
+        """The facts about the video, and its samples as its preprocessing says."""
+        frames = self.frames()
+        first = next(frames)  # now the start is known
         container_start_s = Fraction(self.container.start_time or 0, av.time_base)
-        return self.first_s - container_start_s
+        try:
+            samples = sample(
+                chain([first], frames),
+                self._preprocessing,
+                self._rate,
+                reported_fps=float(self.stream.guessed_rate) if self.stream.guessed_rate else None,
+                start_s=self.first_s - container_start_s,
+            )
+        except ValueError as error:
+            raise MediaError(f"{self.path}: {error}") from error
+        return video_info(self.stream, first.picture, self.first_s), samples
 
     def frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
         """Shown frames in presentation order, those of the part; key frames alone if they are asked for."""

@@ -1,17 +1,16 @@
 """Reads video files with PyAV (FFmpeg).
 
-file ─► shown frames ─► [sampling ─► bars off ─► resize, crop ─► Frames]
-        one_pass.py     this module, with sampling.py, bars.py, pictures.py and chunks.py
+file ─► samples ─► [bars off ─► resize, crop ─► Frames]
+        one_pass.py     this module, with bar_pictures.py, bars.py, pictures.py and chunks.py
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,15 +18,15 @@ import av
 import numpy as np
 
 from visil.errors import MediaError
-from visil.media.bar_pictures import LEAST_LENGTH_S, Waits, bars_of_first, bars_of_key_frames, nobody_waits
+from visil.media.bar_pictures import Waits, bars_and_samples, bars_of_file
 from visil.media.bars import Bars, Cutter
 from visil.media.chunks import chunks
 from visil.media.one_pass import Asked, Decoding
 from visil.media.opening import reason_of, refuse_huge, refuse_tiles
-from visil.media.pictures import input_picture, video_info
+from visil.media.pictures import input_picture
 from visil.media.preprocessing import Preprocessing
 from visil.media.reader import Sampled, nobody
-from visil.media.sampling import Samples, ShownFrame, part_of, sample
+from visil.media.sampling import Samples, ShownFrame, part_of
 from visil.media.thinning import ThinningError
 from visil.values import Frames, VideoInfo
 
@@ -88,9 +87,9 @@ def _read(asked: Asked, way: _Way) -> Iterator[Frames]:
             zero_s = decoding.first_s
     bars = bars_of_file(asked) if asked.part is not None or preprocessing.bars == "keep" else None
     with Decoding(asked, rate, thinly=way is not _Way.IN_FULL, zero_s=zero_s) as decoding:
-        video, samples = _samples(decoding, preprocessing, rate)
+        video, samples = decoding.samples()
         if bars is None:
-            bars, samples = _measured(asked, decoding, samples, _sender(decoding, asked, video))
+            bars, samples = bars_and_samples(asked, decoding, samples, _sender(decoding, asked, video))
         chunked = _chunks(decoding, asked, video, samples, bars)
         first = next(chunked)
         if len(first) >= preprocessing.min_samples or not preprocessing.fills_short_videos:
@@ -104,39 +103,8 @@ def _read(asked: Asked, way: _Way) -> Iterator[Frames]:
         dense_rate = wanted / (decoding.end_s - (asked.part[0] if asked.part else 0))
     # A short video: decode it once more, evenly. Its length was unknown until its last frame had been decoded.
     with Decoding(asked, dense_rate, thinly=way is not _Way.IN_FULL, zero_s=zero_s) as decoding:
-        video, samples = _samples(decoding, preprocessing, dense_rate)
+        video, samples = decoding.samples()
         yield from _chunks(decoding, asked, video, samples, bars)
-
-
-def bars_of_file(asked: Asked) -> Bars:
-    """The bars of a whole file, whatever part of it is asked for; none where they are kept.
-
-    Raises:
-        MediaError: not a readable video.
-    """
-    if asked.preprocessing.bars == "keep":
-        return Bars()
-    whole = replace(asked, part=None)
-    rate = Fraction(asked.preprocessing.fps).limit_denominator(10_000)
-    with suppress(ThinningError):
-        return _bars_of_file(whole, rate, thinly=True)
-    return _bars_of_file(whole, rate, thinly=False)
-
-
-def _bars_of_file(asked: Asked, rate: Fraction, *, thinly: bool) -> Bars:
-    with Decoding(asked, rate, thinly=thinly) as decoding:
-        return _measured(asked, decoding, _samples(decoding, asked.preprocessing, rate)[1])[0]
-
-
-def _measured(
-    asked: Asked, decoding: Decoding, samples: Samples[av.VideoFrame], waits: Waits = nobody_waits
-) -> tuple[Bars, Samples[av.VideoFrame]]:
-    """The bars of a file, and its samples from the first on."""
-    if (decoding.completeness.promised_s or 0) >= LEAST_LENGTH_S:
-        bars = bars_of_key_frames(asked.path, asked.alive)
-        if bars is not None:
-            return bars, samples
-    return bars_of_first(samples, waits)
 
 
 def _sender(decoding: Decoding, asked: Asked, video: VideoInfo) -> Waits:
@@ -166,25 +134,6 @@ def read_still(source: Path | BinaryIO, preprocessing: Preprocessing) -> np.ndar
     return np.ascontiguousarray(input_picture(picture, preprocessing, VideoInfo(size, size, size, 0, "still", 0.0)))[
         None
     ]
-
-
-def _samples(
-    decoding: Decoding, preprocessing: Preprocessing, rate: Fraction
-) -> tuple[VideoInfo, Samples[av.VideoFrame]]:
-    frames = decoding.frames()
-    first = next(frames)  # now the start is known
-    video = video_info(decoding.stream, first.picture, decoding.first_s)
-    try:
-        samples = sample(
-            chain([first], frames),
-            preprocessing,
-            rate,
-            reported_fps=decoding.reported_fps,
-            start_s=decoding.start_on_file_axis_s,
-        )
-    except ValueError as error:
-        raise MediaError(f"{decoding.path}: {error}") from error
-    return video, samples
 
 
 def _chunks(
