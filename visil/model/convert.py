@@ -1,14 +1,16 @@
-"""Weight files published by the authors of ViSiL, DnS and S2VS -> bundles.
+"""Weight files published by the authors of ViSiL, DnS, S2VS and SSCD -> bundles.
 
     FILE.pth ─► weight_files: tensors ─► [recognise ─► rename ─► whitening, backbone, check picture] ─► Bundle
                                                         this module
+
+SSCD describes pictures: it has no similarity network, and is compared by Chamfer over its one vector a frame.
 
 A format is recognised by the names and shapes of its tensors; DnS and S2VS, whose tensors are the same, by the options
 stored beside them. What is not exactly a known format is refused: a network that loads in part gives scores that look
 right and are wrong. The files may come from a stranger, so every refusal is one line.
 
 The tensor names are the authors', `comperator` included. Sources: the PyTorch branch of MKLab-ITI/visil,
-mever-team/distill-and-select, gkordo/s2vs.
+mever-team/distill-and-select, gkordo/s2vs, facebookresearch/sscd-copy-detection.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from visil.model.model import Model
 from visil.model.network import NetworkSettings
 from visil.model.weight_files import (
     OUT_OF_SCOPE,
+    SSCD_FILES,
+    Checkpoint,
     checked_tensors,
     first_line,
     load_checkpoint,
@@ -43,6 +47,10 @@ PRETRAINED = "resnet50.tv_in1k"  # timm's name for torchvision's v1 weights, whi
 BACKBONE_DIM = 256 + 512 + 1024 + 2048
 FULL_DIM, REDUCED_DIM = 3840, 512  # of the published whitenings
 I3D_DIM = 400
+BATCH_COUNTER = "num_batches_tracked"  # end of the names of tensors that nothing reads
+LAST_STAGE = BackboneSettings("resnet50", stages=(4,))  # all that SSCD looks at
+LAST_STAGE_DIM = 2048
+SSCD_SIDE_PX = 288  # its authors' advice for squares: 288 to 320; trained at 224
 
 COMPARATOR_SHAPES = {
     "conv1.weight": (32, 1, 3, 3),
@@ -87,6 +95,12 @@ DNS = _Source(
     training_data="network: pairs of DnS-100K videos, labelled by a teacher; whitening: region vectors of VCDB; "
     "backbone: ImageNet-1k",
 )
+SSCD = _Source(
+    preset="whole-frame",
+    scheme="whole",
+    licence="MIT (repository facebookresearch/sscd-copy-detection)",
+    training_data="pictures of DISC 2021 (sscd_disc_*) or ImageNet-1k (sscd_imagenet_*), without labels",
+)
 S2VS = _Source(
     preset="paper-s2vs",
     scheme="limac",
@@ -112,16 +126,31 @@ def convert_published(file: Path, *, whitening_file: Path | None, backbone_file:
 
     Args:
         file: `visil.pth`, `visil_symmetric.pth`, a state dict of the whole PyTorch module of ViSiL,
-            `dns_fg_att_student.pth`, `dns_fg_bin_student.pth`, `s2vs_dns.pth`, `s2vs_vcdb.pth`, or a checkpoint
-            of the same form.
-        whitening_file: the authors' `pca_resnet50_vcdb_1M.pth`; None for a whole module, which holds its own.
+            `dns_fg_att_student.pth`, `dns_fg_bin_student.pth`, `s2vs_dns.pth`, `s2vs_vcdb.pth`, a checkpoint
+            of the same form, or `sscd_*.torchvision.pt`.
+        whitening_file: the authors' `pca_resnet50_vcdb_1M.pth`; None for a whole module and for SSCD, which hold
+            their own.
         backbone_file: ResNet-50 weights named as in torchvision, `.safetensors` or a state dict of torch; None:
-            a whole module's own, else timm's download of torchvision's v1 weights.
+            those of the file itself, else timm's download of torchvision's v1 weights.
 
     Raises:
         ModelError: a file that is not one of these, is damaged or unsafe; or weights that are missing.
     """
     checkpoint = load_checkpoint(file)
+    if "backbone.fc.weight" in checkpoint.tensors:
+        bundle = _sscd(file, checkpoint.tensors, whitening_file or backbone_file)
+    else:
+        bundle = _similarity_network(file, checkpoint, whitening_file, backbone_file)
+    check = Model(bundle, device="cpu").region_vectors(check_picture(bundle.settings.preprocessing)).clone()
+    if not check.isfinite().all():
+        raise ModelError(f"{file}: with this backbone and whitening a picture has no finite region vectors")
+    return replace(bundle, tensors={**bundle.tensors, "check.region_vectors": check})
+
+
+def _similarity_network(
+    file: Path, checkpoint: Checkpoint, whitening_file: Path | None, backbone_file: Path | None
+) -> Bundle:
+    """ViSiL, DnS or S2VS, without the vectors of the check picture."""
     tensors = checkpoint.tensors
     own_backbone = tensors_below(tensors, "cnn.cnn.")
     if own_backbone:
@@ -146,7 +175,7 @@ def convert_published(file: Path, *, whitening_file: Path | None, backbone_file:
         licence=network.source.licence,
         training_data=network.source.training_data,
     )
-    bundle = Bundle(
+    return Bundle(
         settings,
         {
             **{f"backbone.{name}": tensor for name, tensor in backbone.items()},
@@ -155,10 +184,43 @@ def convert_published(file: Path, *, whitening_file: Path | None, backbone_file:
             **network.tensors,
         },
     )
-    check = Model(bundle, device="cpu").region_vectors(check_picture(settings.preprocessing)).clone()
-    if not check.isfinite().all():
-        raise ModelError(f"{file}: with this backbone and whitening a picture has no finite region vectors")
-    return replace(bundle, tensors={**bundle.tensors, "check.region_vectors": check})
+
+
+def _sscd(file: Path, tensors: Mapping[str, Tensor], given: Path | None) -> Bundle:
+    """SSCD in torchvision's form, without the vectors of the check picture.
+
+    Its last layer is the whitening: the bias stays a bias, since no mean that gives it need exist.
+    """
+    if given is not None:
+        raise ModelError(f"{file}: holds its own backbone and projection; leave out {given}")
+    expected = {**_backbone_shapes(), "fc.weight": (REDUCED_DIM, LAST_STAGE_DIM), "fc.bias": (REDUCED_DIM,)}
+    found = tensors_below(
+        checked_tensors(
+            file,
+            {name: tensor for name, tensor in tensors.items() if not name.endswith(BATCH_COUNTER)},
+            {f"backbone.{name}": shape for name, shape in expected.items()},
+        ),
+        "backbone.",
+    )
+    projection, bias = found.pop("fc.weight").T.contiguous(), found.pop("fc.bias")
+    settings = BundleSettings(
+        name="sscd",
+        preprocessing=replace(PRESETS[SSCD.preset], size_px=SSCD_SIDE_PX),
+        backbone=LAST_STAGE,
+        regions=RegionSettings(SSCD.scheme),
+        network=NetworkSettings(),
+        licence=SSCD.licence,
+        training_data=SSCD.training_data,
+    )
+    return Bundle(
+        settings,
+        {
+            **{f"backbone.{name}": tensor for name, tensor in found.items()},
+            "whitening.mean": torch.zeros(LAST_STAGE_DIM),
+            "whitening.projection": projection,
+            "whitening.bias": bias,
+        },
+    )
 
 
 # --- recognising ---------------------------------------------------------------------------------------------------
@@ -236,8 +298,10 @@ def _what_else(tensors: Mapping[str, Tensor]) -> str:
         return "the rotation that training of binarization starts from, not a network"
     if any("i3d" in name.lower() or "conv3d" in name.lower() for name in tensors):
         return f"an I3D network. {OUT_OF_SCOPE}"
+    if "embeddings.1.weight" in tensors:
+        return f"a network of SSCD in Classy Vision's form, which is not converted; {SSCD_FILES}"
     first = f"its first tensor is {shown_name(next(iter(tensors)))}" if tensors else "it holds no tensors"
-    return f"not a network of ViSiL, DnS or S2VS ({first})"
+    return f"not a network of ViSiL, DnS, S2VS or SSCD ({first})"
 
 
 def _check_whole_module(file: Path, tensors: Mapping[str, Tensor], given: Path | None) -> None:
@@ -309,6 +373,11 @@ def _read_backbone(file: Path | None) -> dict[str, Tensor]:
 
 def _backbone(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of the four stages; the classifier and batch counters stay behind."""
-    network = build_network(BACKBONE).state_dict()
-    shapes = {n: tuple(t.shape) for n, t in network.items() if not n.endswith("num_batches_tracked")}
+    shapes = _backbone_shapes()
     return checked_tensors(file, {name: tensors[name] for name in shapes if name in tensors}, shapes)
+
+
+def _backbone_shapes() -> dict[str, tuple[int, ...]]:
+    """Of the tensors of all four stages of a ResNet-50, batch counters left out."""
+    network = build_network(BACKBONE).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in network.items() if not name.endswith(BATCH_COUNTER)}

@@ -25,6 +25,7 @@ from visil.errors import ModelError
 
 MAX_FILE_BYTES = 2 << 30  # several times the largest published file, a coarse student with its optimizer's state
 OUT_OF_SCOPE = "TensorFlow checkpoints and I3D are out of scope; the PyTorch release of ViSiL is visil.pth"
+SSCD_FILES = "of SSCD take sscd_disc_mixup.torchvision.pt or another .torchvision.pt (disc_large has none)"
 # Files of the TensorFlow release: ckpt.zip with checkpoint, *.index, *.meta, *.data-00000-of-00001, and pca.npz.
 TENSORFLOW_NAME = re.compile(r"(.*/)?(checkpoint|.+\.index|.+\.meta|.+\.data-\d+-of-\d+|.+\.npy)")
 TENSORFLOW_FOOTER = (0xDB4775248B80FB57).to_bytes(8, "little")  # last bytes of an index file
@@ -120,7 +121,7 @@ def _check_container(file: Path) -> bool:
         if not any(name.endswith("/data.pkl") for name in names):
             raise ModelError(f"{file}: a zip archive, but not a PyTorch weight file")
         if any("/code/" in name for name in names):
-            raise ModelError(f"{file}: refused: a TorchScript archive, which holds code")
+            raise ModelError(f"{file}: refused: a TorchScript archive, which holds code; {SSCD_FILES}")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ModelError(f"{file}: refused: a compressed archive, which PyTorch does not write")
         damaged = archive.testzip()  # torch itself does not look at the checksums
