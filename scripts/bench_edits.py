@@ -8,14 +8,15 @@ Library: the real videos of the split, the montages, and a
 pan over every picture of DATA/images of the split that has no other use. Relevant are the source and the files labelled
 ND or PART to it, as far as they must share what the query shows; whatever else is related is left out.
 
-Measured, for PDQ and pHash with best-match voting, a colour histogram, an untrained network and every --model
-[default: the built-in one]: recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by
-bootstrap over related sources, where there are at least 10 of them; of compilations the share of their N sources among
-the first N videos; false matches among unrelated pairs at thresholds
-that let 1e-3, 1e-4 and 1e-5 of them through on val; bytes a video; milliseconds of comparing a pair, its features made.
+Measured, for PDQ and pHash with best-match voting, a colour histogram, SSCD and its distilled form (one vector a frame,
+Chamfer; files by --sscd and --sscd-distilled), an untrained network and every --model [default: the built-in one]:
+recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by bootstrap over related sources,
+where there are at least 10 of them; of compilations the share of their N sources among the first N videos; false
+matches among unrelated pairs at thresholds that let 1e-3, 1e-4 and 1e-5 of them through on val; bytes a video;
+milliseconds of comparing a pair, its features made.
 Families that are not pooled (`Family.is_pooled`) have rows of their own and count nowhere else, neither for thresholds.
-Every pair gets the fine score unless --rerank says otherwise. A baseline whose package is missing is a row that says
-so. Networks are also compared with every other system over the same samples.
+Every pair gets the fine score unless --rerank says otherwise. A baseline whose package or file is missing is a row
+that says so. Networks are also compared with every other system over the same samples.
 
 A threshold for 1e-5 rests on about 16 pairs of val, and edits of one source are often above for one reason: distinct
 pairs of a source and a video are counted beside them. Videos under one design of furniture, look-alikes and queries
@@ -37,8 +38,15 @@ from typing import Any
 
 from visil.benchmarks.benchmark_data import SPLITS, Benchmark, BenchmarkSettings, prepare
 from visil.benchmarks.benchmark_search import SystemScores, baseline_scores, load_models, model_scores
-from visil.benchmarks.frame_descriptors import KINDS, missing_package
-from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
+from visil.benchmarks.frame_descriptors import KINDS, FrameDescriptor, frame_descriptors, why_not_run
+from visil.benchmarks.report import (
+    add_baseline_options,
+    baseline_files,
+    benchmark_parser,
+    format_table,
+    run_facts,
+    write_json,
+)
 from visil.benchmarks.untrained import kept_untrained_bundle
 from visil.benchmarks.yardstick import (
     POOLED,
@@ -68,6 +76,7 @@ MAX_FOUND = 0.6  # of strong edits by the best perceptual hash, or the family sa
 def main() -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    add_baseline_options(parser)
     parser.add_argument("--split", choices=SPLITS, default="val", help="[default: val]")
     parser.add_argument("--thresholds", type=Path, metavar="FILE", help="JSON of a run on val  [default: of this run]")
     parser.add_argument("--queries", type=int, default=60, help="for a family at a strength  [default: 60]")
@@ -80,10 +89,15 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="every --model, no baselines: to compare two bundles")
     options = parser.parse_args()
 
+    files = baseline_files(options)
+    not_run = {} if options.alone else why_not_run(files)
+    for kind, reason in not_run.items():
+        logging.info("%s is not run: %s", kind, reason)
+    baselines = [] if options.alone else frame_descriptors(files)
     known = read_thresholds(options.thresholds) if options.thresholds else None
     settings = BenchmarkSettings(options.split, seed=options.seed, num_queries=options.queries)
     benchmark = prepare(options.data, options.work, settings, workers=options.workers)
-    systems = list(_systems(benchmark, options))
+    systems = list(_systems(benchmark, baselines, options))
     networks = [system.name for system in systems if system.name not in KINDS]
     scores = {system.name: system.scores for system in systems}
     gained = {part: gains(benchmark, scores, networks, part=part) for part in GAIN_PARTS}
@@ -112,8 +126,7 @@ def main() -> None:
             "bytes_a_video": system.bytes_a_video,
             "ms_a_pair": system.ms_a_pair,
         }
-    if not options.alone:
-        results |= {kind: {"not_run": reason} for kind, reason in _missing().items()}
+    results |= {kind: {"not_run": reason} for kind, reason in not_run.items()}
     _print(results, found)
     if options.json:
         strengths = {
@@ -122,12 +135,13 @@ def main() -> None:
         write_json(options.json, run_facts(ROOT, vars(options) | {"strengths": strengths}), results)
 
 
-def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[SystemScores]:
-    """Baselines whose packages are there, then networks."""
+def _systems(
+    benchmark: Benchmark, baselines: Sequence[FrameDescriptor], options: argparse.Namespace
+) -> Iterator[SystemScores]:
+    """Baselines, then networks."""
     models = options.model or [DEFAULT_BUNDLE]
     if not options.alone:
-        there = [kind for kind in KINDS if kind not in _missing()]
-        yield from baseline_scores(benchmark, there, workers=options.workers)
+        yield from baseline_scores(benchmark, baselines, workers=options.workers)
         models = [str(kept_untrained_bundle(options.work)), *models]
     for model in load_models(models, device=options.device):
         logging.info("searching with %s", model.settings.name)
@@ -140,12 +154,6 @@ def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[Syst
             precision=options.precision,
             by_moments=options.direction == "search",
         )
-
-
-def _missing() -> dict[str, str]:
-    """Why baselines are not run, those that are not."""
-    packages = {kind: missing_package(kind) for kind in KINDS}
-    return {kind: f"{package} is not installed (extra bench)" for kind, package in packages.items() if package}
 
 
 def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[Figures]]) -> None:

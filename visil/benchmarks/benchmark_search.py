@@ -15,7 +15,8 @@ import numpy as np
 
 from visil.benchmarks.benchmark_data import Benchmark
 from visil.benchmarks.colour_histogram import intersection, mean_histogram
-from visil.benchmarks.frame_descriptors import KINDS, describe_files
+from visil.benchmarks.frame_chamfer import FrameChamfer
+from visil.benchmarks.frame_descriptors import OF_FILES, FrameDescriptor, describe_files
 from visil.benchmarks.hash_voting import HashVoting
 from visil.errors import DataError, VisilError
 from visil.library.ingest import Progress
@@ -37,7 +38,7 @@ class SystemScores:
     """What a system says about all pairs of a benchmark.
 
     Attributes:
-        bundle: hash of the network's bundle; None for a baseline.
+        bundle: hash of the network's bundle, or of the file of a baseline's weights; None for one without.
         scores: float32 [Q, V]; higher is more similar, NO_SCORE where it has none.
         num_queries, num_videos: read, so that they have scores: the coverage.
         bytes_a_video: of what is stored of a video, mean over the library.
@@ -162,12 +163,8 @@ def _blocks(library: Library, ids: Iterable[str]) -> Iterator[dict[str, EncodedV
         yield block
 
 
-def baseline_scores(benchmark: Benchmark, kinds: Sequence[str], *, workers: int) -> Iterator[SystemScores]:
-    """Scores by baselines, keys of `frame_descriptors.KINDS`; videos that are left out for a query take no votes.
-
-    Raises:
-        VisilError: a package is not installed.
-    """
+def baseline_scores(benchmark: Benchmark, kinds: Sequence[FrameDescriptor], *, workers: int) -> Iterator[SystemScores]:
+    """Scores by baselines; videos that are left out for a query take no votes."""
     folder = benchmark.folder / "features"
     of_videos = kept_descriptors(folder / "frames-videos", [v.path for v in benchmark.videos], kinds, workers=workers)
     of_queries = kept_descriptors(
@@ -175,10 +172,10 @@ def baseline_scores(benchmark: Benchmark, kinds: Sequence[str], *, workers: int)
     )
     left_out = ~(benchmark.is_relevant | benchmark.is_unrelated)
     for kind in kinds:
-        videos, queries = of_videos[kind], of_queries[kind]
+        videos, queries = of_videos[kind.name], of_queries[kind.name]
         has_frames = np.array([len(rows) > 0 for rows in videos])
         scores = np.full(benchmark.is_relevant.shape, NO_SCORE, dtype=np.float32)
-        compare = _comparison(kind, videos)
+        compare = _comparison(kind.name, videos)
         started_s = time.monotonic()
         for number, query in enumerate(queries):
             if len(query):
@@ -186,12 +183,12 @@ def baseline_scores(benchmark: Benchmark, kinds: Sequence[str], *, workers: int)
         spent_s = time.monotonic() - started_s
         num_queries = sum(len(query) > 0 for query in queries)
         yield SystemScores(
-            name=kind,
-            bundle=None,
+            name=kind.name,
+            bundle=kind.weights,
             scores=scores,
             num_queries=num_queries,
             num_videos=int(has_frames.sum()),
-            bytes_a_video=_stored_bytes(kind, videos) / len(videos),
+            bytes_a_video=_stored_bytes(kind.name, videos) / len(videos),
             ms_a_pair=1000 * spent_s / max(1, num_queries * int(has_frames.sum())),
         )
 
@@ -201,39 +198,42 @@ def _comparison(kind: str, videos: Sequence[np.ndarray]) -> Callable[[np.ndarray
     if kind == COLOUR_HISTOGRAM:
         means = np.stack([mean_histogram(rows) for rows in videos])
         return lambda query, _left_out: intersection(mean_histogram(query), means)
+    if kind in OF_FILES:
+        frames = FrameChamfer(videos)
+        return lambda query, _left_out: frames.scores(query)
     return HashVoting(videos).scores
 
 
 def _stored_bytes(kind: str, videos: Sequence[np.ndarray]) -> int:
-    """A histogram is kept once a video, hashes of every sample."""
+    """A histogram is kept once a video, hashes and vectors of every sample."""
     return sum(rows[:1].nbytes if kind == COLOUR_HISTOGRAM else rows.nbytes for rows in videos)
 
 
 def kept_descriptors(
-    folder: Path, paths: Sequence[Path], kinds: Sequence[str], *, workers: int
+    folder: Path, paths: Sequence[Path], kinds: Sequence[FrameDescriptor], *, workers: int
 ) -> dict[str, list[np.ndarray]]:
-    """Frame descriptors of files, by kind; those of files that did not change since are read from `folder`.
+    """Frame descriptors of files, by name of the kind; those of files that did not change are read from `folder`.
 
     A file that cannot be read has none, and is logged.
     """
     states = {path: f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths}
-    kept = {kind: _read_descriptors(folder / f"{kind}.npz") for kind in kinds}
-    missing = [path for path, state in states.items() if any(state not in kept[kind] for kind in kinds)]
+    kept = {kind.name: _read_descriptors(folder / f"{kind.file_name}.npz") for kind in kinds}
+    missing = [path for path, state in states.items() if any(state not in rows for rows in kept.values())]
     if missing:
         logger.info("describing the frames of %d files", len(missing))
         for path, found in describe_files(missing, kinds, workers=workers):
             if isinstance(found, VisilError):
                 logger.warning("%s was not described: %s", path, found)
             for kind in kinds:
-                nothing = KINDS[kind](np.zeros((0, 8, 8, 3), dtype=np.uint8))
-                kept[kind][states[path]] = nothing if isinstance(found, VisilError) else found[kind]
+                nothing = kind.describe(np.zeros((0, 8, 8, 3), dtype=np.uint8))
+                kept[kind.name][states[path]] = nothing if isinstance(found, VisilError) else found[kind.name]
         folder.mkdir(parents=True, exist_ok=True)
         for kind in kinds:
-            kept[kind] = {state: kept[kind][state] for state in states.values()}
-            partial = folder / f"{kind}.partial.npz"
-            np.savez(partial, **kept[kind])  # type: ignore[arg-type]
-            partial.replace(folder / f"{kind}.npz")
-    return {kind: [kept[kind][state] for state in states.values()] for kind in kinds}
+            rows = {state: kept[kind.name][state] for state in states.values()}
+            partial = folder / f"{kind.file_name}.partial.npz"
+            np.savez(partial, **rows)  # type: ignore[arg-type]
+            partial.replace(folder / f"{kind.file_name}.npz")
+    return {name: [rows[state] for state in states.values()] for name, rows in kept.items()}
 
 
 def _read_descriptors(path: Path) -> dict[str, np.ndarray]:

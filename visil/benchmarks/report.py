@@ -14,6 +14,7 @@ from typing import Any
 
 import platformdirs
 
+from visil.benchmarks.frame_descriptors import OF_FILES
 from visil.evaluation.evaluation_report import package_versions
 
 
@@ -40,6 +41,23 @@ def benchmark_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes  [default: all cores]")
     return parser
+
+
+def add_baseline_options(parser: argparse.ArgumentParser) -> None:
+    """The files of baselines that need one; `baseline_files` reads them."""
+    for kind, option in OF_FILES.items():
+        parser.add_argument(
+            option,
+            type=Path,
+            metavar="FILE",
+            dest=kind,
+            help=f"ONNX network of the baseline {kind} (docs/benchmarks.md)",
+        )
+
+
+def baseline_files(options: argparse.Namespace) -> dict[str, Path | None]:
+    """The files that `add_baseline_options` asked for, by kind."""
+    return {kind: getattr(options, kind) for kind in OF_FILES}
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
