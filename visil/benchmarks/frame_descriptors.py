@@ -67,6 +67,12 @@ def missing_package(kind: str) -> str | None:
     return package if package is not None and importlib.util.find_spec(package) is None else None
 
 
+def why_not_run() -> dict[str, str]:
+    """Kinds that cannot be made here, and why."""
+    packages = {kind: missing_package(kind) for kind in KINDS}
+    return {kind: f"{package} is not installed (extra bench)" for kind, package in packages.items() if package}
+
+
 def describe_files(
     paths: Sequence[Path], kinds: Sequence[str], *, workers: int
 ) -> Iterator[tuple[Path, dict[str, np.ndarray] | VisilError]]:
