@@ -82,15 +82,17 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of comparing  [default: fp32]")
     options = parser.parse_args()
 
+    not_run = {} if options.alone else why_not_run()
+    baselines = [] if options.alone else [kind for kind in KINDS if kind not in not_run]
     known = read_thresholds(options.thresholds) if options.thresholds else None
     settings = BenchmarkSettings(options.split, seed=options.seed, num_queries=options.queries)
     benchmark = prepare(options.data, options.work, settings, workers=options.workers)
     systems = list(
         system_scores(
             benchmark,
+            baselines,
             options.model,
-            baselines=not options.alone,
-            work=options.work,
+            untrained=None if options.alone else options.work,
             device=options.device,
             workers=options.workers,
             rerank=options.rerank,
@@ -127,8 +129,7 @@ def main() -> None:
             "bytes_a_video": system.bytes_a_video,
             "ms_a_pair": system.ms_a_pair,
         }
-    if not options.alone:
-        results |= {kind: {"not_run": reason} for kind, reason in why_not_run().items()}
+    results |= {kind: {"not_run": reason} for kind, reason in not_run.items()}
     _print(results, found)
     if options.json:
         strengths = {

@@ -28,7 +28,7 @@ import numpy as np
 
 from visil.benchmarks.benchmark_search import system_scores
 from visil.benchmarks.contact_sheet import captioned_row, moments, write_png
-from visil.benchmarks.frame_descriptors import why_not_run
+from visil.benchmarks.frame_descriptors import KINDS, why_not_run
 from visil.benchmarks.real_figures import (
     RATES,
     Figure,
@@ -65,6 +65,8 @@ def main() -> None:
     parser.add_argument("--split", choices=REAL_SPLITS, default="val", help="[default: val]")
     options = parser.parse_args()
 
+    not_run = {} if options.alone else why_not_run()
+    baselines = [] if options.alone else [kind for kind in KINDS if kind not in not_run]
     real = read_real_pairs(options.data, options.work, options.split)
     _print_files(real)
     weights = sample_weights(real, options.seed)
@@ -72,9 +74,9 @@ def main() -> None:
     found: dict[str, dict[str, Figure]] = {}
     for system in system_scores(
         real,
+        baselines,
         options.model,
-        baselines=not options.alone,
-        work=options.work,
+        untrained=None if options.alone else options.work,
         device=options.device,
         workers=options.workers,
         by_moments=options.direction == "search",
@@ -98,8 +100,7 @@ def main() -> None:
         result["minus"] = {
             other: {key: asdict(gain) for key, gain in gains(found[name], found[other]).items()} for other in others
         }
-    if not options.alone:
-        results |= {kind: {"not_run": reason} for kind, reason in why_not_run().items()}
+    results |= {kind: {"not_run": reason} for kind, reason in not_run.items()}
     _print(results, found)
     if options.json:
         write_json(options.json, run_facts(ROOT, vars(options)), results)
@@ -152,7 +153,8 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Mapping[st
             for name, result in run.items()
             for other, minus in result["minus"].items()
         ]
-        print(format_table((f"{measure} of", "minus that of", *of_measure), table), end="\n\n")
+        if table:
+            print(format_table((f"{measure} of", "minus that of", *of_measure), table), end="\n\n")
     table = [
         (name, row["kind"], row["num_pairs"], *row["above"])
         for name, result in run.items()

@@ -188,8 +188,8 @@ def test_without_baselines_the_models_alone_are_measured(clips, quick_model, tmp
     videos = AmongThemselves(tmp_path, [clips / "clip_0.mp4", clips / "clip_1.mp4"])
     bundle = tmp_path / "quick.safetensors"
     quick_model.bundle.save(bundle)
-    asked = {"work": tmp_path, "device": "cpu", "workers": 1}
-    assert [system.name for system in system_scores(videos, [str(bundle)], baselines=False, **asked)] == ["quick"]
+    systems = system_scores(videos, [], [str(bundle)], untrained=None, device="cpu", workers=1)
+    assert [system.name for system in systems] == ["quick"]
 
 
 def test_descriptors_of_files_that_did_not_change_are_not_made_again(clips, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from visil.benchmarks.colour_histogram import intersection, mean_histogram
-from visil.benchmarks.frame_descriptors import KINDS, describe_files, why_not_run
+from visil.benchmarks.frame_descriptors import KINDS, describe_files
 from visil.benchmarks.hash_voting import HashVoting
 from visil.benchmarks.untrained import kept_untrained_bundle
 from visil.defaults import DEFAULT_BUNDLE
@@ -124,10 +124,10 @@ def features_folder(searches: Searches, model: Model) -> Path:
 
 def system_scores(
     searches: Searches,
+    baselines: Sequence[str],
     models: Sequence[str],
     *,
-    baselines: bool,
-    work: Path,
+    untrained: Path | None,
     device: str,
     workers: int,
     rerank: int | str = "all",
@@ -135,19 +135,20 @@ def system_scores(
     precision: str = "fp32",
     by_moments: bool = True,
 ) -> Iterator[SystemScores]:
-    """Scores by the systems of a benchmark: baselines whose packages are there, an untrained network, the models.
+    """Scores by the systems that a benchmark compares: baselines, an untrained network, the models.
 
     Args:
+        baselines: as in `baseline_scores`.
         models: names or files of bundles; the built-in one where there are none.
-        baselines: whether the models are compared with what is no model, and with an untrained one.
-        work: the untrained bundle is kept here.
+        untrained: the folder in which that network is kept; None: without it.
         rerank, sampling, precision, by_moments: of networks, as in `model_scores`.
     """
-    models = models or [DEFAULT_BUNDLE]
     if baselines:
-        yield from baseline_scores(searches, [kind for kind in KINDS if kind not in why_not_run()], workers=workers)
-        models = [str(kept_untrained_bundle(work)), *models]
-    for model in load_models(models, device=device):
+        yield from baseline_scores(searches, baselines, workers=workers)
+    names = list(models) or [DEFAULT_BUNDLE]
+    if untrained is not None:
+        names.insert(0, str(kept_untrained_bundle(untrained)))
+    for model in load_models(names, device=device):
         logger.info("searching with %s", model.settings.name)
         yield model_scores(
             searches,
