@@ -96,7 +96,7 @@ def main() -> None:
             "ms_a_pair": system.ms_a_pair,
         }
     for name, result in results.items():
-        others = [other for other in found if other != name and result["bundle"] is not None]
+        others = [other for other in found if other != name and name not in KINDS]
         result["minus"] = {
             other: {key: asdict(gain) for key, gain in gains(found[name], found[other]).items()} for other in others
         }
