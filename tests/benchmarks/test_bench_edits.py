@@ -50,7 +50,7 @@ def measured(script, monkeypatch, tmp_path, capsys):
         ]
         monkeypatch.setattr(script, "prepare", lambda *_, **__: benchmark)
         monkeypatch.setattr(frame_descriptors, "missing_package", lambda kind: "pdqhash" if kind == "PDQ" else None)
-        monkeypatch.setattr(script, "_systems", lambda *_: systems)
+        monkeypatch.setattr(script, "system_scores", lambda *_, **__: systems)
         saved = tmp_path / f"{bundle}.json"
         monkeypatch.setattr(sys, "argv", ["bench_edits.py", "--json", str(saved), *options])
         script.main()
@@ -97,11 +97,6 @@ def test_thresholds_count_for_the_bundle_that_they_were_chosen_for(measured, tmp
     assert other["untrained"]["false_matches"] == other["untrained"]["found_matches"] == []
     assert other["pHash"]["false_matches"] == first["pHash"]["false_matches"]
     assert f"untrained: no thresholds of this bundle in {tmp_path / 'first.json'}" in printed
-
-
-@pytest.mark.parametrize(("num_units", "text"), [(9, "0.500"), (10, "0.500 [0.400, 0.600]")])
-def test_an_interval_of_fewer_than_ten_sources_is_not_printed(script, num_units, text):
-    assert script._text(Interval(0.5, 0.4, 0.6), num_units) == text
 
 
 def test_networks_are_compared_with_every_other_system(measured):

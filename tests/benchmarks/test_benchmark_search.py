@@ -3,7 +3,8 @@
 import hashlib
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from visil.benchmarks.benchmark_search import (
     kept_descriptors,
     load_models,
     model_scores,
+    system_scores,
 )
 from visil.benchmarks.frame_descriptors import OF_PICTURES, FrameDescriptor, frame_descriptors
 from visil.errors import DataError
@@ -162,6 +164,46 @@ def test_videos_left_out_for_a_query_take_no_votes(benchmark_of_clips):
     (alone,) = baseline_scores(benchmark_of_clips, [PHASH], workers=1)
     assert (shared.scores[0, 2], alone.scores[0, 2]) == (0.5, 1.0)
     assert (alone.scores[1:] == shared.scores[1:]).all()
+
+
+@dataclass(frozen=True)
+class AmongThemselves:
+    """Files that are searched for in each other."""
+
+    folder: Path
+    paths: list[Path]
+
+    @property
+    def video_paths(self) -> list[Path]:
+        return self.paths
+
+    query_paths = video_paths
+
+    @property
+    def takes_no_votes(self) -> np.ndarray:
+        return np.eye(len(self.paths), dtype=bool)
+
+
+def test_videos_that_are_searched_for_in_each_other_are_read_once(clips, quick_model, tmp_path, caplog):
+    pytest.importorskip("imagehash")
+    videos = AmongThemselves(tmp_path, [clips / f"clip_{i}.mp4" for i in VIDEOS])
+    system = model_scores(videos, quick_model, workers=1)
+    assert system.scores.shape == (4, 4)
+    assert np.diag(system.scores) == pytest.approx(1.0, abs=1e-3)
+    with caplog.at_level("INFO"):
+        (hashes,) = baseline_scores(videos, [PHASH], workers=1)
+    assert (np.diag(hashes.scores) == 0).all()
+    assert caplog.text.count("describing the frames of 4 files") == 1
+    assert sorted(folder.name for folder in tmp_path.glob("features/*/*") if folder.is_dir()) == ["videos"]
+    assert not (tmp_path / "features" / "frames-queries").exists()
+
+
+def test_without_baselines_the_models_alone_are_measured(clips, quick_model, tmp_path):
+    videos = AmongThemselves(tmp_path, [clips / "clip_0.mp4", clips / "clip_1.mp4"])
+    bundle = tmp_path / "quick.safetensors"
+    quick_model.bundle.save(bundle)
+    systems = system_scores(videos, [], [str(bundle)], untrained=None, device="cpu", workers=1)
+    assert [system.name for system in systems] == ["quick"]
 
 
 def test_descriptors_of_files_that_did_not_change_are_not_made_again(clips, tmp_path, monkeypatch):

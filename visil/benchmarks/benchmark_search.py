@@ -1,6 +1,6 @@
 """Scores of every video of a benchmark for every query: of networks and of baselines.
 
-Benchmark ─► [features, kept by bundle ─► scores of all pairs] ─► yardstick
+Searches ─► [features, kept by bundle ─► scores of all pairs] ─► yardstick, real_figures
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from visil.benchmarks.benchmark_data import Benchmark
 from visil.benchmarks.colour_histogram import intersection, mean_histogram
 from visil.benchmarks.frame_chamfer import FrameChamfer
 from visil.benchmarks.frame_descriptors import OF_FILES, FrameDescriptor, describe_files
 from visil.benchmarks.hash_voting import HashVoting
+from visil.benchmarks.untrained import kept_untrained_bundle
+from visil.defaults import DEFAULT_BUNDLE
 from visil.errors import DataError, VisilError
 from visil.library.ingest import Progress
 from visil.library.library import QUERY_BYTES, SCORED_QUERY_COUNT, SETTINGS, Library
@@ -31,6 +33,26 @@ NO_SCORE = -2.0  # of a pair with a video that could not be read or shows nothin
 COLOUR_HISTOGRAM = "colour histogram"
 
 logger = logging.getLogger(__name__)
+
+
+class Searches(Protocol):
+    """What of a benchmark systems are told: what is searched for, and in what.
+
+    Attributes:
+        folder: what is worked out from the files is kept below it.
+        video_paths: V files of the library.
+        query_paths: Q files. Where they are the videos themselves, each is read once.
+        takes_no_votes: bool [Q, V]: videos that the hashes of a query may not vote for.
+    """
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def video_paths(self) -> Sequence[Path]: ...
+    @property
+    def query_paths(self) -> Sequence[Path]: ...
+    @property
+    def takes_no_votes(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -96,13 +118,52 @@ def ids_of(library: Library, paths: Sequence[Path]) -> dict[str, int]:
     return {id: position[path] for path, id in searchable.items() if path in position}
 
 
-def features_folder(benchmark: Benchmark, model: Model) -> Path:
+def features_folder(searches: Searches, model: Model) -> Path:
     """Where the region vectors that a bundle makes of `videos` and `queries` are kept."""
-    return benchmark.folder / "features" / f"{model.settings.name}-{model.bundle.hash[:12]}"
+    return searches.folder / "features" / f"{model.settings.name}-{model.bundle.hash[:12]}"
+
+
+def system_scores(
+    searches: Searches,
+    baselines: Sequence[FrameDescriptor],
+    models: Sequence[str],
+    *,
+    untrained: Path | None,
+    device: str,
+    workers: int,
+    rerank: int | str = "all",
+    sampling: str | None = None,
+    precision: str = "fp32",
+    by_moments: bool = True,
+) -> Iterator[SystemScores]:
+    """Scores by the systems that a benchmark compares: baselines, an untrained network, the models.
+
+    Args:
+        baselines: as in `baseline_scores`.
+        models: names or files of bundles; the built-in one where there are none.
+        untrained: the folder in which that network is kept; None: without it.
+        rerank, sampling, precision, by_moments: of networks, as in `model_scores`.
+    """
+    if baselines:
+        yield from baseline_scores(searches, baselines, workers=workers)
+    names = list(models) or [DEFAULT_BUNDLE]
+    if untrained is not None:
+        names.insert(0, str(kept_untrained_bundle(untrained)))
+    for model in load_models(names, device=device):
+        logger.info("searching with %s", model.settings.name)
+        yield model_scores(
+            searches,
+            model,
+            workers=workers,
+            rerank=rerank,
+            sampling=sampling,
+            precision=precision,
+            by_moments=by_moments,
+        )
 
 
 def model_scores(
-    benchmark: Benchmark,
+    searches: Searches,
     model: Model,
     *,
     workers: int,
@@ -120,11 +181,12 @@ def model_scores(
         precision: of the comparison.
         by_moments: long queries also count by their moments, as in a search; else as in the papers.
     """
-    place = features_folder(benchmark, model)
-    paths, query_paths = [video.path for video in benchmark.videos], [query.path for query in benchmark.queries]
+    place = features_folder(searches, model)
+    paths, query_paths = searches.video_paths, searches.query_paths
     videos = place / ("videos" if sampling is None else f"videos-{sampling}")
-    library = benchmark_library(videos, model, paths, workers=workers, sampling=sampling)
-    queries = benchmark_library(place / "queries", model, query_paths, workers=workers)
+    library = queries = benchmark_library(videos, model, paths, workers=workers, sampling=sampling)
+    if sampling is not None or query_paths != paths:
+        queries = benchmark_library(place / "queries", model, query_paths, workers=workers)
     columns, rows = ids_of(library, paths), ids_of(queries, query_paths)
     if precision != model.precision:
         library = Library.open(videos, device=str(model.device), precision=precision)
@@ -163,23 +225,22 @@ def _blocks(library: Library, ids: Iterable[str]) -> Iterator[dict[str, EncodedV
         yield block
 
 
-def baseline_scores(benchmark: Benchmark, kinds: Sequence[FrameDescriptor], *, workers: int) -> Iterator[SystemScores]:
-    """Scores by baselines; videos that are left out for a query take no votes."""
-    folder = benchmark.folder / "features"
-    of_videos = kept_descriptors(folder / "frames-videos", [v.path for v in benchmark.videos], kinds, workers=workers)
-    of_queries = kept_descriptors(
-        folder / "frames-queries", [q.path for q in benchmark.queries], kinds, workers=workers
-    )
-    left_out = ~(benchmark.is_relevant | benchmark.is_unrelated)
+def baseline_scores(searches: Searches, kinds: Sequence[FrameDescriptor], *, workers: int) -> Iterator[SystemScores]:
+    """Scores by baselines."""
+    folder, paths, query_paths = searches.folder / "features", searches.video_paths, searches.query_paths
+    of_videos = of_queries = kept_descriptors(folder / "frames-videos", paths, kinds, workers=workers)
+    if query_paths != paths:
+        of_queries = kept_descriptors(folder / "frames-queries", query_paths, kinds, workers=workers)
+    takes_no_votes = searches.takes_no_votes
     for kind in kinds:
         videos, queries = of_videos[kind.name], of_queries[kind.name]
         has_frames = np.array([len(rows) > 0 for rows in videos])
-        scores = np.full(benchmark.is_relevant.shape, NO_SCORE, dtype=np.float32)
+        scores = np.full(takes_no_votes.shape, NO_SCORE, dtype=np.float32)
         compare = _comparison(kind.name, videos)
         started_s = time.monotonic()
         for number, query in enumerate(queries):
             if len(query):
-                scores[number, has_frames] = compare(query, left_out[number])[has_frames]
+                scores[number, has_frames] = compare(query, takes_no_votes[number])[has_frames]
         spent_s = time.monotonic() - started_s
         num_queries = sum(len(query) > 0 for query in queries)
         yield SystemScores(
@@ -194,13 +255,13 @@ def baseline_scores(benchmark: Benchmark, kinds: Sequence[FrameDescriptor], *, w
 
 
 def _comparison(kind: str, videos: Sequence[np.ndarray]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Scores [V] of all videos for the frames of a query and a mask [V] of videos left out."""
+    """Scores [V] of all videos for the frames of a query and a mask [V] of videos that take no votes."""
     if kind == COLOUR_HISTOGRAM:
         means = np.stack([mean_histogram(rows) for rows in videos])
-        return lambda query, _left_out: intersection(mean_histogram(query), means)
+        return lambda query, _takes_no_votes: intersection(mean_histogram(query), means)
     if kind in OF_FILES:
         frames = FrameChamfer(videos)
-        return lambda query, _left_out: frames.scores(query)
+        return lambda query, _takes_no_votes: frames.scores(query)
     return HashVoting(videos).scores
 
 

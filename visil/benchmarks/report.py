@@ -16,6 +16,9 @@ import platformdirs
 
 from visil.benchmarks.frame_descriptors import OF_FILES
 from visil.evaluation.evaluation_report import package_versions
+from visil.evaluation.metrics import Interval
+
+MIN_UNITS = 10  # of an interval: fewer sources say nothing of others
 
 
 def benchmark_parser(description: str) -> argparse.ArgumentParser:
@@ -60,9 +63,21 @@ def baseline_files(options: argparse.Namespace) -> dict[str, Path | None]:
     return {kind: getattr(options, kind) for kind in OF_FILES}
 
 
+def add_system_options(parser: argparse.ArgumentParser, data: Path) -> None:
+    """What benchmarks that compare systems (`system_scores`) have besides; `data` is the default folder of videos."""
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--direction", choices=("search", "papers"), default="search", help="papers: no moments")
+    add_baseline_options(parser)
+    parser.add_argument("--alone", action="store_true", help="every --model, no baselines: to compare two bundles")
+
+
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned text: the first column to the left, the others to the right; floats with four digits."""
+    """Aligned text: the first column to the left, the others to the right; floats with four digits.
+
+    A row may be shorter than the columns.
+    """
     cells = [[f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    cells = [[*row, *[""] * (len(columns) - len(row))] for row in cells]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     return "\n".join(
         "  ".join(
@@ -70,6 +85,17 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
         ).rstrip()
         for line in (columns, *cells)
     )
+
+
+def interval_text(interval: Interval, num_units: int) -> str:
+    """A value with its interval, where there are units enough for one."""
+    value = f"{interval.value:.3f}"
+    return value if num_units < MIN_UNITS else f"{value} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def gain_text(interval: Interval) -> str:
+    """A difference with its sign, and its interval."""
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def run_facts(repository: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
