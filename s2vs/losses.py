@@ -5,7 +5,8 @@
                                                               this module
 
 Sources: ViSiL (ICCV 2019), "Loss function" (regularisation, triplets; S2VS keeps the former); S2VS (CVPRW 2023),
-InfoNCE with several positives; SSCD (CVPR 2022), sections 3.2 and 3.3, with KoLeo of Sablayrolles et al. (ICLR 2019).
+InfoNCE with several positives; SSCD (CVPR 2022), sections 3.2 and 3.3, with KoLeo of Sablayrolles et al. (ICLR 2019),
+and its published code.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MIN_DISTANCE = 1e-4  # of two vectors in KoLeo: equal ones would have an infinite loss
+MIN_SQUARED_DISTANCE = 1e-6  # of two vectors in KoLeo (published): equal ones would have an infinite loss
+SSCD_FLOOR = 1e-6  # of what a positive of SSCD competes with (published)
 
 
 def similarity_regularisation(raw: Tensor, reduction: str = "sum") -> Tensor:
@@ -101,10 +103,45 @@ def matching_regions_nce(
     return F.softplus(negatives - own / temperature).mean()
 
 
+def share_a_picture(shares: Tensor) -> Tensor:
+    """Which views show something of the same picture, bool [N, N].
+
+    Args:
+        shares: [N, M] at least 0, how much of each of M pictures a view shows; of one that is not mixed a single 1.
+    """
+    return (shares @ shares.T) > 0
+
+
+def sscd_info_nce(similarity: Tensor, is_same: Tensor, *, temperature: float, mixed: bool = False) -> Tensor:
+    """InfoNCE as SSCD has it: every view is a query, every other view of its picture a positive.
+
+        L = 1/N · Σ_i Σ_{p in P_i} -log( e^{s_ip/t} / (e^{s_ip/t} + Σ_{k in U_i} e^{s_ik/t} + 1e-6) )
+
+    A picture of four views thus weighs more than one of two; of mixed pictures, which have positives by chance, each
+    row counts by the mean over its own.
+
+    Args:
+        similarity: [N, N], cosines of all views, those of other processes included.
+        is_same: bool [N, N], True where two views show something of one picture; the others are the negatives U.
+        mixed: the mean over P_i takes the place of the sum.
+
+    Returns:
+        [], mean over the views; one without positives adds nothing.
+    """
+    logits = similarity / temperature
+    floor = logits.new_full((len(logits), 1), math.log(SSCD_FLOOR))
+    negatives = torch.cat([logits.masked_fill(is_same, -torch.inf), floor], dim=1).logsumexp(dim=1, keepdim=True)
+    is_positive = is_same & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    losses = (F.softplus(negatives - logits) * is_positive).sum(dim=1)  # [N]
+    return (losses / is_positive.sum(dim=1).clamp(min=1) if mixed else losses).mean()
+
+
 def koleo(vectors: Tensor, is_other: Tensor) -> Tensor:
     """Kozachenko-Leonenko entropy: vectors are spread out by pushing each away from its nearest neighbour.
 
-        L = -1/N · Σ_i log min_{j other than i} |v_i - v_j|
+        L = -1/N · Σ_i log min_{j other than i} |v_i - v_j|,   |v_i - v_j|² = 2 - 2 v_i·v_j
+
+    The gradient moves both of a pair, and only turns them.
 
     Args:
         vectors: [N, D], unit.
@@ -112,9 +149,9 @@ def koleo(vectors: Tensor, is_other: Tensor) -> Tensor:
     """
     with torch.no_grad():
         nearest = (vectors @ vectors.T).masked_fill(~is_other, -torch.inf).argmax(dim=1)  # [N]
-    distances = (vectors - vectors[nearest]).norm(dim=1).clamp(min=MIN_DISTANCE)
+    squared = (2 - 2 * (vectors * vectors[nearest]).sum(dim=1)).clamp(min=MIN_SQUARED_DISTANCE)  # [N]
     has_other = is_other.any(dim=1)
-    return -(distances.log() * has_other).sum() / has_other.sum().clamp(min=1)
+    return -(squared.log() / 2 * has_other).sum() / has_other.sum().clamp(min=1)
 
 
 def cosine_distillation(student: Tensor, teacher: Tensor) -> Tensor:

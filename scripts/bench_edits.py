@@ -8,14 +8,15 @@ Library: the real videos of the split, the montages, and a
 pan over every picture of DATA/images of the split that has no other use. Relevant are the source and the files labelled
 ND or PART to it, as far as they must share what the query shows; whatever else is related is left out.
 
-Measured, for PDQ and pHash with best-match voting, a colour histogram, an untrained network and every --model
-[default: the built-in one]: recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by
-bootstrap over related sources, where there are at least 10 of them; of compilations the share of their N sources among
-the first N videos; false matches among unrelated pairs at thresholds
-that let 1e-3, 1e-4 and 1e-5 of them through on val; bytes a video; milliseconds of comparing a pair, its features made.
+Measured, for PDQ and pHash with best-match voting, a colour histogram, SSCD and its distilled form (one vector a frame,
+Chamfer; files by --sscd and --sscd-distilled), an untrained network and every --model [default: the built-in one]:
+recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by bootstrap over related sources,
+where there are at least 10 of them; of compilations the share of their N sources among the first N videos; false
+matches among unrelated pairs at thresholds that let 1e-3, 1e-4 and 1e-5 of them through on val; bytes a video;
+milliseconds of comparing a pair, its features made.
 Families that are not pooled (`Family.is_pooled`) have rows of their own and count nowhere else, neither for thresholds.
-Every pair gets the fine score unless --rerank says otherwise. A baseline whose package is missing is a row that says
-so. Networks are also compared with every other system over the same samples.
+Every pair gets the fine score unless --rerank says otherwise. A baseline whose package or file is missing is a row
+that says so. Networks are also compared with every other system over the same samples.
 
 A threshold for 1e-5 rests on about 16 pairs of val, and edits of one source are often above for one reason: distinct
 pairs of a source and a video are counted beside them. Videos under one design of furniture, look-alikes and queries
@@ -28,18 +29,25 @@ Thresholds count for the bundle that they were chosen for, by its hash. Made fil
 
 from __future__ import annotations
 
-import argparse
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from visil.benchmarks.benchmark_data import SPLITS, Benchmark, BenchmarkSettings, prepare
-from visil.benchmarks.benchmark_search import SystemScores, baseline_scores, load_models, model_scores
-from visil.benchmarks.frame_descriptors import KINDS, missing_package
-from visil.benchmarks.report import benchmark_parser, format_table, run_facts, write_json
-from visil.benchmarks.untrained import kept_untrained_bundle
+from visil.benchmarks.benchmark_data import SPLITS, BenchmarkSettings, prepare
+from visil.benchmarks.benchmark_search import system_scores
+from visil.benchmarks.frame_descriptors import KINDS, frame_descriptors, why_not_run
+from visil.benchmarks.report import (
+    add_system_options,
+    baseline_files,
+    benchmark_parser,
+    format_table,
+    gain_text,
+    interval_text,
+    run_facts,
+    write_json,
+)
 from visil.benchmarks.yardstick import (
     POOLED,
     RATES,
@@ -52,7 +60,7 @@ from visil.benchmarks.yardstick import (
     sources_found,
     thresholds,
 )
-from visil.defaults import DEFAULT_BUNDLE, PRECISIONS
+from visil.defaults import PRECISIONS
 from visil.errors import VisilError
 from visil.evaluation.metrics import Interval
 from visil.synth.edits import FAMILIES
@@ -61,13 +69,12 @@ ROOT = Path(__file__).resolve().parents[1]
 HASHES = ("PDQ", "pHash")
 GAIN_PARTS = ("strong", "all")  # of the queries, over which systems are compared
 LAGS_BY = 0.05  # of recall@1 below the best baseline: such families are listed
-MIN_UNITS = 10  # of an interval: fewer sources say nothing of others
 MAX_FOUND = 0.6  # of strong edits by the best perceptual hash, or the family says why
 
 
 def main() -> None:
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    add_system_options(parser, ROOT.parent / "shared" / "data")
     parser.add_argument("--split", choices=SPLITS, default="val", help="[default: val]")
     parser.add_argument("--thresholds", type=Path, metavar="FILE", help="JSON of a run on val  [default: of this run]")
     parser.add_argument("--queries", type=int, default=60, help="for a family at a strength  [default: 60]")
@@ -76,14 +83,30 @@ def main() -> None:
         "--sampling", choices=("time", "keyframes"), help="of the library  [default: as the bundle says]"
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of comparing  [default: fp32]")
-    parser.add_argument("--direction", choices=("search", "papers"), default="search", help="papers: no moments")
-    parser.add_argument("--alone", action="store_true", help="every --model, no baselines: to compare two bundles")
     options = parser.parse_args()
 
+    files = baseline_files(options)
+    not_run = {} if options.alone else why_not_run(files)
+    for kind, reason in not_run.items():
+        logging.info("%s is not run: %s", kind, reason)
+    baselines = [] if options.alone else frame_descriptors(files)
     known = read_thresholds(options.thresholds) if options.thresholds else None
     settings = BenchmarkSettings(options.split, seed=options.seed, num_queries=options.queries)
     benchmark = prepare(options.data, options.work, settings, workers=options.workers)
-    systems = list(_systems(benchmark, options))
+    systems = list(
+        system_scores(
+            benchmark,
+            baselines,
+            options.model,
+            untrained=None if options.alone else options.work,
+            device=options.device,
+            workers=options.workers,
+            rerank=options.rerank,
+            sampling=options.sampling,
+            precision=options.precision,
+            by_moments=options.direction == "search",
+        )
+    )
     networks = [system.name for system in systems if system.name not in KINDS]
     scores = {system.name: system.scores for system in systems}
     gained = {part: gains(benchmark, scores, networks, part=part) for part in GAIN_PARTS}
@@ -112,40 +135,13 @@ def main() -> None:
             "bytes_a_video": system.bytes_a_video,
             "ms_a_pair": system.ms_a_pair,
         }
-    if not options.alone:
-        results |= {kind: {"not_run": reason} for kind, reason in _missing().items()}
+    results |= {kind: {"not_run": reason} for kind, reason in not_run.items()}
     _print(results, found)
     if options.json:
         strengths = {
             name: {level: family.strength(level) for level in family.levels} for name, family in FAMILIES.items()
         }
         write_json(options.json, run_facts(ROOT, vars(options) | {"strengths": strengths}), results)
-
-
-def _systems(benchmark: Benchmark, options: argparse.Namespace) -> Iterator[SystemScores]:
-    """Baselines whose packages are there, then networks."""
-    models = options.model or [DEFAULT_BUNDLE]
-    if not options.alone:
-        there = [kind for kind in KINDS if kind not in _missing()]
-        yield from baseline_scores(benchmark, there, workers=options.workers)
-        models = [str(kept_untrained_bundle(options.work)), *models]
-    for model in load_models(models, device=options.device):
-        logging.info("searching with %s", model.settings.name)
-        yield model_scores(
-            benchmark,
-            model,
-            workers=options.workers,
-            rerank=options.rerank,
-            sampling=options.sampling,
-            precision=options.precision,
-            by_moments=options.direction == "search",
-        )
-
-
-def _missing() -> dict[str, str]:
-    """Why baselines are not run, those that are not."""
-    packages = {kind: missing_package(kind) for kind in KINDS}
-    return {kind: f"{package} is not installed (extra bench)" for kind, package in packages.items() if package}
 
 
 def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[Figures]]) -> None:
@@ -159,22 +155,33 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
         for row in rows
         if row[0] != POOLED
     ]
-    _print_table(("family", "level", *results), table)
+    print(format_table(("family", "level", *results), table), end="\n\n")
     table = [
-        (name, part, cell.num_queries, cell.num_units, *(_text(interval, cell.num_units) for interval in _values(cell)))
+        (
+            name,
+            part,
+            cell.num_queries,
+            cell.num_units,
+            *(interval_text(interval, cell.num_units) for interval in _values(cell)),
+        )
         for name in run
         for (family, part), cell in cells[name].items()
         if family == POOLED
     ]
     columns: tuple[str, ...] = ("sources among the first N", "family", "level", "queries", "N", "share")
-    _print_table(columns, [(name, *row.values()) for name in run for row in run[name]["sources_found"]])
-    _print_table(("pooled", "queries", "number", "units", "recall@1", "mAP", "micro-AP"), [*table, *not_run])
+    print(
+        format_table(columns, [(name, *row.values()) for name in run for row in run[name]["sources_found"]]), end="\n\n"
+    )
+    print(
+        format_table(("pooled", "queries", "number", "units", "recall@1", "mAP", "micro-AP"), [*table, *not_run]),
+        end="\n\n",
+    )
     table = [
-        (name, other, *(_gain(parts[part]) for part in GAIN_PARTS))
+        (name, other, *(gain_text(Interval(**parts[part])) for part in GAIN_PARTS))
         for name, result in run.items()
         for other, parts in result["micro_ap_minus"].items()
     ]
-    _print_table(("pooled micro-AP of", "minus that of", *GAIN_PARTS), table)
+    print(format_table(("pooled micro-AP of", "minus that of", *GAIN_PARTS), table), end="\n\n")
     columns = (
         f"recall@1 more than {LAGS_BY} below a baseline",
         "family",
@@ -182,7 +189,7 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
         "its own",
         "baseline's",
     )
-    _print_table((*columns, "baseline"), _lagging({name: cells[name] for name in run}))
+    print(format_table((*columns, "baseline"), _lagging({name: cells[name] for name in run})), end="\n\n")
 
     of_rates = (f"at {rate:g}: pairs, of sources, queries" for rate in RATES)
     columns = ("pairs above thresholds", "which", "designs", "queries", "pairs", "of sources", *of_rates)
@@ -196,12 +203,15 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
         for row in (*result["false_matches"], *result["found_matches"])
     ]
     without = [(name, "no thresholds of this bundle") for name, result in run.items() if not result["thresholds"]]
-    _print_table(columns, [*table, *without, *not_run])
+    print(format_table(columns, [*table, *without, *not_run]), end="\n\n")
     table = []
     for name, result in run.items():
         read = ("{} of {}".format(*result[key]) for key in ("queries_read", "videos_read"))
         table.append((name, *read, round(result["bytes_a_video"]), result["ms_a_pair"]))
-    _print_table(("system", "queries read", "videos read", "bytes a video", "ms a pair"), [*table, *not_run])
+    print(
+        format_table(("system", "queries read", "videos read", "bytes a video", "ms a pair"), [*table, *not_run]),
+        end="\n\n",
+    )
     hashes = [cells[name] for name in HASHES if name in cells]
     easy = [
         (family, max(cell[family, "strong"].recall_at_1.value for cell in hashes), FAMILIES[family].why_easy or "?")
@@ -210,11 +220,6 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
     ]
     table = [row for row in easy if row[1] > MAX_FOUND]
     print(format_table((f"strong edits of which a hash finds over {MAX_FOUND:.0%} first", "recall@1", "why"), table))
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """With an empty line below; rows may be shorter than the columns."""
-    print(format_table(columns, [[*row, *[""] * (len(columns) - len(row))] for row in rows]), end="\n\n")
 
 
 def _lagging(cells: Mapping[str, Mapping[tuple[str, str], Figures]]) -> list[tuple[str, str, str, float, float, str]]:
@@ -231,21 +236,12 @@ def _lagging(cells: Mapping[str, Mapping[tuple[str, str], Figures]]) -> list[tup
     return rows
 
 
-def _gain(interval: Mapping[str, float]) -> str:
-    return "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**interval)
-
-
 def _values(cell: Figures) -> tuple[Interval, Interval, Interval]:
     return cell.recall_at_1, cell.mean_average_precision, cell.micro_average_precision
 
 
 def _short(cell: Figures) -> str:
     return " / ".join(f"{interval.value:.2f}" for interval in _values(cell))
-
-
-def _text(interval: Interval, num_units: int) -> str:
-    value = f"{interval.value:.3f}"
-    return value if num_units < MIN_UNITS else f"{value} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def _counts(row: Mapping[str, Any]) -> list[str]:

@@ -11,23 +11,17 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 
+from visil.benchmarks.contact_sheet import GROUND, MOMENTS, captioned_row, moments, write_png
 from visil.errors import MediaError
-from visil.synth.camera import fitted
 from visil.synth.edits import FAMILIES, LEVELS, apply_edit
-from visil.synth.lettering import lettering
 from visil.synth.montage import Source, plan_compilation, write_montage
-from visil.synth.video_file import pictures_at, video_facts
+from visil.synth.video_file import video_facts
 
-CELL_PX = (176, 132)
-MOMENTS = (0.15, 0.5, 0.85)  # of the time of a video
-LABEL_PX = 14
-GROUND = 90  # grey, so that black bars are seen
 MIN_S, MAX_S = 5.0, 10.0
 FPS, COMPILATION_SIZE_PX = 15, (426, 240)
 
@@ -50,7 +44,7 @@ def main() -> None:
         for i, family in enumerate(args.families):
             source = sources[order[i % len(sources)]]
             hosts = [stills[k] for k in rng.integers(len(stills), size=6)] if FAMILIES[family].has_host else []
-            cells = list(_moments(source))
+            cells = moments(source)
             for level in LEVELS:
                 if level in FAMILIES[family].levels:
                     copy = Path(work) / f"{family}_{level}.mp4"
@@ -60,11 +54,11 @@ def main() -> None:
                     else:
                         span_s = (0.0, min(MAX_S, video_facts(source).duration_s))
                         apply_edit(source, family, level, copy, rng, span_s=span_s, host_stills=hosts, max_fps=FPS)
-                    cells += _moments(copy)
+                    cells += moments(copy)
                 else:
                     cells += [np.full_like(cells[0], GROUND)] * len(MOMENTS)
-            rows.append(np.concatenate([_label(family, len(cells)), np.concatenate(cells, axis=1)]))
-    _write_png(args.out, np.concatenate(rows))
+            rows.append(captioned_row(family, cells))
+    write_png(args.out, np.concatenate(rows))
     print(f"{args.out}: {len(rows)} families; columns: source, mild, strong")
 
 
@@ -78,28 +72,6 @@ def _is_long_enough(path: Path) -> bool:
         return video_facts(path).duration_s >= MIN_S
     except MediaError:
         return False  # tables and notes lie beside the videos
-
-
-def _moments(path: Path) -> Iterator[np.ndarray]:
-    duration_s = video_facts(path).duration_s
-    for picture in pictures_at(path, [share * duration_s for share in MOMENTS]):
-        yield fitted(picture, CELL_PX, ground=(GROUND, GROUND, GROUND))
-
-
-def _label(family: str, num_cells: int) -> np.ndarray:
-    label = np.full((LABEL_PX + 4, num_cells * CELL_PX[0], 3), 40, dtype=np.uint8)
-    letters = lettering(family.replace("_", " ").upper(), LABEL_PX)
-    label[2 : 2 + len(letters), 4 : 4 + letters.shape[1]][letters] = 255
-    return label
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    with av.open(str(path), "w", format="image2") as container:
-        stream = container.add_stream("png", rate=1)
-        stream.height, stream.width = picture.shape[:2]
-        stream.pix_fmt = "rgb24"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
-        container.mux(stream.encode())
 
 
 if __name__ == "__main__":

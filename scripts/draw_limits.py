@@ -12,9 +12,9 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 
+from visil.benchmarks.contact_sheet import write_png
 from visil.model.model import Model, load_model
 from visil.synth.furniture import furnish
 from visil.synth.lettering import lettering
@@ -76,7 +76,7 @@ def main() -> None:
         ]
         drawn.append(np.concatenate(cells, axis=1))
         print(f"| {row.title.lower()} | {scores[0]:.3f} | {scores[1]:.3f} | {others[best]:.3f} |")
-    _write_png(args.out, np.concatenate(drawn))
+    write_png(args.out, np.concatenate(drawn))
     print(f"{args.out}: {args.out.stat().st_size / 1e3:.0f} kB, bundle {model.bundle.hash[:12]}")
 
 
@@ -116,16 +116,6 @@ def _cell(picture: np.ndarray, text: str) -> np.ndarray:
     letters = lettering(text, LABEL_PX)
     cell[CELL_PX[1] + 4 : CELL_PX[1] + 4 + len(letters), 3 : 3 + letters.shape[1]][letters] = 0
     return cell
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
-        stream = container.add_stream("png", rate=1, options={"compression_level": "9", "pred": "mixed"})
-        stream.height, stream.width = picture.shape[:2]
-        stream.pix_fmt = "rgb24"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
-        container.mux(stream.encode())
 
 
 if __name__ == "__main__":

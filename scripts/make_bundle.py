@@ -81,7 +81,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--stages", type=int, nargs="+", required=True, help="indices of features_only")
     parser.add_argument("--stride-in-first-conv", action="store_true", help="ResNet v1 weights")
-    parser.add_argument("--regions", default="adaptive:3", help="adaptive:GRID, pyramid:LEVEL,LEVEL..., limac or visil")
+    parser.add_argument(
+        "--regions", default="adaptive:3", help="adaptive:GRID, pyramid:LEVEL,LEVEL..., limac, visil or whole"
+    )
     parser.add_argument("--preset", choices=sorted(PRESETS), default="whole-frame")
     parser.add_argument("--size", type=int, metavar="PX", help="side of the pictures; default: of the preset")
     parser.add_argument("--mean", type=float, nargs="+", default=list(PRESETS["whole-frame"].mean))

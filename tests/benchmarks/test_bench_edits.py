@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from visil.benchmarks import frame_descriptors
 from visil.benchmarks.benchmark_data import EDIT, REAL, Benchmark, BenchmarkSettings, LibraryVideo, Query
 from visil.benchmarks.benchmark_search import SystemScores
 from visil.benchmarks.yardstick import Figures
@@ -48,8 +49,8 @@ def measured(script, monkeypatch, tmp_path, capsys):
             for name, hash in (("pHash", None), ("untrained", bundle))
         ]
         monkeypatch.setattr(script, "prepare", lambda *_, **__: benchmark)
-        monkeypatch.setattr(script, "missing_package", lambda kind: "pdqhash" if kind == "PDQ" else None)
-        monkeypatch.setattr(script, "_systems", lambda *_: systems)
+        monkeypatch.setattr(frame_descriptors, "missing_package", lambda kind: "pdqhash" if kind == "PDQ" else None)
+        monkeypatch.setattr(script, "system_scores", lambda *_, **__: systems)
         saved = tmp_path / f"{bundle}.json"
         monkeypatch.setattr(sys, "argv", ["bench_edits.py", "--json", str(saved), *options])
         script.main()
@@ -65,10 +66,17 @@ def test_a_baseline_without_its_package_is_a_row_and_an_entry_that_say_so(measur
     assert rows == [["PDQ", "pdqhash is not installed (extra bench)"]] * 3  # figures, pairs, cost
 
 
+def test_sscd_without_its_file_is_a_row_and_an_entry_that_say_so(measured, tmp_path):
+    printed, results = measured("first", "--sscd-distilled", str(tmp_path / "absent.onnx"))
+    assert results["SSCD"] == {"not_run": "no file of it (--sscd FILE)"}
+    assert results["SSCD distilled"] == {"not_run": f"{tmp_path / 'absent.onnx'}: no such file"}
+    assert printed.count("no file of it (--sscd FILE)") == printed.count("absent.onnx: no such file") == 3
+
+
 def test_a_run_without_baselines_has_no_rows_of_them(measured):
     printed, results = measured("first", "--alone")
-    assert "PDQ" not in results
-    assert "PDQ" not in printed
+    assert not {"PDQ", "SSCD"} & set(results)
+    assert "PDQ" not in printed and "SSCD" not in printed
 
 
 def test_the_share_of_a_compilation_s_sources_is_printed_and_saved(measured):
@@ -89,11 +97,6 @@ def test_thresholds_count_for_the_bundle_that_they_were_chosen_for(measured, tmp
     assert other["untrained"]["false_matches"] == other["untrained"]["found_matches"] == []
     assert other["pHash"]["false_matches"] == first["pHash"]["false_matches"]
     assert f"untrained: no thresholds of this bundle in {tmp_path / 'first.json'}" in printed
-
-
-@pytest.mark.parametrize(("num_units", "text"), [(9, "0.500"), (10, "0.500 [0.400, 0.600]")])
-def test_an_interval_of_fewer_than_ten_sources_is_not_printed(script, num_units, text):
-    assert script._text(Interval(0.5, 0.4, 0.6), num_units) == text
 
 
 def test_networks_are_compared_with_every_other_system(measured):

@@ -1,8 +1,10 @@
 """Scores of all pairs of a small benchmark, by networks and by baselines; features are kept."""
 
+import hashlib
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +16,13 @@ from visil.benchmarks.benchmark_search import (
     kept_descriptors,
     load_models,
     model_scores,
+    system_scores,
 )
+from visil.benchmarks.frame_descriptors import OF_PICTURES, FrameDescriptor, frame_descriptors
 from visil.errors import DataError
 from visil.library.library import Library
 
-PHASH, HISTOGRAM = "pHash", "colour histogram"  # keys of frame_descriptors.KINDS
+PHASH, HISTOGRAM = (FrameDescriptor(name, OF_PICTURES[name]) for name in ("pHash", "colour histogram"))
 NOTHING = frozenset[str]()
 VIDEOS, QUERIES = (0, 1, 2, 3), (2, 0, 5)  # clips that are searched, and copies of clips that are searched for
 
@@ -132,12 +136,24 @@ def test_features_are_kept_and_only_those_of_changed_files_are_made_again(benchm
     assert after[2].argmax() == 1
 
 
-@pytest.mark.parametrize("kind", [PHASH, HISTOGRAM])
+@pytest.mark.parametrize("kind", [PHASH, HISTOGRAM], ids=lambda kind: kind.name)
 def test_a_baseline_scores_every_pair_that_can_be_read(benchmark_of_clips, kind):
     pytest.importorskip("imagehash")
     (system,) = baseline_scores(benchmark_of_clips, [kind], workers=1)
     check_pairs(system.scores)
-    assert (system.name, system.bundle, system.num_queries, system.num_videos) == (kind, None, 3, 4)
+    assert (system.name, system.bundle, system.num_queries, system.num_videos) == (kind.name, None, 3, 4)
+
+
+@pytest.mark.usefixtures("onnxruntime")
+def test_sscd_scores_every_pair_that_can_be_read_and_says_by_which_weights(benchmark_of_clips, network_file):
+    (kind,) = (kind for kind in frame_descriptors({"SSCD": network_file}) if kind.name == "SSCD")
+    (system,) = baseline_scores(benchmark_of_clips, [kind], workers=1)
+    check_pairs(system.scores)
+    assert system.scores[0, 2] == pytest.approx(1, abs=1e-5)
+    weights = hashlib.sha256(network_file.read_bytes()).hexdigest()
+    assert (system.name, system.bundle, system.num_queries, system.num_videos) == ("SSCD", weights, 3, 4)
+    num_frames = system.bytes_a_video * 5 / (2 * 3)  # five videos, float16 [T, 3]
+    assert num_frames == int(num_frames) >= 4
 
 
 def test_videos_left_out_for_a_query_take_no_votes(benchmark_of_clips):
@@ -148,6 +164,46 @@ def test_videos_left_out_for_a_query_take_no_votes(benchmark_of_clips):
     (alone,) = baseline_scores(benchmark_of_clips, [PHASH], workers=1)
     assert (shared.scores[0, 2], alone.scores[0, 2]) == (0.5, 1.0)
     assert (alone.scores[1:] == shared.scores[1:]).all()
+
+
+@dataclass(frozen=True)
+class AmongThemselves:
+    """Files that are searched for in each other."""
+
+    folder: Path
+    paths: list[Path]
+
+    @property
+    def video_paths(self) -> list[Path]:
+        return self.paths
+
+    query_paths = video_paths
+
+    @property
+    def takes_no_votes(self) -> np.ndarray:
+        return np.eye(len(self.paths), dtype=bool)
+
+
+def test_videos_that_are_searched_for_in_each_other_are_read_once(clips, quick_model, tmp_path, caplog):
+    pytest.importorskip("imagehash")
+    videos = AmongThemselves(tmp_path, [clips / f"clip_{i}.mp4" for i in VIDEOS])
+    system = model_scores(videos, quick_model, workers=1)
+    assert system.scores.shape == (4, 4)
+    assert np.diag(system.scores) == pytest.approx(1.0, abs=1e-3)
+    with caplog.at_level("INFO"):
+        (hashes,) = baseline_scores(videos, [PHASH], workers=1)
+    assert (np.diag(hashes.scores) == 0).all()
+    assert caplog.text.count("describing the frames of 4 files") == 1
+    assert sorted(folder.name for folder in tmp_path.glob("features/*/*") if folder.is_dir()) == ["videos"]
+    assert not (tmp_path / "features" / "frames-queries").exists()
+
+
+def test_without_baselines_the_models_alone_are_measured(clips, quick_model, tmp_path):
+    videos = AmongThemselves(tmp_path, [clips / "clip_0.mp4", clips / "clip_1.mp4"])
+    bundle = tmp_path / "quick.safetensors"
+    quick_model.bundle.save(bundle)
+    systems = system_scores(videos, [], [str(bundle)], untrained=None, device="cpu", workers=1)
+    assert [system.name for system in systems] == ["quick"]
 
 
 def test_descriptors_of_files_that_did_not_change_are_not_made_again(clips, tmp_path, monkeypatch):
@@ -165,7 +221,7 @@ def test_descriptors_of_files_that_did_not_change_are_not_made_again(clips, tmp_
     os.utime(paths[1], ns=(1, 1))
     again = kept_descriptors(tmp_path / "kept", paths, [HISTOGRAM], workers=1)
     assert described == ["clip_0.mp4", "clip_1.mp4", "clip_1.mp4"]
-    assert all((a == b).all() for a, b in zip(first[HISTOGRAM], again[HISTOGRAM], strict=True))
+    assert all((a == b).all() for a, b in zip(first[HISTOGRAM.name], again[HISTOGRAM.name], strict=True))
 
 
 def test_two_bundles_of_one_name_are_an_error(quick_model, tmp_path):

@@ -6,11 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visil.benchmarks.colour_histogram import intersection, mean_histogram
-from visil.benchmarks.frame_descriptors import KINDS, colour_histograms, describe_files, missing_package
+from visil.benchmarks.frame_descriptors import colour_histograms
 from visil.benchmarks.hash_voting import HashVoting
-from visil.errors import MediaError, VisilError
-from visil.synth.textures import procedural_pictures
-from visil.synth.video_file import write_video
 
 
 def hashes(*first_bytes: int) -> np.ndarray:
@@ -76,41 +73,3 @@ class TestColourHistogram:
     def test_intersects_with_every_video(self):
         library = np.array([[0.5, 0.5, 0], [0, 0.2, 0.8]])
         assert intersection(np.array([0.5, 0.5, 0]), library) == pytest.approx([1, 0.2])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_knows_a_picture_after_small_changes_from_another_one(kind):
-    if missing_package(kind):
-        pytest.skip(f"{missing_package(kind)} is not installed")
-    pictures = np.stack(procedural_pictures(np.random.default_rng(0), count=6, size_px=(224, 224)))
-    changed = np.clip(pictures.astype(int) + np.random.default_rng(1).normal(0, 3, pictures.shape), 0, 255)
-    originals, copies = KINDS[kind](pictures), KINDS[kind](changed.astype(np.uint8))
-    assert len(originals) == 6
-    if kind == "colour histogram":
-        found = [int(intersection(copy, originals).argmax()) for copy in copies]
-    else:
-        library = HashVoting([original[None] for original in originals])
-        found = [int(library.scores(copy[None]).argmax()) for copy in copies]
-    assert found == list(range(6))
-    assert len(KINDS[kind](pictures[:0])) == 0
-
-
-def test_files_are_described_by_their_samples_with_content_and_broken_ones_say_why(tmp_path):
-    pictures = procedural_pictures(np.random.default_rng(0), count=4, size_px=(64, 48))
-    black = [np.zeros((48, 64, 3), dtype=np.uint8)] * 4
-    write_video(tmp_path / "good.mp4", [*pictures, *black], 1)
-    (tmp_path / "bad.mp4").write_text("no video")
-    paths = [tmp_path / "good.mp4", tmp_path / "bad.mp4"]
-    found = dict(describe_files(paths, ["colour histogram"], workers=1))
-    assert found[paths[0]]["colour histogram"].shape == (4, 512)
-    assert isinstance(found[paths[1]], MediaError)
-
-
-def test_unknown_kinds_and_missing_packages_say_what_to_do(monkeypatch, tmp_path):
-    with pytest.raises(VisilError, match="no kind of frame descriptor 'md5'; there are pHash, PDQ"):
-        list(describe_files([tmp_path / "a.mp4"], ["md5"], workers=1))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert missing_package("PDQ") == "pdqhash"
-    assert missing_package("colour histogram") is None
-    with pytest.raises(VisilError, match=r'PDQ: pdqhash is not installed: pip install "visil\[bench\]"'):
-        list(describe_files([tmp_path / "a.mp4"], ["PDQ"], workers=1))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from visil.errors import DataError
-from visil.evaluation.real_videos import AMBIGUOUS, ND, PART, SI, read_real_videos
+from visil.evaluation.real_videos import AMBIGUOUS, ND, PART, SI, read_footage, read_real_videos
 
 MANIFEST = "file,group,footage,duration_s\na.mp4,g,f,10.5\nb.mp4,g,f,3\nc.mp4,h,k,8\nd.mp4,i,l,8\n"
 PAIRS = "a,b,label,note\na.mp4,b.mp4,ND,hard: a collage\nb.mp4,c.mp4,SI,\nc.mp4,d.mp4,REL,\n"
@@ -30,6 +30,21 @@ def test_the_split_comes_from_its_table(tmp_path):
     assert [video.file for video in real.of_split("test")] == ["a.mp4", "b.mp4", "c.mp4"]
     assert real.videos["a.mp4"].duration_s == 10.5
     assert real.videos["d.mp4"].component == "1"
+
+
+def test_the_split_also_says_what_weights_that_ship_may_be_fitted_on(tmp_path):
+    split = "file,component,split,ship_ok\na.mp4,0,train,yes\nb.mp4,0,train,no\nc.mp4,0,test,\nd.mp4,1,train,perhaps\n"
+    real = read_real_videos(folder_with(tmp_path, split=split))
+    assert [video.ship_ok for video in real.videos.values()] == [True, False, None, None]
+
+
+def test_footage_has_no_labelled_pairs(tmp_path):
+    (folder_with(tmp_path) / "pairs.csv").unlink()
+    real = read_footage(tmp_path)
+    assert (real.videos.keys(), real.pairs) == ({"a.mp4", "b.mp4", "c.mp4", "d.mp4"}, {})
+    assert real.videos["a.mp4"].component == real.videos["b.mp4"].component != real.videos["c.mp4"].component
+    with pytest.raises(DataError, match=r"pairs\.csv: cannot be read"):
+        read_real_videos(tmp_path)
 
 
 def test_without_a_split_everything_is_test_and_components_join_what_is_more_than_related(tmp_path):

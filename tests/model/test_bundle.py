@@ -202,6 +202,7 @@ class TestHash:
             replace(SETTINGS, regions=RegionSettings("limac", 3)),
             replace(SETTINGS, regions=RegionSettings("adaptive", 4)),
             replace(SETTINGS, regions=RegionSettings("pyramid")),
+            replace(SETTINGS, regions=RegionSettings("whole")),
             replace(SETTINGS, network=replace(SETTINGS.network, symmetric=True)),
             replace(SETTINGS, network=replace(SETTINGS.network, pooling=False)),
             replace(SETTINGS, part_samples=None),
@@ -290,10 +291,17 @@ class TestRefusedFiles:
         with pytest.raises(ModelError, match="the settings of the bundle are not valid"):
             load_bundle(tmp_path / "b.safetensors")
 
-    @pytest.mark.parametrize("version", [0, 4, "1", None])
+    def test_with_a_bias_that_its_format_does_not_know(self, tmp_path: Path) -> None:
+        Bundle(pyramid(1, 2), {**BUNDLE.tensors, "whitening.bias": torch.ones(4)}).save(tmp_path / "b.safetensors")
+        with pytest.raises(
+            ModelError, match=r"b.safetensors: a bias after the regions pyramid; only .* whole have one"
+        ):
+            load_bundle(tmp_path / "b.safetensors")
+
+    @pytest.mark.parametrize("version", [0, 5, "1", None])
     def test_of_another_format_version(self, version: Any, tmp_path: Path) -> None:
         path = write(tmp_path / "b.safetensors", header(format_version=version))
-        with pytest.raises(ModelError, match=f"bundle format {version}, this visil reads formats 1 to 3; update one"):
+        with pytest.raises(ModelError, match=f"bundle format {version}, this visil reads formats 1 to 4; update one"):
             load_bundle(path)
 
     def test_whose_settings_are_of_another_format_than_it_says(self, tmp_path: Path) -> None:
@@ -423,6 +431,17 @@ class TestSave:
         stored = header_of(tmp_path / "b.safetensors")
         assert stored["format_version"] == 2
         assert stored["regions"] == {"scheme": "pyramid", "grid": 3, "levels": [1, 2]}
+
+    def test_says_format_4_for_one_region_of_the_whole_picture(self, tmp_path: Path) -> None:
+        """A visil that knows no bias would leave it out."""
+        bundle = Bundle(
+            replace(SETTINGS, regions=RegionSettings("whole")), {**BUNDLE.tensors, "whitening.bias": torch.ones(4)}
+        )
+        bundle.save(tmp_path / "b.safetensors")
+        stored = header_of(tmp_path / "b.safetensors")
+        assert stored["format_version"] == 4
+        assert stored["regions"] == {"scheme": "whole", "grid": 3}
+        assert load_bundle(tmp_path / "b.safetensors").hash == bundle.hash
 
     def test_where_a_folder_is_in_the_way(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="cannot be written"):

@@ -7,6 +7,7 @@ The authors' files cannot be had here: these tests build files of exactly their 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pathlib
 import pickle
@@ -16,6 +17,7 @@ import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ from visil.model.regions import region_vectors
 Tensors = dict[str, Tensor]
 
 VISIL_FORMS = ["visil", "visil-symmetric"]
+TAKE_SSCD = r"of SSCD take sscd_disc_mixup\.torchvision\.pt or another .* \(disc_large has none\)"
+PARITY_DATA = Path(__file__).parents[1] / "parity" / "data"
 STUDENT_FORMS = ["dns-attention", "dns-binarization", "s2vs-attention", "s2vs-attention-norm", "s2vs-binarization"]
 
 
@@ -290,6 +294,70 @@ class TestPublishedFiles:
         refused(tmp_path / "old.pth", "without its whitening")  # recognised
 
 
+@pytest.fixture(scope="module")
+def sscd() -> Tensors:
+    """As `sscd_*.torchvision.pt`, in torchvision's form, with a bias that can be seen."""
+    torch.manual_seed(5)
+    network = import_timm().create_model("resnet50", num_classes=512)
+    tensors = {f"backbone.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors["backbone.fc.weight"] = torch.randn(512, 2048) / 45
+    tensors["backbone.fc.bias"] = torch.randn(512)
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def sscd_file(sscd: Tensors, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(OrderedDict(sscd), tmp_path_factory.mktemp("sscd") / "sscd_disc_mixup.torchvision.pt")
+
+
+class TestSSCD:
+    def test_the_tensors_are_those_of_the_published_files(self, sscd: Tensors) -> None:
+        (published,) = json.loads((PARITY_DATA / "sscd" / "state_dicts.json").read_text()).values()
+        assert {name: [*tensor.shape] for name, tensor in sscd.items()} == published
+
+    def test_vectors_are_those_of_the_published_formula(
+        self, sscd: Tensors, sscd_file: Path, pictures: np.ndarray, tmp_path: Path
+    ) -> None:
+        bundle = convert_published(sscd_file, whitening_file=None, backbone_file=None)
+        bundle.save(tmp_path / "sscd.safetensors")
+        model = Model(load_bundle(tmp_path / "sscd.safetensors"), device="cpu")
+
+        network = import_timm().create_model("resnet50", num_classes=512).eval()
+        network.load_state_dict({name.removeprefix("backbone."): tensor for name, tensor in sscd.items()})
+        mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        with torch.inference_mode():
+            stage = network.forward_features((torch.from_numpy(pictures[:2]).movedim(-1, 1) / 255 - mean) / std)
+            pooled = stage.clamp(min=1e-6).pow(3).mean(dim=(2, 3)).pow(1 / 3)
+            expected = F.normalize(pooled @ sscd["backbone.fc.weight"].T + sscd["backbone.fc.bias"], dim=-1)
+        torch.testing.assert_close(model.region_vectors(pictures[:2])[:, 0], expected, rtol=0, atol=1e-5)
+
+        assert model.check() == 0
+        settings = bundle.settings
+        assert (settings.name, settings.regions.scheme, settings.format_version) == ("sscd", "whole", 4)
+        assert settings.preprocessing == replace(PRESETS["whole-frame"], size_px=288)
+        assert settings.network == NetworkSettings()
+        assert settings.licence.startswith("MIT")
+
+    def test_other_published_forms_name_the_file_to_take(self, tmp_path: Path) -> None:
+        for name, dim in (("sscd_disc_mixup.classy.pt", 512), ("sscd_disc_large.classy.pt", 1024)):
+            classy = {
+                "backbone.initial_block.0.weight": torch.zeros(64, 3, 7, 7),
+                "embeddings.1.weight": torch.zeros(dim, 2048),
+                "embeddings.1.bias": torch.zeros(dim),
+            }
+            refused(save(classy, tmp_path / name), rf"{name}: .* Classy Vision's form.* {TAKE_SSCD}")
+
+    def test_files_that_are_not_exactly_so_are_refused(self, sscd: Tensors, sscd_file: Path, tmp_path: Path) -> None:
+        def saved(**changes: Tensor) -> Path:
+            return save({**sscd, **changes}, tmp_path / "changed.pt")
+
+        refused(sscd_file, "own backbone and projection; leave out pca.pth", whitening=Path("pca.pth"))
+        refused(saved(**{"backbone.fc.bias": torch.zeros(1024)}), r"'backbone.fc.bias' has shape \[1024\]")
+        refused(saved(**{"backbone.layer5.weight": torch.zeros(3)}), "unexpected tensor 'backbone.layer5.weight'")
+        without = {name: tensor for name, tensor in sscd.items() if name != "backbone.layer4.2.conv3.weight"}
+        refused(save(without, tmp_path / "short.pt"), "lacks the tensor 'backbone.layer4.2.conv3.weight'")
+
+
 class TestBackboneOfADownload:
     def test_is_timms_copy_of_torchvisions_weights(
         self, files: Path, resnet: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -508,8 +576,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "for I3D features. TensorFlow checkpoints and I3D are out of scope",
     ),
     "I3D backbone": ({"Conv3d_1a_7x7.conv3d.weight": torch.zeros(64, 3, 7, 7, 7)}, "an I3D network.*out of scope"),
-    "another network": ({"encoder.weight": torch.zeros(3)}, "not a network of ViSiL, DnS or S2VS .*'encoder.weight'"),
-    "no tensors": ({}, "not a network of ViSiL, DnS or S2VS .*no tensors"),
+    "another network": (
+        {"encoder.weight": torch.zeros(3)},
+        "not a network of ViSiL, DnS, S2VS or SSCD .*'encoder.weight'",
+    ),
+    "no tensors": ({}, "not a network of ViSiL, DnS, S2VS or SSCD .*no tensors"),
     "a list": ([torch.zeros(3)], "holds no state dict, but list"),
     "a tensor": (torch.zeros(3), "holds no state dict, but Tensor"),
     "model is a list": ({"model": [1, 2]}, "no state dict under 'model', but list"),
@@ -618,6 +689,12 @@ def write_compressed(path: Path) -> None:
             archive.writestr(name, content)
 
 
+def write_torchscript(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("sscd/data.pkl", b"\x80\x02}q\x00.")
+        archive.writestr("sscd/code/__torch__/model.py", "def forward(self): ...")
+
+
 def write_short(path: Path) -> None:
     torch.save(published("visil"), path)
     path.write_bytes(path.read_bytes()[:-1000])
@@ -673,6 +750,7 @@ FOREIGN: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "pca.npz": ("pca.npz", lambda p: np.savez(p, mean=np.zeros(3)), "TensorFlow"),
     "another zip": ("visil.pth", write_foreign_zip, "a zip archive, but not a PyTorch weight file"),
     "compressed": ("visil.pth", write_compressed, "refused: a compressed archive"),
+    "TorchScript": ("sscd_disc_mixup.torchscript.pt", write_torchscript, f"which holds code; {TAKE_SSCD}"),
     "cut short": ("visil.pth", write_short, "damaged or cut short"),
     "cut short, old": ("visil.pth", write_short_old_format, "not a PyTorch weight file, or a damaged one"),
     "one bit": ("visil.pth", write_flipped, "damaged: the checksum of '.*' is wrong"),

@@ -39,7 +39,7 @@ class TestRegionVectors:
         assert vectors.shape == (2, 9, 2 + 3 + 4 + 5)
         torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(2, 9))
 
-    @pytest.mark.parametrize("scheme", SCHEMES)
+    @pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "whole"])
     def test_every_stage_weighs_the_same(self, scheme):
         maps = [1000.0 * m if k == 0 else m for k, m in enumerate(maps_of(224, 224))]
         first_stage = region_vectors(maps, scheme, strides=RESNET_STRIDES)[..., :2]
@@ -98,6 +98,14 @@ class TestRegionVectors:
         vectors = region_vectors([torch.zeros(1, 4, 7, 7)], "pyramid", strides=(32,))
         torch.testing.assert_close(vectors, torch.full((1, 14, 4), 0.5))
 
+    def test_the_whole_picture_is_one_region_that_keeps_its_length(self):
+        """A bias is added to it next, so its length counts."""
+        stage = torch.tensor([1.0, 2.0, 3.0, 0.0]).reshape(1, 1, 2, 2)
+        vectors = region_vectors([stage, 2 * stage], "whole", strides=(16, 32))
+        mean = ((1 + 8 + 27) / 4) ** (1 / 3)
+        torch.testing.assert_close(vectors, torch.tensor([[[mean, 2 * mean]]]))
+        torch.testing.assert_close(region_vectors([stage.half()], "whole", strides=(32,)), vectors[..., :1])
+
     def test_frames_do_not_see_each_other(self):
         maps = maps_of(224, 224, frames=3)
         together = region_vectors(maps, "limac", strides=RESNET_STRIDES)
@@ -122,7 +130,7 @@ class TestRegionVectors:
             region_vectors([torch.rand(1, 3, 16, 40)], "limac", strides=(4,))
 
     def test_an_unknown_scheme_is_refused(self):
-        with pytest.raises(ValueError, match="one of visil, limac, adaptive, pyramid, got 'imac'"):
+        with pytest.raises(ValueError, match="one of visil, limac, adaptive, pyramid, whole, got 'imac'"):
             region_vectors([torch.rand(1, 3, 7, 7)], "imac", strides=(32,))
 
     def test_every_map_has_a_stride(self):

@@ -33,6 +33,12 @@ class TestWhitening:
         projected = torch.tensor([4 / 2, 3 / 1])
         torch.testing.assert_close(whitening(torch.tensor([4.0, 5.0])), projected / projected.norm())
 
+    def test_a_bias_is_added_before_the_norm(self):
+        whitening = Whitening(
+            torch.tensor([1.0, 0.0]), torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([0.0, 1.0])
+        )
+        torch.testing.assert_close(whitening(torch.tensor([4.0, 1.5])), torch.tensor([3.0, 4.0]) / 5)
+
     def test_the_input_is_left_as_it_is(self):
         vectors = correlated(5, 4)
         before = vectors.clone()
@@ -55,6 +61,8 @@ class TestWhitening:
     def test_shapes_that_do_not_fit_are_refused(self):
         with pytest.raises(ValueError, match=r"got \[3\] and \[4, 2\]"):
             Whitening(torch.zeros(3), torch.zeros(4, 2))
+        with pytest.raises(ValueError, match=r"a whitening to 2 dimensions has shape \[3\]"):
+            Whitening(torch.zeros(4), torch.zeros(4, 2), torch.zeros(3))
 
 
 class TestWhiteningFit:

@@ -26,7 +26,7 @@ from tests.parity.harness import (
 
 DATA = Path(__file__).parent / "data"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "check_parity.py"
-CASES = sorted(folder for area in DATA.iterdir() if area.is_dir() for folder in area.iterdir())
+CASES = sorted(folder for area in DATA.iterdir() if area.is_dir() for folder in area.iterdir() if folder.is_dir())
 TIGHT = {"atol": 1e-5, "rtol": 1e-5}
 
 

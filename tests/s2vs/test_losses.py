@@ -7,12 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from visil.s2vs.losses import (
-    MIN_DISTANCE,
+    MIN_SQUARED_DISTANCE,
+    SSCD_FLOOR,
     cosine_distillation,
     info_nce,
     koleo,
     matching_regions_nce,
+    share_a_picture,
     similarity_regularisation,
+    sscd_info_nce,
     triplet_loss,
 )
 
@@ -132,6 +135,54 @@ class TestMatchingRegionsNCE:
         assert sorted({(query, region) for query, region, _ in matches.grad.nonzero().tolist()}) == [(0, 0), (1, 1)]
 
 
+class TestSSCDInfoNCE:
+    SIMILARITY = torch.tensor(
+        [
+            [1.0, 0.8, 0.6, 0.1],  # views 0, 1 and 2 show a picture, view 3 another one
+            [0.8, 1.0, 0.5, 0.3],
+            [0.6, 0.5, 1.0, 0.2],
+            [0.1, 0.3, 0.2, 1.0],
+        ]
+    )
+    IS_SAME = torch.tensor([[True] * 3 + [False]] * 3 + [[False] * 3 + [True]])
+
+    def expected(self, row):
+        """What the positives of a row cost, one by one."""
+        (negative,) = (self.SIMILARITY[row, other].item() for other in range(4) if not self.IS_SAME[row, other])
+        floor = 0.5 * math.log(SSCD_FLOOR)  # as a negative at temperature 0.5
+        positives = (self.SIMILARITY[row, other].item() for other in range(3) if other != row)
+        return [against(positive, negative, floor, temperature=0.5) for positive in positives]
+
+    def test_every_positive_of_every_view_counts_once(self):
+        loss = sscd_info_nce(self.SIMILARITY, self.IS_SAME, temperature=0.5)
+        assert loss.item() == pytest.approx(sum(sum(self.expected(row)) for row in range(3)) / 4)
+
+    def test_of_mixed_pictures_the_mean_over_the_positives_of_a_view_counts(self):
+        loss = sscd_info_nce(self.SIMILARITY, self.IS_SAME, temperature=0.5, mixed=True)
+        assert loss.item() == pytest.approx(sum(sum(self.expected(row)) / 2 for row in range(3)) / 4)
+
+    def test_a_view_is_no_positive_of_itself_and_nothing_lacks_a_gradient_for_it(self):
+        similarity = self.SIMILARITY.clone().requires_grad_()
+        sscd_info_nce(similarity, self.IS_SAME, temperature=0.01).backward()
+        assert similarity.grad.isfinite().all()
+        assert (similarity.grad.diagonal() == 0).all()
+        assert (similarity.grad[3] == 0).all()  # it has no positive
+
+    def test_without_negatives_only_the_floor_competes(self):
+        loss = sscd_info_nce(torch.ones(2, 2), torch.ones(2, 2, dtype=torch.bool), temperature=1.0)
+        assert loss.item() == pytest.approx(math.log1p(SSCD_FLOOR / math.e), abs=1e-7)
+
+    def test_mixed_views_share_a_picture_where_any_share_is_of_one(self):
+        shares = torch.tensor([[1.0, 0.0, 0.0], [0.3, 0.7, 0.0], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]])
+        expected = [
+            [True, True, False, False],
+            [True, True, True, False],
+            [False, True, True, True],
+            [False, False, True, True],
+        ]
+        assert share_a_picture(shares).tolist() == expected
+
+
 class TestKoLeo:
     VECTORS = torch.tensor([[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0]])  # distances 0-1: √0.4, 1-2: √3.6, 0-2: 2
     EVERY_OTHER = ~torch.eye(3, dtype=torch.bool)
@@ -150,10 +201,16 @@ class TestKoLeo:
         assert koleo(self.VECTORS, is_other).item() == pytest.approx(-math.log(math.sqrt(0.4)), rel=1e-5)
         assert koleo(self.VECTORS, torch.zeros(3, 3, dtype=torch.bool)).item() == 0
 
+    def test_the_gradient_moves_both_of_a_pair_and_only_turns_them(self):
+        vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8]], requires_grad=True)
+        koleo(vectors, ~torch.eye(2, dtype=torch.bool)).backward()
+        turned = vectors.detach().flip(0) / (2 - 2 * 0.6)  # of a pair that is nearest for both: 2 · 1/2 of it
+        torch.testing.assert_close(vectors.grad, turned)
+
     def test_equal_vectors_cost_much_and_not_infinitely(self):
         vectors = torch.ones(2, 4).div(2).requires_grad_()
         loss = koleo(vectors, ~torch.eye(2, dtype=torch.bool))
-        assert loss.item() == pytest.approx(-math.log(MIN_DISTANCE))
+        assert loss.item() == pytest.approx(-math.log(MIN_SQUARED_DISTANCE) / 2)
         loss.backward()
         assert vectors.grad.isfinite().all()
 

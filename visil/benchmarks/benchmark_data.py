@@ -155,6 +155,19 @@ class Benchmark:
     is_relevant: np.ndarray = field(repr=False)
     is_unrelated: np.ndarray = field(repr=False)
 
+    @property
+    def video_paths(self) -> list[Path]:
+        return [video.path for video in self.videos]
+
+    @property
+    def query_paths(self) -> list[Path]:
+        return [query.path for query in self.queries]
+
+    @property
+    def takes_no_votes(self) -> np.ndarray:
+        """Bool [Q, V]: videos that are left out for a query take nothing away from the others."""
+        return ~(self.is_relevant | self.is_unrelated)
+
 
 def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int) -> Benchmark:
     """Make what is missing of the benchmark in a folder below `work`, named after the settings and tables of the data.

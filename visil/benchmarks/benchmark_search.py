@@ -1,6 +1,6 @@
 """Scores of every video of a benchmark for every query: of networks and of baselines.
 
-Benchmark ─► [features, kept by bundle ─► scores of all pairs] ─► yardstick
+Searches ─► [features, kept by bundle ─► scores of all pairs] ─► yardstick, real_figures
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from visil.benchmarks.benchmark_data import Benchmark
 from visil.benchmarks.colour_histogram import intersection, mean_histogram
-from visil.benchmarks.frame_descriptors import KINDS, describe_files
+from visil.benchmarks.frame_chamfer import FrameChamfer
+from visil.benchmarks.frame_descriptors import OF_FILES, FrameDescriptor, describe_files
 from visil.benchmarks.hash_voting import HashVoting
+from visil.benchmarks.untrained import kept_untrained_bundle
+from visil.defaults import DEFAULT_BUNDLE
 from visil.errors import DataError, VisilError
 from visil.library.ingest import Progress
 from visil.library.library import QUERY_BYTES, SCORED_QUERY_COUNT, SETTINGS, Library
@@ -32,12 +35,32 @@ COLOUR_HISTOGRAM = "colour histogram"
 logger = logging.getLogger(__name__)
 
 
+class Searches(Protocol):
+    """What of a benchmark systems are told: what is searched for, and in what.
+
+    Attributes:
+        folder: what is worked out from the files is kept below it.
+        video_paths: V files of the library.
+        query_paths: Q files. Where they are the videos themselves, each is read once.
+        takes_no_votes: bool [Q, V]: videos that the hashes of a query may not vote for.
+    """
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def video_paths(self) -> Sequence[Path]: ...
+    @property
+    def query_paths(self) -> Sequence[Path]: ...
+    @property
+    def takes_no_votes(self) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class SystemScores:
     """What a system says about all pairs of a benchmark.
 
     Attributes:
-        bundle: hash of the network's bundle; None for a baseline.
+        bundle: hash of the network's bundle, or of the file of a baseline's weights; None for one without.
         scores: float32 [Q, V]; higher is more similar, NO_SCORE where it has none.
         num_queries, num_videos: read, so that they have scores: the coverage.
         bytes_a_video: of what is stored of a video, mean over the library.
@@ -95,13 +118,52 @@ def ids_of(library: Library, paths: Sequence[Path]) -> dict[str, int]:
     return {id: position[path] for path, id in searchable.items() if path in position}
 
 
-def features_folder(benchmark: Benchmark, model: Model) -> Path:
+def features_folder(searches: Searches, model: Model) -> Path:
     """Where the region vectors that a bundle makes of `videos` and `queries` are kept."""
-    return benchmark.folder / "features" / f"{model.settings.name}-{model.bundle.hash[:12]}"
+    return searches.folder / "features" / f"{model.settings.name}-{model.bundle.hash[:12]}"
+
+
+def system_scores(
+    searches: Searches,
+    baselines: Sequence[FrameDescriptor],
+    models: Sequence[str],
+    *,
+    untrained: Path | None,
+    device: str,
+    workers: int,
+    rerank: int | str = "all",
+    sampling: str | None = None,
+    precision: str = "fp32",
+    by_moments: bool = True,
+) -> Iterator[SystemScores]:
+    """Scores by the systems that a benchmark compares: baselines, an untrained network, the models.
+
+    Args:
+        baselines: as in `baseline_scores`.
+        models: names or files of bundles; the built-in one where there are none.
+        untrained: the folder in which that network is kept; None: without it.
+        rerank, sampling, precision, by_moments: of networks, as in `model_scores`.
+    """
+    if baselines:
+        yield from baseline_scores(searches, baselines, workers=workers)
+    names = list(models) or [DEFAULT_BUNDLE]
+    if untrained is not None:
+        names.insert(0, str(kept_untrained_bundle(untrained)))
+    for model in load_models(names, device=device):
+        logger.info("searching with %s", model.settings.name)
+        yield model_scores(
+            searches,
+            model,
+            workers=workers,
+            rerank=rerank,
+            sampling=sampling,
+            precision=precision,
+            by_moments=by_moments,
+        )
 
 
 def model_scores(
-    benchmark: Benchmark,
+    searches: Searches,
     model: Model,
     *,
     workers: int,
@@ -119,11 +181,12 @@ def model_scores(
         precision: of the comparison.
         by_moments: long queries also count by their moments, as in a search; else as in the papers.
     """
-    place = features_folder(benchmark, model)
-    paths, query_paths = [video.path for video in benchmark.videos], [query.path for query in benchmark.queries]
+    place = features_folder(searches, model)
+    paths, query_paths = searches.video_paths, searches.query_paths
     videos = place / ("videos" if sampling is None else f"videos-{sampling}")
-    library = benchmark_library(videos, model, paths, workers=workers, sampling=sampling)
-    queries = benchmark_library(place / "queries", model, query_paths, workers=workers)
+    library = queries = benchmark_library(videos, model, paths, workers=workers, sampling=sampling)
+    if sampling is not None or query_paths != paths:
+        queries = benchmark_library(place / "queries", model, query_paths, workers=workers)
     columns, rows = ids_of(library, paths), ids_of(queries, query_paths)
     if precision != model.precision:
         library = Library.open(videos, device=str(model.device), precision=precision)
@@ -162,78 +225,76 @@ def _blocks(library: Library, ids: Iterable[str]) -> Iterator[dict[str, EncodedV
         yield block
 
 
-def baseline_scores(benchmark: Benchmark, kinds: Sequence[str], *, workers: int) -> Iterator[SystemScores]:
-    """Scores by baselines, keys of `frame_descriptors.KINDS`; videos that are left out for a query take no votes.
-
-    Raises:
-        VisilError: a package is not installed.
-    """
-    folder = benchmark.folder / "features"
-    of_videos = kept_descriptors(folder / "frames-videos", [v.path for v in benchmark.videos], kinds, workers=workers)
-    of_queries = kept_descriptors(
-        folder / "frames-queries", [q.path for q in benchmark.queries], kinds, workers=workers
-    )
-    left_out = ~(benchmark.is_relevant | benchmark.is_unrelated)
+def baseline_scores(searches: Searches, kinds: Sequence[FrameDescriptor], *, workers: int) -> Iterator[SystemScores]:
+    """Scores by baselines."""
+    folder, paths, query_paths = searches.folder / "features", searches.video_paths, searches.query_paths
+    of_videos = of_queries = kept_descriptors(folder / "frames-videos", paths, kinds, workers=workers)
+    if query_paths != paths:
+        of_queries = kept_descriptors(folder / "frames-queries", query_paths, kinds, workers=workers)
+    takes_no_votes = searches.takes_no_votes
     for kind in kinds:
-        videos, queries = of_videos[kind], of_queries[kind]
+        videos, queries = of_videos[kind.name], of_queries[kind.name]
         has_frames = np.array([len(rows) > 0 for rows in videos])
-        scores = np.full(benchmark.is_relevant.shape, NO_SCORE, dtype=np.float32)
-        compare = _comparison(kind, videos)
+        scores = np.full(takes_no_votes.shape, NO_SCORE, dtype=np.float32)
+        compare = _comparison(kind.name, videos)
         started_s = time.monotonic()
         for number, query in enumerate(queries):
             if len(query):
-                scores[number, has_frames] = compare(query, left_out[number])[has_frames]
+                scores[number, has_frames] = compare(query, takes_no_votes[number])[has_frames]
         spent_s = time.monotonic() - started_s
         num_queries = sum(len(query) > 0 for query in queries)
         yield SystemScores(
-            name=kind,
-            bundle=None,
+            name=kind.name,
+            bundle=kind.weights,
             scores=scores,
             num_queries=num_queries,
             num_videos=int(has_frames.sum()),
-            bytes_a_video=_stored_bytes(kind, videos) / len(videos),
+            bytes_a_video=_stored_bytes(kind.name, videos) / len(videos),
             ms_a_pair=1000 * spent_s / max(1, num_queries * int(has_frames.sum())),
         )
 
 
 def _comparison(kind: str, videos: Sequence[np.ndarray]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Scores [V] of all videos for the frames of a query and a mask [V] of videos left out."""
+    """Scores [V] of all videos for the frames of a query and a mask [V] of videos that take no votes."""
     if kind == COLOUR_HISTOGRAM:
         means = np.stack([mean_histogram(rows) for rows in videos])
-        return lambda query, _left_out: intersection(mean_histogram(query), means)
+        return lambda query, _takes_no_votes: intersection(mean_histogram(query), means)
+    if kind in OF_FILES:
+        frames = FrameChamfer(videos)
+        return lambda query, _takes_no_votes: frames.scores(query)
     return HashVoting(videos).scores
 
 
 def _stored_bytes(kind: str, videos: Sequence[np.ndarray]) -> int:
-    """A histogram is kept once a video, hashes of every sample."""
+    """A histogram is kept once a video, hashes and vectors of every sample."""
     return sum(rows[:1].nbytes if kind == COLOUR_HISTOGRAM else rows.nbytes for rows in videos)
 
 
 def kept_descriptors(
-    folder: Path, paths: Sequence[Path], kinds: Sequence[str], *, workers: int
+    folder: Path, paths: Sequence[Path], kinds: Sequence[FrameDescriptor], *, workers: int
 ) -> dict[str, list[np.ndarray]]:
-    """Frame descriptors of files, by kind; those of files that did not change since are read from `folder`.
+    """Frame descriptors of files, by name of the kind; those of files that did not change are read from `folder`.
 
     A file that cannot be read has none, and is logged.
     """
     states = {path: f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths}
-    kept = {kind: _read_descriptors(folder / f"{kind}.npz") for kind in kinds}
-    missing = [path for path, state in states.items() if any(state not in kept[kind] for kind in kinds)]
+    kept = {kind.name: _read_descriptors(folder / f"{kind.file_name}.npz") for kind in kinds}
+    missing = [path for path, state in states.items() if any(state not in rows for rows in kept.values())]
     if missing:
         logger.info("describing the frames of %d files", len(missing))
         for path, found in describe_files(missing, kinds, workers=workers):
             if isinstance(found, VisilError):
                 logger.warning("%s was not described: %s", path, found)
             for kind in kinds:
-                nothing = KINDS[kind](np.zeros((0, 8, 8, 3), dtype=np.uint8))
-                kept[kind][states[path]] = nothing if isinstance(found, VisilError) else found[kind]
+                nothing = kind.describe(np.zeros((0, 8, 8, 3), dtype=np.uint8))
+                kept[kind.name][states[path]] = nothing if isinstance(found, VisilError) else found[kind.name]
         folder.mkdir(parents=True, exist_ok=True)
         for kind in kinds:
-            kept[kind] = {state: kept[kind][state] for state in states.values()}
-            partial = folder / f"{kind}.partial.npz"
-            np.savez(partial, **kept[kind])  # type: ignore[arg-type]
-            partial.replace(folder / f"{kind}.npz")
-    return {kind: [kept[kind][state] for state in states.values()] for kind in kinds}
+            rows = {state: kept[kind.name][state] for state in states.values()}
+            partial = folder / f"{kind.file_name}.partial.npz"
+            np.savez(partial, **rows)  # type: ignore[arg-type]
+            partial.replace(folder / f"{kind.file_name}.npz")
+    return {name: [rows[state] for state in states.values()] for name, rows in kept.items()}
 
 
 def _read_descriptors(path: Path) -> dict[str, np.ndarray]:

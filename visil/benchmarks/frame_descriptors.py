@@ -1,19 +1,23 @@
-"""Descriptors of single frames for the baselines: perceptual hashes and colour histograms.
+"""Descriptors of single frames for the baselines: perceptual hashes, colour histograms, vectors of SSCD.
 
-    files ─► decode_files (the same samples as a library's) ─► [frames with content ─► KINDS] ─► voting, intersection
-
-A kind is a function of pictures alone, so what it gives for a file can be kept. Packages that are not installed are
-asked for only when their kind is.
+    files ─► decode_files (the same samples as a library's) ─► [frames with content ─► KINDS] ─► voting, intersection,
+                                                                                                Chamfer
+A kind is a function of pictures, so what it gives for a file can be kept; of SSCD together with the file that its
+weights lie in, which whoever measures gets for himself (docs/benchmarks.md). Packages that are not installed are asked
+for only when their kind is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from visil.benchmarks.onnx_vectors import OnnxVectors
 from visil.errors import VisilError
 from visil.media.blank import has_content
 from visil.media.decoding import decode_files
@@ -53,12 +57,36 @@ def colour_histograms(images: np.ndarray) -> np.ndarray:
     return (np.array(counts).reshape(-1, LEVELS_A_CHANNEL**3) / pixels).astype(np.float32)
 
 
-KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+Describe = Callable[[np.ndarray], np.ndarray]
+
+OF_PICTURES: dict[str, Describe] = {
     "pHash": phashes,
     "PDQ": pdq_hashes,
     "colour histogram": colour_histograms,
 }
-PACKAGES = {"pHash": "imagehash", "PDQ": "pdqhash"}  # extra `bench`
+OF_FILES = {"SSCD": "--sscd", "SSCD distilled": "--sscd-distilled"}  # kinds of weights in a file: its option
+KINDS = (*OF_PICTURES, *OF_FILES)
+PACKAGES = {"pHash": "imagehash", "PDQ": "pdqhash", **dict.fromkeys(OF_FILES, "onnxruntime")}  # extra `bench`
+
+
+@dataclass(frozen=True)
+class FrameDescriptor:
+    """A kind that can be made here.
+
+    Attributes:
+        name: one of KINDS.
+        describe: pictures uint8 [T, H, W, 3] -> one row each.
+        weights: SHA-256 of the file of its weights; None: it has none.
+    """
+
+    name: str
+    describe: Describe
+    weights: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """What its rows are kept under: other weights make other rows."""
+        return self.name if self.weights is None else f"{self.name}-{self.weights[:12]}"
 
 
 def missing_package(kind: str) -> str | None:
@@ -67,30 +95,63 @@ def missing_package(kind: str) -> str | None:
     return package if package is not None and importlib.util.find_spec(package) is None else None
 
 
-def describe_files(
-    paths: Sequence[Path], kinds: Sequence[str], *, workers: int
-) -> Iterator[tuple[Path, dict[str, np.ndarray] | VisilError]]:
-    """The descriptors of every kind, one row for each sample with content, of every file; or why there are none.
+def why_not_run(files: Mapping[str, Path | None]) -> dict[str, str]:
+    """Kinds that cannot be made here, and why.
 
-    Samples are those of a library: one a second, more of a short video.
+    Args:
+        files: of the weights of OF_FILES.
+    """
+    reasons = {}
+    for kind in KINDS:
+        file = files.get(kind)
+        if kind in OF_FILES and file is None:
+            reasons[kind] = f"no file of it ({OF_FILES[kind]} FILE)"
+        elif file is not None and not file.is_file():
+            reasons[kind] = f"{file}: no such file"
+        elif (package := missing_package(kind)) is not None:
+            reasons[kind] = f"{package} is not installed (extra bench)"
+    return reasons
+
+
+def frame_descriptors(files: Mapping[str, Path | None]) -> list[FrameDescriptor]:
+    """Every kind that can be made here.
+
+    Args:
+        files: as of `why_not_run`.
 
     Raises:
-        VisilError: a kind that there is not, or whose package is not installed.
+        ModelError: a file is no such network.
     """
-    for kind in kinds:
-        if kind not in KINDS:
-            raise VisilError(f"no kind of frame descriptor {kind!r}; there are {', '.join(KINDS)}")
-        if (package := missing_package(kind)) is not None:
-            raise VisilError(f'{kind}: {package} is not installed: pip install "visil[bench]"')
+    reasons = why_not_run(files)
+    found = []
+    for kind in KINDS:
+        if kind in reasons:
+            continue
+        file = files.get(kind)
+        if file is None:
+            found.append(FrameDescriptor(kind, OF_PICTURES[kind]))
+        else:
+            weights = hashlib.sha256(file.read_bytes()).hexdigest()
+            found.append(FrameDescriptor(kind, OnnxVectors(file), weights))
+    return found
+
+
+def describe_files(
+    paths: Sequence[Path], kinds: Sequence[FrameDescriptor], *, workers: int
+) -> Iterator[tuple[Path, dict[str, np.ndarray] | VisilError]]:
+    """The descriptors of every file, one row for each sample with content, by name of the kind; or why there are none.
+
+    Samples are those of a library: one a second, more of a short video.
+    """
     rows: dict[int, list[Mapping[str, np.ndarray]]] = {}
     whole_frame = PRESETS["whole-frame"]
     for index, event in decode_files(paths, whole_frame, workers=workers):
         if not isinstance(event, DecodeEnd):
             images = event.images[has_content(event.images, whole_frame.blank)]
-            rows.setdefault(index, []).append({kind: KINDS[kind](images) for kind in kinds})
+            rows.setdefault(index, []).append({kind.name: kind.describe(images) for kind in kinds})
             continue
         found = rows.pop(index, [])
         if event.error is not None:
             yield paths[index], event.error
         else:
-            yield paths[index], {kind: np.concatenate([chunk[kind] for chunk in found]) for kind in kinds}
+            yield paths[index], {kind.name: np.concatenate([chunk[kind.name] for chunk in found]) for kind in kinds}

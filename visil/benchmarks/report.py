@@ -14,7 +14,11 @@ from typing import Any
 
 import platformdirs
 
+from visil.benchmarks.frame_descriptors import OF_FILES
 from visil.evaluation.evaluation_report import package_versions
+from visil.evaluation.metrics import Interval
+
+MIN_UNITS = 10  # of an interval: fewer sources say nothing of others
 
 
 def benchmark_parser(description: str) -> argparse.ArgumentParser:
@@ -42,9 +46,38 @@ def benchmark_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_baseline_options(parser: argparse.ArgumentParser) -> None:
+    """The files of baselines that need one; `baseline_files` reads them."""
+    for kind, option in OF_FILES.items():
+        parser.add_argument(
+            option,
+            type=Path,
+            metavar="FILE",
+            dest=kind,
+            help=f"ONNX network of the baseline {kind} (docs/benchmarks.md)",
+        )
+
+
+def baseline_files(options: argparse.Namespace) -> dict[str, Path | None]:
+    """The files that `add_baseline_options` asked for, by kind."""
+    return {kind: getattr(options, kind) for kind in OF_FILES}
+
+
+def add_system_options(parser: argparse.ArgumentParser, data: Path) -> None:
+    """What benchmarks that compare systems (`system_scores`) have besides; `data` is the default folder of videos."""
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--direction", choices=("search", "papers"), default="search", help="papers: no moments")
+    add_baseline_options(parser)
+    parser.add_argument("--alone", action="store_true", help="every --model, no baselines: to compare two bundles")
+
+
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned text: the first column to the left, the others to the right; floats with four digits."""
+    """Aligned text: the first column to the left, the others to the right; floats with four digits.
+
+    A row may be shorter than the columns.
+    """
     cells = [[f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    cells = [[*row, *[""] * (len(columns) - len(row))] for row in cells]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     return "\n".join(
         "  ".join(
@@ -52,6 +85,17 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
         ).rstrip()
         for line in (columns, *cells)
     )
+
+
+def interval_text(interval: Interval, num_units: int) -> str:
+    """A value with its interval, where there are units enough for one."""
+    value = f"{interval.value:.3f}"
+    return value if num_units < MIN_UNITS else f"{value} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def gain_text(interval: Interval) -> str:
+    """A difference with its sign, and its interval."""
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def run_facts(repository: Path, settings: Mapping[str, Any]) -> dict[str, Any]:

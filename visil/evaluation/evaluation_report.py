@@ -24,7 +24,7 @@ from visil.evaluation.tables import check_regular, one_line
 
 MAP, MICRO_AP = "mAP", "micro-AP"
 DECIMALS = 6  # of resampled values and curves: beyond the width of any interval
-PACKAGES = ("visil", "torch", "timm", "av", "numpy", "pylance", "imagehash", "pdqhash")
+PACKAGES = ("visil", "torch", "timm", "av", "numpy", "pylance", "imagehash", "pdqhash", "onnxruntime")
 TIES_MATTER = 1e-4  # difference between best and worst order of equal scores that is told
 
 COVERAGE_COLUMNS = ("queries", "database", "relevant_pairs")

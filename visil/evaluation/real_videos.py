@@ -3,7 +3,8 @@
     folder ─► [RealVideos] ─► benchmarks: queries, relevant videos, components
 
 A pair that is not listed is unrelated. Without `split.csv` all rows are of the split `test`, and their
-components are worked out here: groups, joined by every pair that is more than REL.
+components are worked out here: groups, joined by every pair that is more than REL. Footage is a folder of the same
+tables whose pairs nobody has labelled: what two of its files of one group or component have in common is not known.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class RealVideo:
         group: family: one event, scene, maker or film.
         footage: files of equal footage show one recording.
         component: nothing related lies in two components; the unit of the bootstrap.
+        ship_ok: weights that ship may be fitted on it, and are if it is of `train`; None where the table does not say.
     """
 
     file: str
@@ -40,6 +42,7 @@ class RealVideo:
     duration_s: float
     split: str
     component: str
+    ship_ok: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,21 @@ def read_real_videos(folder: Path) -> RealVideos:
         DataError: a table is missing or damaged, lacks a column, names a file twice, or names a file or label that is
             not known; a pair has two labels.
     """
+    return _read(folder, has_pairs=True)
+
+
+def read_footage(folder: Path) -> RealVideos:
+    """Read the tables of a folder that has no labelled pairs.
+
+    Raises:
+        DataError: as of `read_real_videos`, but for the pairs.
+    """
+    return _read(folder, has_pairs=False)
+
+
+def _read(folder: Path, *, has_pairs: bool) -> RealVideos:
     manifest = _by_file(folder / "manifest.csv", ["file", "group"])
-    pairs = read_pairs(folder / "pairs.csv")
+    pairs = read_pairs(folder / "pairs.csv") if has_pairs else {}
     for file in pairs:
         if file not in manifest:
             raise DataError(f"{folder / 'pairs.csv'}: {file!r} is not in manifest.csv")
@@ -101,6 +117,7 @@ def read_real_videos(folder: Path) -> RealVideos:
             _seconds(row.get("duration_s") or "0", folder / "manifest.csv", file),
             split[file]["split"],
             split[file]["component"],
+            {"yes": True, "no": False}.get(split[file].get("ship_ok", "")),
         )
         for file, row in manifest.items()
     }

@@ -34,7 +34,8 @@ from visil.model.network import NetworkSettings
 from visil.model.regions import LEVELS, SCHEMES
 from visil.model.threads import one_thread
 
-FORMAT_VERSIONS = (1, 2, 3)  # 2: with `levels`, of the regions `pyramid`; 3: with `blank` and `bars`
+# 2: with `levels`, of the regions `pyramid`; 3: with `blank` and `bars`; 4: the regions `whole` and the bias after them
+FORMAT_VERSIONS = (1, 2, 3, 4)
 PARTS = ("backbone", "whitening", "attention", "binarization", "comparator", "check")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PART_SAMPLES = 30  # samples a descriptor stands for
@@ -90,6 +91,8 @@ class BundleSettings:
     @property
     def format_version(self) -> int:
         """The first format that can say this: an older visil refuses only what it does not know."""
+        if self.regions.scheme == "whole":
+            return 4
         if self.preprocessing.blank == "flat-spots" or self.preprocessing.bars != "keep":
             return 3
         return 2 if self.regions.scheme == "pyramid" else 1
@@ -158,6 +161,9 @@ def load_bundle(path: Path) -> Bundle:
     bundle = Bundle(_settings(path, header), tensors)
     if bundle.hash != header.get("hash"):
         raise ModelError(f"{path}: the bundle is damaged: its content does not match its hash; get it again")
+    scheme = bundle.settings.regions.scheme
+    if "whitening.bias" in tensors and scheme != "whole":  # of format 4, as those are
+        raise ModelError(f"{path}: a bias after the regions {scheme}; only those of the scheme whole have one")
     check, bits = tensors.get("check.region_vectors"), bundle.settings.network.bits
     if check is None or check.ndim != 3 or len(check) != 1:
         raise ModelError(f"{path}: it lacks the region vectors of the check picture; get the bundle again")

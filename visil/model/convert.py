@@ -1,33 +1,28 @@
-"""Weight files published by the authors of ViSiL, DnS and S2VS -> bundles.
+"""Weight files published by the authors of ViSiL, DnS, S2VS and SSCD -> bundles.
 
-    FILE.pth ─► [load without running code ─► recognise ─► rename ─► whitening, backbone, check picture] ─► Bundle
-                                              this module
+    FILE.pth ─► weight_files: tensors ─► [recognise ─► rename ─► whitening, backbone, check picture] ─► Bundle
+                                                        this module
+
+SSCD describes pictures: it has no similarity network, and is compared by Chamfer over its one vector a frame.
 
 A format is recognised by the names and shapes of its tensors; DnS and S2VS, whose tensors are the same, by the options
 stored beside them. What is not exactly a known format is refused: a network that loads in part gives scores that look
-right and are wrong. The files may come from a stranger: they are read by torch's weights-only loader, so that no code
-in them runs, and every refusal is one line.
+right and are wrong. The files may come from a stranger, so every refusal is one line.
 
 The tensor names are the authors', `comperator` included. Sources: the PyTorch branch of MKLab-ITI/visil,
-mever-team/distill-and-select, gkordo/s2vs.
+mever-team/distill-and-select, gkordo/s2vs, facebookresearch/sscd-copy-detection.
 """
 
 from __future__ import annotations
 
-import argparse
-import pickle
-import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from visil.errors import ModelError
 from visil.media.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PRESETS
@@ -35,6 +30,16 @@ from visil.model.backbone import BackboneSettings, build_network
 from visil.model.bundle import Bundle, BundleSettings, RegionSettings, check_picture
 from visil.model.model import Model
 from visil.model.network import NetworkSettings
+from visil.model.weight_files import (
+    OUT_OF_SCOPE,
+    SSCD_FILES,
+    Checkpoint,
+    checked_tensors,
+    first_line,
+    load_checkpoint,
+    shown_name,
+    tensors_below,
+)
 from visil.model.whitening import Whitening
 
 BACKBONE = BackboneSettings("resnet50", stages=(1, 2, 3, 4))  # torchvision's: the stride sits in the 3x3, as in timm
@@ -42,6 +47,10 @@ PRETRAINED = "resnet50.tv_in1k"  # timm's name for torchvision's v1 weights, whi
 BACKBONE_DIM = 256 + 512 + 1024 + 2048
 FULL_DIM, REDUCED_DIM = 3840, 512  # of the published whitenings
 I3D_DIM = 400
+BATCH_COUNTER = "num_batches_tracked"  # end of the names of tensors that nothing reads
+LAST_STAGE = BackboneSettings("resnet50", stages=(4,))  # all that SSCD looks at
+LAST_STAGE_DIM = 2048
+SSCD_SIDE_PX = 288  # its authors' advice for squares: 288 to 320; trained at 224
 
 COMPARATOR_SHAPES = {
     "conv1.weight": (32, 1, 3, 3),
@@ -61,19 +70,6 @@ NOT_FINE_GRAINED = {
 }
 
 WHITENING_FILE = "pca_resnet50_vcdb_1M.pth"
-MAX_FILE_BYTES = 2 << 30  # several times the largest published file, a coarse student with its optimizer's state
-OUT_OF_SCOPE = "TensorFlow checkpoints and I3D are out of scope; the PyTorch release of ViSiL is visil.pth"
-# Files of the TensorFlow release: ckpt.zip with checkpoint, *.index, *.meta, *.data-00000-of-00001, and pca.npz.
-TENSORFLOW_NAME = re.compile(r"(.*/)?(checkpoint|.+\.index|.+\.meta|.+\.data-\d+-of-\d+|.+\.npy)")
-TENSORFLOW_FOOTER = (0xDB4775248B80FB57).to_bytes(8, "little")  # last bytes of an index file
-
-
-@dataclass(frozen=True)
-class _Checkpoint:
-    """What a weight file holds: plain tensors in the CPU's memory or mapped, and the names of its options."""
-
-    tensors: dict[str, Tensor]
-    options: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -98,6 +94,12 @@ DNS = _Source(
     licence="Apache-2.0 (repository mever-team/distill-and-select)",
     training_data="network: pairs of DnS-100K videos, labelled by a teacher; whitening: region vectors of VCDB; "
     "backbone: ImageNet-1k",
+)
+SSCD = _Source(
+    preset="whole-frame",
+    scheme="whole",
+    licence="MIT (repository facebookresearch/sscd-copy-detection)",
+    training_data="pictures of DISC 2021 (sscd_disc_*) or ImageNet-1k (sscd_imagenet_*), without labels",
 )
 S2VS = _Source(
     preset="paper-s2vs",
@@ -124,22 +126,37 @@ def convert_published(file: Path, *, whitening_file: Path | None, backbone_file:
 
     Args:
         file: `visil.pth`, `visil_symmetric.pth`, a state dict of the whole PyTorch module of ViSiL,
-            `dns_fg_att_student.pth`, `dns_fg_bin_student.pth`, `s2vs_dns.pth`, `s2vs_vcdb.pth`, or a checkpoint
-            of the same form.
-        whitening_file: the authors' `pca_resnet50_vcdb_1M.pth`; None for a whole module, which holds its own.
+            `dns_fg_att_student.pth`, `dns_fg_bin_student.pth`, `s2vs_dns.pth`, `s2vs_vcdb.pth`, a checkpoint
+            of the same form, or `sscd_*.torchvision.pt`.
+        whitening_file: the authors' `pca_resnet50_vcdb_1M.pth`; None for a whole module and for SSCD, which hold
+            their own.
         backbone_file: ResNet-50 weights named as in torchvision, `.safetensors` or a state dict of torch; None:
-            a whole module's own, else timm's download of torchvision's v1 weights.
+            those of the file itself, else timm's download of torchvision's v1 weights.
 
     Raises:
         ModelError: a file that is not one of these, is damaged or unsafe; or weights that are missing.
     """
-    checkpoint = _load(file)
+    checkpoint = load_checkpoint(file)
+    if "backbone.fc.weight" in checkpoint.tensors:
+        bundle = _sscd(file, checkpoint.tensors, whitening_file or backbone_file)
+    else:
+        bundle = _similarity_network(file, checkpoint, whitening_file, backbone_file)
+    check = Model(bundle, device="cpu").region_vectors(check_picture(bundle.settings.preprocessing)).clone()
+    if not check.isfinite().all():
+        raise ModelError(f"{file}: with this backbone and whitening a picture has no finite region vectors")
+    return replace(bundle, tensors={**bundle.tensors, "check.region_vectors": check})
+
+
+def _similarity_network(
+    file: Path, checkpoint: Checkpoint, whitening_file: Path | None, backbone_file: Path | None
+) -> Bundle:
+    """ViSiL, DnS or S2VS, without the vectors of the check picture."""
     tensors = checkpoint.tensors
-    own_backbone = _below(tensors, "cnn.cnn.")
+    own_backbone = tensors_below(tensors, "cnn.cnn.")
     if own_backbone:
         _check_whole_module(file, tensors, whitening_file or backbone_file)
-        network = _recognise(file, _below(tensors, "visil_head."), checkpoint.options)
-        whitening = _whitening(file, _below(tensors, "cnn.pca."), network.dim)
+        network = _recognise(file, tensors_below(tensors, "visil_head."), checkpoint.options)
+        whitening = _whitening(file, tensors_below(tensors, "cnn.pca."), network.dim)
         backbone = _backbone(file, own_backbone)
     else:
         network = _recognise(file, tensors, checkpoint.options)
@@ -147,7 +164,7 @@ def convert_published(file: Path, *, whitening_file: Path | None, backbone_file:
             raise ModelError(
                 f"{file}: a network without its whitening; pass the authors' {WHITENING_FILE} beside it (--whitening)"
             )
-        whitening = _whitening(whitening_file, _load(whitening_file).tensors, network.dim)
+        whitening = _whitening(whitening_file, load_checkpoint(whitening_file).tensors, network.dim)
         backbone = _read_backbone(backbone_file)
     settings = BundleSettings(
         name=network.name,
@@ -158,7 +175,7 @@ def convert_published(file: Path, *, whitening_file: Path | None, backbone_file:
         licence=network.source.licence,
         training_data=network.source.training_data,
     )
-    bundle = Bundle(
+    return Bundle(
         settings,
         {
             **{f"backbone.{name}": tensor for name, tensor in backbone.items()},
@@ -167,10 +184,43 @@ def convert_published(file: Path, *, whitening_file: Path | None, backbone_file:
             **network.tensors,
         },
     )
-    check = Model(bundle, device="cpu").region_vectors(check_picture(settings.preprocessing)).clone()
-    if not check.isfinite().all():
-        raise ModelError(f"{file}: with this backbone and whitening a picture has no finite region vectors")
-    return replace(bundle, tensors={**bundle.tensors, "check.region_vectors": check})
+
+
+def _sscd(file: Path, tensors: Mapping[str, Tensor], given: Path | None) -> Bundle:
+    """SSCD in torchvision's form, without the vectors of the check picture.
+
+    Its last layer is the whitening: the bias stays a bias, since no mean that gives it need exist.
+    """
+    if given is not None:
+        raise ModelError(f"{file}: holds its own backbone and projection; leave out {given}")
+    expected = {**_backbone_shapes(), "fc.weight": (REDUCED_DIM, LAST_STAGE_DIM), "fc.bias": (REDUCED_DIM,)}
+    found = tensors_below(
+        checked_tensors(
+            file,
+            {name: tensor for name, tensor in tensors.items() if not name.endswith(BATCH_COUNTER)},
+            {f"backbone.{name}": shape for name, shape in expected.items()},
+        ),
+        "backbone.",
+    )
+    projection, bias = found.pop("fc.weight").T.contiguous(), found.pop("fc.bias")
+    settings = BundleSettings(
+        name="sscd",
+        preprocessing=replace(PRESETS[SSCD.preset], size_px=SSCD_SIDE_PX),
+        backbone=LAST_STAGE,
+        regions=RegionSettings(SSCD.scheme),
+        network=NetworkSettings(),
+        licence=SSCD.licence,
+        training_data=SSCD.training_data,
+    )
+    return Bundle(
+        settings,
+        {
+            **{f"backbone.{name}": tensor for name, tensor in found.items()},
+            "whitening.mean": torch.zeros(LAST_STAGE_DIM),
+            "whitening.projection": projection,
+            "whitening.bias": bias,
+        },
+    )
 
 
 # --- recognising ---------------------------------------------------------------------------------------------------
@@ -179,11 +229,11 @@ def convert_published(file: Path, *, whitening_file: Path | None, backbone_file:
 def _recognise(file: Path, tensors: Mapping[str, Tensor], options: frozenset[str]) -> _Network:
     """Which network these tensors are; all of them, and no others, must be there."""
     for start, what in NOT_FINE_GRAINED.items():
-        if _below(tensors, start):
+        if tensors_below(tensors, start):
             raise ModelError(f"{file}: not a fine-grained network: {what} is not converted yet by this version")
-    if _below(tensors, "video_comperator."):
+    if tensors_below(tensors, "video_comperator."):
         return _visil(file, tensors)
-    if not _below(tensors, "visil_head."):
+    if not tensors_below(tensors, "visil_head."):
         raise ModelError(f"{file}: {_what_else(tensors)}")
     name, source = ("s2vs", S2VS) if "similarity_network" in options else ("dns", DNS)
     shapes: dict[str, tuple[int, ...]]
@@ -202,7 +252,7 @@ def _recognise(file: Path, tensors: Mapping[str, Tensor], options: frozenset[str
     else:
         settings = NetworkSettings(attention="linear_normalised", comparator_padding="zeros")
         name, source, shapes = "s2vs-attention-norm", S2VS, context  # only S2VS has this kind
-    found = _checked(file, tensors, {**shapes, **_comparator_shapes("visil_head.")})
+    found = checked_tensors(file, tensors, {**shapes, **_comparator_shapes("visil_head.")})
     return _Network(name, source, settings, REDUCED_DIM, _bundle_names(found, "visil_head."))
 
 
@@ -214,7 +264,7 @@ def _visil(file: Path, tensors: Mapping[str, Tensor]) -> _Network:
         raise ModelError(f"{file}: a network for I3D features. {OUT_OF_SCOPE}")
     dim = REDUCED_DIM if given == REDUCED_DIM else FULL_DIM
     symmetric = dim == REDUCED_DIM
-    found = _checked(
+    found = checked_tensors(
         file,
         tensors,
         {"attention.context_vector.weight": (1, dim), **_comparator_shapes("video_comperator.")},
@@ -248,8 +298,10 @@ def _what_else(tensors: Mapping[str, Tensor]) -> str:
         return "the rotation that training of binarization starts from, not a network"
     if any("i3d" in name.lower() or "conv3d" in name.lower() for name in tensors):
         return f"an I3D network. {OUT_OF_SCOPE}"
-    first = f"its first tensor is {_shown(next(iter(tensors)))}" if tensors else "it holds no tensors"
-    return f"not a network of ViSiL, DnS or S2VS ({first})"
+    if "embeddings.1.weight" in tensors:
+        return f"a network of SSCD in Classy Vision's form, which is not converted; {SSCD_FILES}"
+    first = f"its first tensor is {shown_name(next(iter(tensors)))}" if tensors else "it holds no tensors"
+    return f"not a network of ViSiL, DnS, S2VS or SSCD ({first})"
 
 
 def _check_whole_module(file: Path, tensors: Mapping[str, Tensor], given: Path | None) -> None:
@@ -258,10 +310,10 @@ def _check_whole_module(file: Path, tensors: Mapping[str, Tensor], given: Path |
     parts = ("cnn.cnn.", "cnn.pca.", "cnn.normalizer.", "visil_head.")
     for name in tensors:
         if not name.startswith(parts):
-            raise ModelError(f"{file}: unexpected tensor {_shown(name)} in a whole ViSiL module")
-    normaliser = _checked(
+            raise ModelError(f"{file}: unexpected tensor {shown_name(name)} in a whole ViSiL module")
+    normaliser = checked_tensors(
         file,
-        _below(tensors, "cnn.normalizer."),
+        tensors_below(tensors, "cnn.normalizer."),
         {name: (len(values),) for name, values in NORMALISER.items()},
     )
     for name, values in NORMALISER.items():
@@ -291,14 +343,14 @@ def _bundle_names(tensors: Mapping[str, Tensor], comparator: str) -> dict[str, T
 def _whitening(file: Path, tensors: Mapping[str, Tensor], dim: int) -> Whitening:
     """To `dim` dimensions: from eigenvectors `V` and eigenvalues `d`, or as a whole module stores it (`DVt`)."""
     if "mean" not in tensors or not ({"d", "V"} <= tensors.keys() or "DVt" in tensors):
-        names = ", ".join(_shown(name) for name in list(tensors)[:3]) or "none"
+        names = ", ".join(shown_name(name) for name in list(tensors)[:3]) or "none"
         raise ModelError(f"{file}: not a whitening: expected the tensors mean, d and V, got {names}")
     mean_shape = (1, BACKBONE_DIM) if tensors["mean"].ndim == 2 else (BACKBONE_DIM,)
     if "DVt" in tensors:
-        found = _checked(file, tensors, {"mean": mean_shape, "DVt": (BACKBONE_DIM, dim)})
+        found = checked_tensors(file, tensors, {"mean": mean_shape, "DVt": (BACKBONE_DIM, dim)})
         return Whitening(found["mean"].flatten(), found["DVt"])
     shapes = {"mean": mean_shape, "d": (BACKBONE_DIM,), "V": (BACKBONE_DIM, BACKBONE_DIM)}
-    found = _checked(file, tensors, shapes)
+    found = checked_tensors(file, tensors, shapes)
     whitening = Whitening.from_eigen(found["mean"], found["d"], found["V"], dim)
     if not whitening.projection.isfinite().all():
         raise ModelError(f"{file}: not a whitening: of its {dim} largest eigenvalues some are negative")
@@ -310,150 +362,22 @@ def _read_backbone(file: Path | None) -> dict[str, Tensor]:
         settings = replace(BACKBONE, name=PRETRAINED)
         return _backbone(Path(PRETRAINED), build_network(settings, pretrained=True).state_dict())
     if file.suffix != ".safetensors":
-        return _backbone(file, _load(file).tensors)
+        return _backbone(file, load_checkpoint(file).tensors)
     try:
         if not file.is_file():
             raise ModelError(f"{file}: no such file")
         return _backbone(file, load_file(file))
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{file}: not a readable safetensors file ({_first_line(error)})") from error
+        raise ModelError(f"{file}: not a readable safetensors file ({first_line(error)})") from error
 
 
 def _backbone(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of the four stages; the classifier and batch counters stay behind."""
+    shapes = _backbone_shapes()
+    return checked_tensors(file, {name: tensors[name] for name in shapes if name in tensors}, shapes)
+
+
+def _backbone_shapes() -> dict[str, tuple[int, ...]]:
+    """Of the tensors of all four stages of a ResNet-50, batch counters left out."""
     network = build_network(BACKBONE).state_dict()
-    shapes = {n: tuple(t.shape) for n, t in network.items() if not n.endswith("num_batches_tracked")}
-    return _checked(file, {name: tensors[name] for name in shapes if name in tensors}, shapes)
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def _load(file: Path) -> _Checkpoint:
-    """What `torch.save` wrote into a file, without running code.
-
-    An archive is mapped, not read: what it declares beyond what it holds is then neither allocated nor read.
-    """
-    try:
-        _check_is_file(file)
-        is_archive = _check_container(file)
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")  # what torch doubts about a file ends in a refusal or does not matter
-            content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_archive)
-            return _plain(file, content)
-    except ModelError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise ModelError(f"{file}: refused: {_why_unsafe(error)}") from error
-    except zipfile.BadZipFile as error:
-        raise ModelError(f"{file}: damaged or cut short ({_first_line(error)}); get it again") from error
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read ({error.strerror or _first_line(error)})") from error
-    except Exception as error:  # a damaged or hostile file drives torch's reader into nearly any of them
-        reason = _first_line(error)
-        raise ModelError(f"{file}: not a PyTorch weight file, or a damaged one ({reason}); get it again") from error
-
-
-def _plain(file: Path, content: Any) -> _Checkpoint:
-    """Tensors (a flat state dict, or one under `model`) and option names of a loaded file.
-
-    Unbound methods and exact types: a file may shadow the methods of the objects it describes.
-    """
-    if not isinstance(content, dict):
-        raise ModelError(f"{file}: holds no state dict, but {type(content).__name__}")
-    entries = dict(dict.items(content))
-    options = entries.get("args")
-    model = entries.get("model", content)
-    if not isinstance(model, dict):
-        raise ModelError(f"{file}: holds no state dict under 'model', but {type(model).__name__}")
-    tensors = dict(dict.items(model))
-    for name, value in tensors.items():
-        if type(name) is not str or type(value) not in (Tensor, nn.Parameter):
-            raise ModelError(f"{file}: not a state dict: {_shown(name)} is {type(value).__name__}, not a tensor")
-        if vars(value) or value.layout != torch.strided or value.is_nested or value.device.type != "cpu":
-            raise ModelError(f"{file}: {_shown(name)} is not a plain tensor")
-    return _Checkpoint(tensors, frozenset(vars(options)) if type(options) is argparse.Namespace else frozenset())
-
-
-def _check_is_file(file: Path) -> None:
-    if file.is_dir():
-        raise ModelError(f"{file}: a folder, not a weight file. {OUT_OF_SCOPE}")
-    if file.with_name(f"{file.name}.index").exists():
-        raise ModelError(f"{file}: a TensorFlow checkpoint. {OUT_OF_SCOPE}")
-    if not file.is_file():
-        raise ModelError(f"{file}: no such file")
-
-
-def _check_container(file: Path) -> bool:
-    """Refuse what torch must not or cannot read; True for an archive, False for the format before torch 1.6."""
-    size = file.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise ModelError(f"{file}: {size} bytes, more than any published weight file has ({MAX_FILE_BYTES})")
-    with file.open("rb") as opened:
-        start = opened.read(4)
-        opened.seek(max(0, size - 8))
-        end = opened.read(8)
-    is_archive = start == b"PK\x03\x04"
-    if end == TENSORFLOW_FOOTER or (not is_archive and TENSORFLOW_NAME.fullmatch(file.name)):
-        raise ModelError(f"{file}: part of a TensorFlow checkpoint. {OUT_OF_SCOPE}")
-    if not is_archive:
-        if not start.startswith(b"\x80"):  # a pickle of protocol 2 and later
-            raise ModelError(f"{file}: not a PyTorch weight file")
-        return False
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        names = [entry.filename for entry in entries]
-        if any(TENSORFLOW_NAME.fullmatch(name) for name in names):
-            raise ModelError(f"{file}: holds a TensorFlow checkpoint. {OUT_OF_SCOPE}")
-        if not any(name.endswith("/data.pkl") for name in names):
-            raise ModelError(f"{file}: a zip archive, but not a PyTorch weight file")
-        if any("/code/" in name for name in names):
-            raise ModelError(f"{file}: refused: a TorchScript archive, which holds code")
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise ModelError(f"{file}: refused: a compressed archive, which PyTorch does not write")
-        damaged = archive.testzip()  # torch itself does not look at the checksums
-    if damaged is not None:
-        raise ModelError(f"{file}: damaged: the checksum of {_shown(damaged)} is wrong; get it again")
-    return True
-
-
-def _why_unsafe(error: pickle.UnpicklingError) -> str:
-    forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if forbidden:
-        return f"opening it would use {_shown(forbidden[1])}, and a weight file holds tensors and options only"
-    reason = re.search(r"Unsupported \w+ \d+", str(error))
-    return f"not a weight file that can be read without running code ({reason[0] if reason else 'damaged'})"
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def _checked(file: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Exactly these tensors, finite, as float32 copies. Shapes come first: nothing larger is ever copied."""
-    for name in shapes:
-        if name not in tensors:
-            raise ModelError(f"{file}: lacks the tensor {name!r}")
-    copies = {}
-    for name, tensor in tensors.items():
-        if name not in shapes:
-            raise ModelError(f"{file}: unexpected tensor {_shown(name)}")
-        if tuple(tensor.shape) != shapes[name]:
-            raise ModelError(f"{file}: tensor {name!r} has shape {[*tensor.shape]}, expected {[*shapes[name]]}")
-        if not tensor.is_floating_point():
-            raise ModelError(f"{file}: tensor {name!r} holds {tensor.dtype}, expected floating-point numbers")
-        copies[name] = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-        if not copies[name].isfinite().all():
-            raise ModelError(f"{file}: tensor {name!r} holds NaN or infinite values")
-    return copies
-
-
-def _shown(name: object) -> str:
-    """A name from a stranger's file, as it can be printed."""
-    text = ascii(name) if isinstance(name, str) else type(name).__name__
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return ascii(lines[0][:120])[1:-1] if lines else type(error).__name__
+    return {name: tuple(tensor.shape) for name, tensor in network.items() if not name.endswith(BATCH_COUNTER)}

@@ -78,8 +78,7 @@ def _bundle(settings: BundleSettings, backbone: Backbone, kept: Mapping[str, Ten
         check = whitening(_regions(settings, backbone, check_picture(settings.preprocessing)))
     tensors = {
         **{f"backbone.{name}": tensor for name, tensor in kept.items()},
-        "whitening.mean": whitening.mean,
-        "whitening.projection": whitening.projection,
+        **{f"whitening.{name}": tensor for name, tensor in whitening.state_dict().items()},
         "check.region_vectors": check,
     }
     return Bundle(settings, tensors)

@@ -352,7 +352,7 @@ def _whitening(bundle: Bundle) -> Whitening | None:
     if not tensors:
         return None
     try:
-        return Whitening(tensors["mean"], tensors["projection"])
+        return Whitening(tensors["mean"], tensors["projection"], tensors.get("bias"))
     except (KeyError, ValueError) as error:
         raise ModelError(f"bundle {bundle.settings.name!r}: its whitening is not valid ({error})") from error
 

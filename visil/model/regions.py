@@ -5,7 +5,7 @@
 
 Pure functions on tensors: no weights. Axes: B frames, C channels, H and W cells of a map, R regions.
 Sources: ViSiL (ICCV 2019), "Feature extraction" (L-iMAC), with the windows of its published code; DnS and
-S2VS for `limac`; square regions: R-MAC (Tolias et al., ICLR 2016) as coded in S2VS and DnS.
+S2VS for `limac`; square regions: R-MAC (Tolias et al., ICLR 2016) as coded in S2VS and DnS; `whole`: SSCD (CVPR 2022).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from visil.model.pyramid import pyramid_vectors
 
-SCHEMES = ("visil", "limac", "adaptive", "pyramid")
+SCHEMES = ("visil", "limac", "adaptive", "pyramid", "whole")
 LEVELS = (1, 2, 3)  # of `pyramid`, where nothing else is said
 
 # Side of the max pooling window by the stride of a stage; its step is half of it, rounded up. Chosen by the
@@ -45,13 +45,15 @@ def region_vectors(
             L2 (DnS, S2VS): any picture from 109 x 109, more regions for a larger one.
             `adaptive`: adaptive max pooling of every stage to grid x grid: any size, any stage.
             `pyramid`: generalised mean over overlapping windows of several sizes: any size, any stage.
+            `whole`: generalised mean over the whole picture, without any L2: a projection with a bias comes next.
         strides: of every map in the picture, pixels; they choose the published windows.
         grid: regions along each side for `adaptive`; the other schemes do not look at it.
         levels: of `pyramid`, level n has n x n windows; the other schemes do not look at them.
 
     Returns:
-        [B, R, sum of C], rows of the grid first (of each level's grid, levels in their order), L2-normalised, float32
-        or wider. A zero part stays zero; under the floor of `pyramid` it has equal values in all channels.
+        [B, R, sum of C], rows of the grid first (of each level's grid, levels in their order), L2-normalised but for
+        `whole`, float32 or wider. A zero part stays zero; under the floor of the generalised mean it has equal values
+        in all channels.
 
     Raises:
         ValueError: unknown scheme, a stride without a published window, a map smaller than its window, or
@@ -61,6 +63,8 @@ def region_vectors(
         raise ValueError(f"region scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
     if len(maps) != len(strides) or not maps:
         raise ValueError(f"expected one stride for every map, got {len(maps)} maps and {len(strides)} strides")
+    if scheme == "whole":
+        return rearrange(torch.cat([gem(_wide(stage)) for stage in maps], dim=1), "b c -> b 1 c")
     if scheme == "pyramid":
         windows = [_unit(pyramid_vectors(stage, levels).mT) for stage in maps]  # [B, C, R]
         return _unit(torch.cat(windows, dim=1)).mT
@@ -97,7 +101,11 @@ def _published_pool(stage: Tensor, stride: int) -> Tensor:
 
 def _unit(x: Tensor) -> Tensor:
     """L2 over channels, in float32 at least (the floor under a norm, 1e-12, is zero in half precision)."""
-    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1)
+    return F.normalize(_wide(x), dim=1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _sizes(maps: Sequence[Tensor]) -> str:

@@ -19,24 +19,29 @@ RANK_TOLERANCE = 1e-10  # of the largest eigenvalue; float32 vectors carry round
 
 
 class Whitening(nn.Module):
-    """Centre, rotate, scale and normalise: y = L2((x - mean) · projection).
+    """Centre, rotate, scale and normalise: y = L2((x - mean) · projection + bias).
 
     Attributes:
         mean: float [D].
-        projection: float [D, n], eigenvectors in columns, scaled.
+        projection: float [D, n], eigenvectors in columns, scaled; or learned.
+        bias: float [n], of a projection that was learned with one; None: there is none.
     """
 
     mean: Tensor
     projection: Tensor
+    bias: Tensor | None
 
-    def __init__(self, mean: Tensor, projection: Tensor) -> None:
+    def __init__(self, mean: Tensor, projection: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
         if mean.ndim != 1 or projection.ndim != 2 or len(mean) != len(projection):
             raise ValueError(
                 f"whitening needs a mean [D] and a projection [D, n], got {[*mean.shape]} and {[*projection.shape]}"
             )
+        if bias is not None and bias.shape != projection.shape[1:]:
+            raise ValueError(f"a bias of a whitening to {projection.shape[1]} dimensions has shape {[*bias.shape]}")
         self.register_buffer("mean", mean)
         self.register_buffer("projection", projection)
+        self.register_buffer("bias", bias)
 
     @classmethod
     def from_eigen(cls, mean: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, dim: int) -> Whitening:
@@ -55,7 +60,8 @@ class Whitening(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """[..., D] -> [..., n], L2-normalised; the input is left as it is."""
-        return F.normalize((vectors - self.mean) @ self.projection, dim=-1)
+        projected = (vectors - self.mean) @ self.projection
+        return F.normalize(projected if self.bias is None else projected + self.bias, dim=-1)
 
 
 class WhiteningFit:
