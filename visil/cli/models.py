@@ -85,7 +85,7 @@ def show(name: str, check: bool, output_format: str | None) -> int:
     help="ResNet-50 weights (safetensors or .pth).  [default: timm's download of torchvision's v1 weights]",
 )
 def convert(file: Path, output: Path, whitening: Path | None, backbone: Path | None) -> int:
-    """Convert a weight file published by the authors of ViSiL, DnS or S2VS into a bundle.
+    """Convert a weight file published by the authors of ViSiL, DnS, S2VS or SSCD into a bundle.
 
     The file is read with torch's weights-only loader: no code in it runs. TensorFlow checkpoints and I3D are not
     supported.
@@ -94,6 +94,7 @@ def convert(file: Path, output: Path, whitening: Path | None, backbone: Path | N
     Examples:
       visil models convert visil.pth --whitening pca_resnet50_vcdb_1M.pth -o visil.safetensors
       visil models convert s2vs_dns.pth --whitening pca_resnet50_vcdb_1M.pth -o s2vs.safetensors
+      visil models convert sscd_disc_mixup.torchvision.pt -o sscd.safetensors
 
     Exit status: 0 written; 2 not a file we know, unsafe, or weights are missing.
     """

@@ -91,9 +91,8 @@ class Sums:
 
     def name(self, path: Path) -> str:
         """What a file of the folder is called here."""
-        return path.as_posix().removeprefix(
-            self._folder_name
-        )  # `relative_to` takes 20 times as long, and there are many
+        # `relative_to` takes 20 times as long, and there are many
+        return path.as_posix().removeprefix(self._folder_name)
 
     def of(self, path: Path) -> FileSum | None:
         """What is known of a file."""
