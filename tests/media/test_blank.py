@@ -174,6 +174,81 @@ SPOTS = {
 }
 
 
+def stripes(
+    count: int, height: int = SIZE, *, one: tuple[int, int, int] = WHITE, other: tuple[int, int, int] = BLACK
+) -> np.ndarray:
+    return band([(one, other)[k % 2] for k in range(count)], height)
+
+
+class TestWhereTheRuleEnds:
+    """A bundle names it, so what it says of a picture stays."""
+
+    @pytest.mark.parametrize("channel", range(3))
+    @pytest.mark.parametrize(("levels", "shows"), [(9, False), (10, True)])
+    def test_ten_levels_in_one_channel_are_content(self, channel, levels, shows):
+        picture = flat(100)
+        picture[:, 80:, channel] += np.uint8(levels)
+        assert one(picture) == shows
+
+    @pytest.mark.parametrize(("height", "width", "shows"), [(2, 112, False), (4, 224, True)])
+    def test_noise_to_the_older_rule_is_half_a_percent_of_the_pixels(self, height, width, shows):
+        picture = flat(100)
+        picture[50 : 50 + height, :width] = 200
+        assert has_content(picture[None], "flat").tolist() == [shows]
+
+    @pytest.mark.parametrize(("levels", "shows"), [(12, True), (13, False)])
+    def test_borders_of_bars_are_steps_of_more_than_twelve_levels(self, levels, shows):
+        assert one(stripes(7, one=(100,) * 3, other=(100 + levels,) * 3)) == shows
+
+    @pytest.mark.parametrize("channel", range(3))
+    def test_bars_may_differ_in_one_channel(self, channel):
+        assert not one(stripes(7, one=(40, 40, 40), other=tuple(40 + 150 * (k == channel) for k in range(3))))
+
+    @pytest.mark.parametrize(("count", "shows"), [(4, True), (5, False), (16, False), (17, True)])
+    def test_five_to_sixteen_stripes_are_bars(self, count, shows):
+        assert one(stripes(count)) == shows
+
+    @pytest.mark.parametrize(("num_bands", "shows"), [(1, False), (2, False), (3, False), (4, True)])
+    def test_bars_have_three_bands_at_most(self, num_bands, shows):
+        bands = [stripes(5 + k % 2, SIZE // num_bands) for k in range(num_bands)]
+        assert one(np.concatenate(bands)) == shows
+
+    def test_bands_may_differ_in_few_of_their_bars(self):
+        usual, other = [WHITE, YELLOW, CYAN, GREEN, MAGENTA, RED, BLUE], [WHITE, RED, CYAN, GREEN, BLUE, RED, BLUE]
+        assert not one(np.concatenate([band(usual, 75), band(other, 75), band(usual, 74)]))
+
+    def test_a_border_that_is_spread_over_four_pixels_is_one(self):
+        picture = stripes(10)
+        for start in np.flatnonzero(np.abs(np.diff(picture[0, :, 0].astype(int)))):
+            picture[:, start - 1 : start + 3] = 105
+        assert not one(picture)
+
+    @pytest.mark.parametrize(("num_stray", "shows"), [(30, False), (100, True)])
+    def test_a_stray_pixel_of_a_thousand_does_not_matter_in_bars(self, num_stray, shows):
+        picture = stripes(7)
+        rows, columns = np.divmod(np.arange(num_stray), 10)
+        picture[10 + 18 * rows, 10 + 20 * columns] = 105
+        assert one(picture) == shows
+
+    @pytest.mark.parametrize(("height", "width"), [(1, 20), (20, 1)])
+    def test_lines_in_bars_are_content_along_them_or_across(self, height, width):
+        picture = stripes(7)
+        for k in range(10):
+            top, left = 8 + 21 * k, 6 + 32 * (k % 7)
+            picture[top : top + height, left : left + width] = 105
+        assert one(picture)
+
+    @pytest.mark.parametrize(("levels", "shows"), [(19, False), (20, True)])
+    def test_a_spot_differs_by_twenty_levels(self, levels, shows):
+        assert one(with_square(4, 3, levels)) == shows
+
+    @pytest.mark.parametrize(("num_stuck", "shows"), [(2, False), (3, True)])
+    def test_three_pixels_in_a_row_are_a_spot(self, num_stuck, shows):
+        picture = flat(4, 160)
+        picture[70, 41 : 41 + num_stuck] = 255
+        assert one(picture) == shows
+
+
 class TestSpots:
     """Small bright or dark things on one colour: content by the rule `flat-spots`, noise by the older `flat`."""
 

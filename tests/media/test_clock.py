@@ -52,10 +52,18 @@ class TestOutliers:
         assert found_s == pytest.approx([k / 10 for k in pictures])
         assert warning == ONE
 
+    @pytest.mark.parametrize("step_s", ["0.1", "1"])
     @pytest.mark.parametrize("at_s", [-HOUR_S, -HALF_HOUR_S - 1, 2, HOUR_S, 60 * HOUR_S])
-    def test_a_first_frame_that_stands_alone_is_ignored(self, at_s):
-        pictures, found_s, warning = believed([at_s, *regular(20)])
+    def test_a_first_frame_that_stands_alone_is_ignored(self, at_s, step_s):
+        pictures, found_s, warning = believed([at_s, *regular(20, step_s)])
         assert (pictures, found_s[0], warning) == (list(range(1, 21)), 0, ONE)
+
+    def test_a_first_frame_that_is_a_second_too_late_is_none(self):
+        assert believed([1, *regular(20)])[::2] == ([0, *range(12, 21)], "")
+
+    @pytest.mark.parametrize("following_s", [[0], [0, 1], [0, 1, 1, 2], [0, 1, 5, 6]])
+    def test_a_first_frame_is_none_unless_three_regular_ones_follow(self, following_s):
+        assert believed([2 * HOUR_S, *following_s])[0][0] == 0
 
     @pytest.mark.parametrize("held_s", [61, 600, HALF_HOUR_S])
     def test_a_first_frame_that_is_held_for_half_an_hour_is_no_outlier(self, held_s):
@@ -68,9 +76,20 @@ class TestOutliers:
         pictures, _, warning = believed([*regular(20), at_s, at_s + Fraction(1, 10)])
         assert (pictures, warning) == (list(range(20)), "the times of 2 frames were not believed")
 
-    @pytest.mark.parametrize("at_s", [62, 600, HALF_HOUR_S + 1])
+    @pytest.mark.parametrize("at_s", [62, 600, HALF_HOUR_S + 1, HALF_HOUR_S + Fraction(19, 10)])
     def test_a_last_frame_after_a_pause_of_half_an_hour_is_no_outlier(self, at_s):
-        assert believed([*regular(20), at_s])[1:] == ([*(k / 10 for k in range(20)), at_s], "")
+        assert believed([*regular(20), at_s])[1:] == ([*(k / 10 for k in range(20)), float(at_s)], "")
+
+    def test_a_last_frame_is_one_after_as_few_as_three(self):
+        assert believed([*regular(3), HOUR_S])[::2] == ([0, 1, 2], ONE)
+        assert believed([*regular(2), HOUR_S])[::2] == ([0, 1, 2], "")
+
+    def test_a_last_frame_is_one_in_a_video_of_one_frame_a_second(self):
+        assert believed([*range(20), 2 * HOUR_S])[::2] == (list(range(20)), ONE)
+
+    def test_a_frame_behind_which_the_others_step_back_by_a_second_is_none(self):
+        pictures, times_s, warning = believed([*regular(10), 5, *regular(20, start_s=4)])
+        assert (pictures, times_s[10], warning) == ([*range(11), *range(22, 31)], 5, "")
 
     def test_a_last_frame_of_a_video_that_has_long_gaps_is_no_outlier(self):
         assert believed([*regular(20), *regular(20, start_s=100), 9000])[1][-1] == 9000
@@ -80,6 +99,10 @@ class TestOutliers:
         assert believed(late)[0] == [*range(10), *range(12, 22)]
         early = [*regular(10, start_s=50), 3, Fraction(31, 10), *regular(10, start_s=Fraction(256, 5))]
         assert believed(early)[0] == [*range(10), *range(12, 22)]
+
+    def test_one_from_which_the_clock_returns_to_a_second_before_is_ignored(self):
+        times_s = [*regular(10, start_s=50), 3, Fraction(499, 10), *regular(10, start_s=51)]
+        assert believed(times_s)[::2] == ([*range(10), *range(12, 22)], ONE)
 
     def test_one_before_a_restart_is_ignored_too(self):
         pictures, times_s, warning = believed([*regular(40, start_s=50), 30, *regular(20)])
@@ -122,7 +145,7 @@ class TestRestarts:
         assert times_s == pytest.approx([70 + k / 10 for k in range(90)])
         assert warning == "its clock restarts 2 times"
 
-    @pytest.mark.parametrize("back_s", ["0.5", "1"])
+    @pytest.mark.parametrize("back_s", ["0.5", "1", "1.1"])
     def test_frames_that_step_back_by_at_most_a_second_are_dropped_until_it_has_caught_up(self, back_s):
         times_s = [*regular(40), *regular(40, start_s=4 - Fraction(back_s))]
         num_dropped = int(10 * Fraction(back_s))
@@ -134,6 +157,15 @@ class TestRestarts:
         pictures, times_s, warning = believed([*regular(40), *regular(40, start_s=Fraction(5, 2))])
         assert (pictures, warning) == (list(range(80)), ONCE)
         assert times_s == pytest.approx([k / 10 for k in range(80)])
+
+    def test_a_step_back_of_two_frames_of_a_second_loses_nothing(self):
+        assert believed([*range(11), *range(8, 20)], own_s=1) == (list(range(23)), [*range(23)], ONCE)
+
+    def test_a_new_clock_may_begin_with_frames_out_of_order(self):
+        pictures, _, warning = believed(
+            [*regular(40, start_s=9), 0, "0.2", "0.1", *regular(10, start_s=Fraction(3, 10))]
+        )
+        assert (pictures, warning) == ([*range(42), *range(43, 53)], ONCE)
 
     def test_a_new_clock_of_less_frames_than_it_must_have_is_ignored(self):
         assert believed([*regular(40), *regular(LASTING - 1)])[0] == list(range(40))
@@ -197,6 +229,15 @@ class TestGaps:
         pictures, times_s, warning = believed([*regular(20), *regular(20, start_s=60 * HOUR_S)])
         assert times_s == pytest.approx([k / 10 for k in range(40)])
         assert (pictures, warning) == (list(range(40)), "1 jump of its clock was not believed")
+
+    @pytest.mark.parametrize(("gap_s", "warning"), [(60, ""), ("60.1", "1 jump of its clock was not believed")])
+    def test_one_to_there_by_a_minute_is_a_gap(self, gap_s, warning):
+        times_s = [*regular(20), *regular(20, start_s=Fraction(19, 10) + Fraction(gap_s))]
+        assert believed(times_s, longest_s=30)[2] == warning
+
+    def test_one_that_is_not_believed_is_no_gap(self):
+        times_s = [*regular(20), *regular(20, start_s=60 * HOUR_S), 62 * HOUR_S]
+        assert believed(times_s)[0] == list(range(40))
 
     def test_slides_of_minutes_are_believed(self):
         times_s = [0, 300, 1000, 1900, 1960, 8000]
@@ -287,6 +328,9 @@ class TestPacketTimes:
 
     def test_a_minute_without_a_frame_is_common(self):
         assert self.agree([5, 4, 605, 604, 606])
+
+    def test_a_frame_is_decoded_by_a_second_before_it_is_shown(self):
+        assert self.agree([0, 10, 0, 11])
 
     @pytest.mark.parametrize(
         "times", [[0, 1, 2, 30, 3, 4, 5], [0, 1, 2, 30, 31, 32, 19, 33], [0, 601, 602, 603], [1000, 0, 1, 2, 3]]
