@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from visil.commands import repair_command, visil_command
 from visil.errors import LibraryError
 from visil.library.digests import DIGESTED, digests_of
-from visil.library.disk import flush_folder
+from visil.library.disk import flush_files, flush_folder
 from visil.library.lance_files import (
     DAMAGE,
     files_of_fragment,
@@ -613,9 +613,13 @@ class Store:
         self.note_files()
 
     def note_files(self) -> None:
-        """Bring in the sums and copies that are lacking: of this commit, and of a write that was interrupted."""
+        """Bring in the sums and copies that are lacking: of this commit, and of a write that was interrupted.
+
+        Files are seen on the disk before their sums: a sum that outlives its file says that a version is lost.
+        """
         known, table = self._sums.by_name, self.uri.name
         new = [self.uri / name for name in immutable_files(self.uri) if f"{table}/{name}" not in known]
+        flush_files(new, below=self.uri)
         columns = vector_columns(self._dataset) if new else {}
         self._sums.add({path: row_file_sum(path, columns) for path in new})
         keep_copies(self._sums, self.uri, self.files())
