@@ -123,7 +123,7 @@ def undone_on_error(path: Path, *, keep: Collection[str]) -> Iterator[None]:
 
 
 def replace_file(source: Path, target: Path) -> None:
-    """Rename a file over another of the same folder, and see the rename on the disk."""
+    """Rename a file over another of the same disk, and see the rename there."""
     source.replace(target)
     _flush_names(target.parent)
 

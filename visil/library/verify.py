@@ -106,7 +106,9 @@ def check_sums(store: Store, files: Sequence[Path]) -> tuple[list[Finding], set[
         problem = "is gone, so nothing tells whether files are what was written; the next write takes them as they are"
         return [Finding(SUMS, problem, False)], damaged
     findings += [
-        Finding(sums.name(path), "has no sum yet: a write goes on, or was interrupted and the next one brings it in", False)
+        Finding(
+            sums.name(path), "has no sum yet: a write goes on, or was interrupted and the next one brings it in", False
+        )
         for path in sorted(needed)
         if sums.of(path) is None
     ]
