@@ -13,6 +13,7 @@ import lance
 import numpy as np
 import pytest
 
+import visil.library.lance_files as lance_files
 from tests.library.made import as_format_2, encoded_video
 from visil.errors import LibraryError
 from visil.evaluation.ground_truth import GroundTruth, Task
@@ -25,7 +26,7 @@ from visil.library.repairing import repair_library
 from visil.library.salvaging import salvaged_rows
 from visil.library.second import SECOND
 from visil.library.settings import BUNDLE, SETTINGS, TABLE, read_settings
-from visil.library.store import FAILED, OK, DamagedVideoError, FileFacts, Store, StoredVideo
+from visil.library.store import FAILED, OK, DamagedVideoError, FileFacts, Store, StoredVideo, VersionGoneError
 from visil.library.sums import SUMS, FileSum, Sums
 from visil.model.model import Model
 
@@ -398,6 +399,23 @@ class TestALostVersion:
             Library.open(path, device="cpu")
         assert repair_library(path, to_version=2)
 
+    def test_is_none_that_a_network_drive_lists_a_while_later(self, path, quick_model, monkeypatch):
+        reader = Library.open(path, device="cpu")
+        before = [manifest.name for manifest in manifests(path / TABLE).values()]
+        Library.open(path, device="cpu").remove("e")
+        names = lance_files._names
+        monkeypatch.setattr(lance_files, "_names", lambda place: before if place.name == "_versions" else names(place))
+        reader.refresh()
+        for library in (reader, Library.open(path, device="cpu")):
+            assert (library.version, library.verify()) == (4, [])
+            assert [record.id for record in library.list()] == [*"abcd", "failed"]
+
+    def test_is_none_if_all_of_the_table_was_left_behind(self, path, quick_model):
+        store = Store(path / TABLE, quick_model.dim)
+        shutil.rmtree(path / TABLE)
+        with pytest.raises(VersionGoneError):
+            store.refresh()
+
     def test_is_none_if_a_commit_was_cut_off_before_its_sums(self, path, quick_model, monkeypatch):
         store = Store(path / TABLE, quick_model.dim)
         with monkeypatch.context() as killed:
@@ -451,7 +469,7 @@ class TestAnInterruptedWrite:
         unlisted = [finding for finding in library.verify() if finding.id.startswith(TABLE)]
         assert len(unlisted) == 2  # rows and version
         for finding in unlisted:
-            told = "has no sum yet: a write was interrupted; the next one brings it in"
+            told = "has no sum yet: a write goes on, or was interrupted and the next one brings it in"
             assert (finding.problem, finding.damage) == (told, False)
         library.remove("d")
         assert not [finding for finding in library.verify() if finding.id.startswith(TABLE)]

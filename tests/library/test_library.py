@@ -140,6 +140,12 @@ class TestOpen:
         with pytest.raises(LibraryError, match="no library here; `visil index FOLDER --library"):
             Library.open(tmp_path)
 
+    def test_a_file_is_no_library(self, tmp_path, quick_model):
+        (tmp_path / "a").touch()
+        for opening in (Library.open, Library.open_or_create, lambda path: Library.create(path, quick_model)):
+            with pytest.raises(LibraryError, match=str(tmp_path / "a")):
+                opening(tmp_path / "a")
+
     def test_a_format_of_the_future_is_refused(self, library):
         (library.path / SETTINGS).write_text('format_version = 4\nnothing = "that we know"\n')
         with pytest.raises(LibraryError, match="library format 4, this visil reads 3; update one"):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lance
 import pytest
 
 import visil.library.second as second
+import visil.library.verify as verify_module
 from tests.library.made import encoded_video, facts_of
 from tests.library.test_bit_rot import turn
 from visil.errors import LibraryError
@@ -20,6 +24,7 @@ from visil.library.second import SECOND, copy_of
 from visil.library.settings import BUNDLE, SETTINGS, TABLE, read_any_format
 from visil.library.store import FAILED, OK, Store, StoredVideo
 from visil.library.sums import SUMS, Sums
+from visil.library.verify import Finding
 from visil.model.model import Model
 
 FRAMES = {"a": 40, "b": 30, "c": 35, "d": 3}  # 83 kB of vectors in a
@@ -131,6 +136,31 @@ class TestCopies:
             assert (finding.problem, finding.damage) == (told, False)
         assert repair_library(path) == [f"second copies made again: {len(copies)}"]
         assert opened(path).verify() == []
+
+    def test_that_a_failing_disk_does_not_give_back_are_made_again(self, path, monkeypatch):
+        copy, open_ = copy_of(newest_manifest(path), path), Path.open
+
+        def fail(file: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+            if file == copy and mode == "rb":
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+            return open_(file, mode, *arguments, **options)
+
+        with monkeypatch.context() as failing:
+            failing.setattr(Path, "open", fail)
+            (finding,) = opened(path).verify()
+            assert (finding.id, finding.damage) == (copy.relative_to(path).as_posix(), False)
+            assert repair_library(path) == ["second copies made again: 1"]
+        assert opened(path).verify() == []
+
+    def test_are_not_missed_by_a_reader_beside_whom_another_process_writes(self, path, monkeypatch):
+        reader, check_copies = opened(path), verify_module.check_copies
+
+        def check(store: Store) -> list[Finding]:
+            opened(path).remove("d")
+            return check_copies(store)
+
+        monkeypatch.setattr(verify_module, "check_copies", check)
+        assert reader.verify() == []
 
     def test_are_not_made_of_what_is_damaged(self, path):
         before = contents(path / SECOND)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,38 @@ class TestOfATable:
         files = {path.relative_to(uri.parent).as_posix() for path in uri.rglob("*") if path.is_file()}
         listed = {line.removesuffix(": OK") for line in told.stdout.splitlines()}
         assert files - listed == {"videos.lance/_versions/latest_version_hint.json"}  # written again and again
+
+    @pytest.mark.parametrize(
+        "commit",
+        [
+            lambda store: store.append([stored_video("b", 3)]),
+            lambda store: store.put([stored_video("a", 3)]),
+            lambda store: store.update_rules({"a": 7}),
+            lambda store: store.delete(["a"]),
+        ],
+        ids=["append", "put", "update", "delete"],
+    )
+    def test_every_file_of_a_commit_and_its_name_are_on_the_disk_before_its_sum(self, uri, monkeypatch, commit):
+        fsync, add = os.fsync, Sums.add
+        flushed: set[int] = set()
+        noted: list[Path] = []
+
+        def flush(opened: int) -> None:
+            flushed.add(os.fstat(opened).st_ino)
+            fsync(opened)
+
+        def note(sums: Sums, files: Mapping[Path, FileSum]) -> None:
+            noted.extend(files)
+            unseen = [path for file in files for path in (file, file.parent, uri) if path.stat().st_ino not in flushed]
+            assert unseen == []
+            add(sums, files)
+
+        monkeypatch.setattr(os, "fsync", flush)
+        monkeypatch.setattr(Sums, "add", note)
+        before = {path for path in uri.rglob("*") if path.is_file()}
+        commit(Store(uri, DIM))
+        written = {path for path in uri.rglob("*") if path.is_file()} - before
+        assert set(noted) == written and len(written) >= 2  # a manifest, a transaction and what the commit needs
 
     def test_all_but_the_vectors_has_a_sum_of_its_own(self, uri):
         (path,) = (uri / "data").iterdir()

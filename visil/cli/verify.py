@@ -41,7 +41,7 @@ def command(
 
     Every file is read once, to compare its content with what was written or indexed. Files that are gone or have
     changed are listed too; `visil index` and `visil remove` deal with them. So are files of the library that have no
-    sum or no second copy yet, because a write was interrupted: the next write brings them in.
+    sum or no second copy yet, because a write goes on or was interrupted: the next write brings them in.
 
     --repair puts back the second copies of damaged files, restores a lost bundle, brings older formats up to date,
     saves what can be read of a damaged table and turns videos with damaged rows into failures that the next `visil

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -123,7 +123,7 @@ def undone_on_error(path: Path, *, keep: Collection[str]) -> Iterator[None]:
 
 
 def replace_file(source: Path, target: Path) -> None:
-    """Rename a file over another of the same folder, and see the rename on the disk."""
+    """Rename a file over another of the same disk, and see the rename there."""
     source.replace(target)
     _flush_names(target.parent)
 
@@ -134,13 +134,28 @@ def flush_folder(path: Path) -> None:
     Lance does not do it, and what they replace is about to be given up.
     """
     entries = [path, *path.rglob("*")]
-    for entry in entries:
-        if entry.is_file():
-            with entry.open("rb+") as opened:
-                os.fsync(opened.fileno())
+    _flush_contents(entry for entry in entries if entry.is_file())
     for entry in entries:
         if entry.is_dir():
             _flush_names(entry)
+
+
+def flush_files(paths: Iterable[Path], *, below: Path) -> None:
+    """See files on the disk, then their names, and those of the folders on the way to them from the one they are below.
+
+    Lance does not do it, and somebody is about to rely on them.
+    """
+    files = list(paths)
+    _flush_contents(files)
+    ways = (file.parents[: len(file.relative_to(below).parts)] for file in files)
+    for folder in sorted({folder for way in ways for folder in way}, reverse=True):
+        _flush_names(folder)
+
+
+def _flush_contents(files: Iterable[Path]) -> None:
+    for file in files:
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())
 
 
 def _flush_names(folder: Path) -> None:

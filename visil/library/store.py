@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from visil.commands import repair_command, visil_command
 from visil.errors import LibraryError
 from visil.library.digests import DIGESTED, digests_of
-from visil.library.disk import flush_folder
+from visil.library.disk import flush_files, flush_folder
 from visil.library.lance_files import (
     DAMAGE,
     files_of_fragment,
@@ -166,7 +166,7 @@ class Store:
         """
         if not self._has_digests:
             return []
-        manifest = manifests(self.uri).get(self.version)
+        manifest = self._manifest(self.version)
         if manifest is None:
             raise self._version_gone()
         return [manifest, *(path for part in self._fragments() for path in files_of_fragment(self.uri, part))]
@@ -186,7 +186,7 @@ class Store:
                 self._open_version(newest)
                 return
             except (LibraryError, *DAMAGE):
-                if newest_version(self.uri) == newest:
+                if self._newest_version() == newest:
                     raise
 
     def _newest_version(self) -> int:
@@ -197,13 +197,26 @@ class Store:
         newest = newest_version(self.uri)
         written = self._sums.manifests(self.uri) if self._has_digests else {}
         last = max(written, default=0)
-        if last > newest and last > (newest := newest_version(self.uri)):  # twice: files may go while it looks
+        if last <= newest:
+            return newest
+        if (self._sums.folder / written[last]).exists():  # some network drives list it a while later
+            return last
+        newest = newest_version(self.uri)  # twice: files may go while it looks
+        if last > newest and self.uri.exists():  # else all of it was left behind by a move to another bundle
             raise LibraryError(f"{self.uri}: version {last} is lost ({written[last]} is gone); {_remedy(self.uri)}")
         return newest
 
+    def _manifest(self, number: int) -> Path | None:
+        """The file of a version; None if it is not there."""
+        listed = manifests(self.uri).get(number)
+        if listed is None and number in (written := self._sums.manifests(self.uri)):
+            path = self._sums.folder / written[number]
+            return path if path.exists() else None
+        return listed
+
     def _open_version(self, newest: int) -> None:
         """A version, its manifest compared with its sum."""
-        manifest = manifests(self.uri).get(newest)
+        manifest = self._manifest(newest)
         if manifest is not None and not self._is_sound(manifest):
             problem = f"{self._sums.name(manifest)} {OTHER_DIGEST}"
             raise LibraryError(f"{self.uri}: version {newest} is damaged ({problem}); {_remedy(self.uri)}")
@@ -613,9 +626,13 @@ class Store:
         self.note_files()
 
     def note_files(self) -> None:
-        """Bring in the sums and copies that are lacking: of this commit, and of a write that was interrupted."""
+        """Bring in the sums and copies that are lacking: of this commit, and of a write that was interrupted.
+
+        Files are seen on the disk before their sums: a sum that outlives its file says that a version is lost.
+        """
         known, table = self._sums.by_name, self.uri.name
         new = [self.uri / name for name in immutable_files(self.uri) if f"{table}/{name}" not in known]
+        flush_files(new, below=self.uri)
         columns = vector_columns(self._dataset) if new else {}
         self._sums.add({path: row_file_sum(path, columns) for path in new})
         keep_copies(self._sums, self.uri, self.files())

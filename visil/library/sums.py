@@ -78,7 +78,7 @@ class Sums:
         try:
             stamp = _stamp(self._path.stat())
             content = b"" if stamp == self._read_at else self._path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             stamp, content = None, b""
         if stamp is None or stamp != self._read_at:
             self._by_name, self.unsealed = _parsed(content)

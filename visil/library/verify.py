@@ -20,6 +20,7 @@ from visil.commands import repair_command
 from visil.errors import DataError, MediaError
 from visil.library.feature_files import FeatureFile, feature_file_of
 from visil.library.files import content_hash
+from visil.library.lance_files import newest_version
 from visil.library.rows import ADDED_LATER
 from visil.library.salvaging import PROBLEM, ROW, UNREADABLE
 from visil.library.second import SECOND, copy_of, is_copied
@@ -105,7 +106,9 @@ def check_sums(store: Store, files: Sequence[Path]) -> tuple[list[Finding], set[
         problem = "is gone, so nothing tells whether files are what was written; the next write takes them as they are"
         return [Finding(SUMS, problem, False)], damaged
     findings += [
-        Finding(sums.name(path), "has no sum yet: a write was interrupted; the next one brings it in", False)
+        Finding(
+            sums.name(path), "has no sum yet: a write goes on, or was interrupted and the next one brings it in", False
+        )
         for path in sorted(needed)
         if sums.of(path) is None
     ]
@@ -120,6 +123,8 @@ def check_copies(store: Store) -> list[Finding]:
         path for path in (*settings, *store.files()) if sums.of(path) is not None and not is_copied(sums, path)
     ]
     lacking = [path for path in not_copied if not copy_of(path, sums.folder).exists()]
+    if newest_version(store.uri) != store.version:  # copies go with it, and another process has written meanwhile
+        return []
     mends = repair_command(sums.folder)
     return [
         *(
