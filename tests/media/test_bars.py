@@ -500,11 +500,11 @@ class TestKeyFrames:
         path = film(tmp_path / "a.mkv", framed(70, LETTERBOX), codec_options={"crf": "40", "g": "1000"})
         cluster = bytes.fromhex("1f43b675")
         path.write_bytes(cluster.join(path.read_bytes().split(cluster)[:2]))
-        followed_by_zeros(path, 6 << 30)
-        events = [event for _, event in decode_files([path], CUT, workers=1, limits=DecodeLimits(stall_s=1))]
+        followed_by_zeros(path, 60 << 30)
+        events = [event for _, event in decode_files([path], CUT, workers=1, limits=DecodeLimits(stall_s=2))]
         (chunk,) = (event for event in events if isinstance(event, Frames))
         assert (len(chunk), chunk.cut_short) == (6, "stalled")
-        assert chunk.warning.startswith("no further packet found for 0.9 s; --stall-seconds waits longer")
+        assert chunk.warning.startswith("no further packet found for 1.8 s; --stall-seconds waits longer")
 
     @pytest.mark.parametrize("name", ["none.mp4", "text.mp4"])
     def test_of_what_is_no_video_are_left_to_the_reading_that_follows(self, name, tmp_path):
