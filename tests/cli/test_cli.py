@@ -259,6 +259,12 @@ class TestIndex:
         run("index", clips, "--stall-seconds", 7, "--decode-memory", 0.5, "--library", library)
         assert limits == [DecodeLimits(stall_s=7, memory_bytes=500_000_000)]
 
+    @pytest.mark.parametrize("option", ["--stall-seconds", "--decode-memory"])
+    def test_a_limit_that_is_no_number_is_refused(self, run, clips, library, option):
+        ended = run("index", clips, option, "nan", "--library", library)
+        assert (ended.status, ended.out) == (2, "")
+        assert ended.err.splitlines()[-1] == f"Error: Invalid value for '{option}': nan is no number"
+
     def test_an_unmounted_drive_is_one_line_with_both_remedies(self, run, clips, tmp_path, bundle_file):
         library = ["--library", tmp_path / "library"]
         run("index", clips, *library, "--model", bundle_file)

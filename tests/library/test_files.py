@@ -163,6 +163,11 @@ class TestTypeScript:
         assert names(root, pattern="{id}") == []
         assert names(path) == [name]
 
+    def test_that_is_empty_may_be_a_recording_that_failed_and_is_told(self, root):
+        touch(root / "text.ts", self.SOURCE)
+        path = touch(root / "recording.ts", "")
+        assert find_files([root]).passed_over.media == {str(path)}
+
     @pytest.mark.parametrize("packet_bytes", [188, 192, 204])
     @pytest.mark.parametrize("num_before", [0, 1, 4, 187])
     def test_is_no_transport_stream_of_any_packet_size_wherever_it_begins(self, root, packet_bytes, num_before):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,16 @@ class Folder(click.Path):
         if value == "" and param is not None:
             raise DataError(f"{param.opts[0]} needs a folder")
         return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number in a range; `nan`, which Python reads as one, compares with nothing and is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
 
 
 def default_library() -> Path:
@@ -116,7 +127,7 @@ def limit_options(command: Command) -> Command:
         "--decode-memory",
         "memory_bytes",
         metavar="GB",
-        type=click.FloatRange(min=LEAST_MEMORY_BYTES / GB, max=MOST_MEMORY_GB),
+        type=Number(min=LEAST_MEMORY_BYTES / GB, max=MOST_MEMORY_GB),
         default=DecodeLimits.memory_bytes / GB,
         show_default=True,
         callback=_bytes_of_gb,
@@ -125,7 +136,7 @@ def limit_options(command: Command) -> Command:
     return click.option(
         "--stall-seconds",
         metavar="S",
-        type=click.FloatRange(min=1),
+        type=Number(min=1),
         default=DecodeLimits.stall_s,
         show_default=True,
         help="Give a file up after this long without progress; altogether it may take ten times its length besides.",

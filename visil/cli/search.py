@@ -89,7 +89,7 @@ def command(
       visil search id:news/0412.mp4 --rerank all
 
     Exit status: 0 all queries searched; 1 some could not be read, or videos of the library are damaged (listed on
-    stderr); 2 none.
+    stderr); 2 none; 130 interrupted.
     """
     limits = DecodeLimits(stall_s=stall_seconds, memory_bytes=memory_bytes)
     if not all(query.startswith("id:") for query in queries):

@@ -252,8 +252,11 @@ def _walk(
                     skip(FileNotFoundError(errno.ENOENT, "a link to nothing", str(path)))
                 else:
                     passed_over.links.add(str(path))
-            elif name is not None and _is_file(path, skip) and not is_source_code(path):
-                yield path, name
+            elif name is not None and _is_file(path, skip):
+                if not is_source_code(path):
+                    yield path, name
+                elif _is_empty(path):  # a recording that failed, or an empty text: nobody can tell
+                    passed_over.media.add(str(path))
 
 
 def _is_file(path: Path, skip: Callable[[OSError], None]) -> bool:
@@ -261,6 +264,13 @@ def _is_file(path: Path, skip: Callable[[OSError], None]) -> bool:
         return path.is_file()
     except OSError as error:  # a folder whose names may be read, but nothing else
         skip(error)
+        return False
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:
         return False
 
 
