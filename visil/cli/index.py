@@ -72,8 +72,8 @@ def command(
 
     PATH is a video file, tried whatever its name, or a folder, searched for names that videos usually have. Passed
     over, unless PATH lies in them or --include names them, are hidden folders and trash ($RECYCLE.BIN, #recycle,
-    @Recycle, System Volume Information); always hidden files and TypeScript called .ts, without a word. Pictures, rare kinds of
-    video, empty .ts files and links to nothing are passed over and counted.
+    @Recycle, System Volume Information); always hidden files and TypeScript called .ts, without a word. Pictures, rare
+    kinds of video, empty .ts files and links to nothing are passed over and counted.
 
     Run it again at any time: unchanged files are skipped, moved ones recognised, changed ones replaced, vanished ones
     reported, and an interrupted run goes on where it stopped. A folder that is missing or empty and was not before is
