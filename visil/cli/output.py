@@ -33,15 +33,15 @@ def tell_of_damage(damaged: Mapping[str, str]) -> None:
 
 
 def say(text: str) -> None:
-    """Write to standard error; when nobody reads it any more, the work goes on in silence."""
+    """Write to standard error; when it cannot be written (any more), the work goes on in silence."""
     try:
         click.echo(text, err=True)
-    except BrokenPipeError:
+    except OSError:  # its reader has left, its disk is full
         silence(sys.stderr)
 
 
 def silence(stream: TextIO) -> None:
-    """Send to nowhere what is still written to a stream whose reader has left."""
+    """Send to nowhere what is still written to a stream that cannot be written any more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
