@@ -39,7 +39,7 @@ from visil.library.disk import (
 )
 from visil.library.feature_files import add_feature_file
 from visil.library.file_state import Contents, file_state
-from visil.library.files import is_there
+from visil.library.files import is_there, seen
 from visil.library.fine import Tell
 from visil.library.ingest import IngestReport, Progress, add_files
 from visil.library.queries import VideoQuery, expand_query, video_query
@@ -517,19 +517,31 @@ class Library:
         source = video_query(name)
         own = self._reading(lambda: self._ids_of_paths).get(os.path.abspath(source.path))
         query = Query(name, None, source.path, exclude=own)
-        if source.span_s is not None:  # a part equals no video
-            return self._scorable(replace(query, encoded=files.encode(self.model, source)))
-        stored = self._as_stored(own) if own is not None else None
+        stored = self._as_stored(own) if own is not None and source.span_s is None else None
         if stored is not None and own is not None:
             query = self._of_a_row(query, self.record(own))
             return self._scorable(replace(query, encoded=stored), "searched as it was indexed,")
+        return self._decoded(query, source, files)
+
+    def _decoded(self, query: Query, source: VideoQuery, files: _QueryFiles) -> Query:
+        """The query with its vectors, and what equals its file; nothing equals a part, or a file that changed meanwhile."""
+        before = seen(source.path)
+        error = ""
         try:
-            encoded = files.encode(self.model, source)
-        except MediaError as error:
-            if not (is_there(source.path) and source.path.is_file()):
+            query = replace(query, encoded=files.encode(self.model, source))
+        except MediaError as failure:
+            if source.span_s is not None or not (is_there(source.path) and source.path.is_file()):
                 raise
-            return _by_bytes(self._of_a_file(query, files), str(error))
-        return self._scorable(replace(self._of_a_file(query, files), encoded=encoded))
+            error = str(failure)
+        whole = query if source.span_s is not None else self._of_a_file(query, files)
+        if seen(source.path) == before:
+            query, changed = whole, ""
+        else:
+            changed = "its file changed while it was read"
+        if query.encoded is None:
+            return _by_bytes(query, "; ".join(filter(None, [error, changed])))
+        warning = "; ".join(filter(None, [query.encoded.warning, changed]))
+        return self._scorable(replace(query, encoded=replace(query.encoded, warning=warning)))
 
     def _of_a_row(self, query: Query, record: VideoRecord) -> Query:
         """The query with the file that a row was read from, and what equalled it then."""
