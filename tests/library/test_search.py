@@ -473,6 +473,21 @@ class TestQueries:
         assert "the list cannot be read" in bad.error
         assert good.error is None and len(good.matches) == 2
 
+    def test_a_list_in_a_list_is_an_error_of_its_own_line(self, library, clips):
+        fill_at_random(library, 3)
+        (clips / "inner.txt").write_text("id:v01\n")
+        (clips / "list.txt").write_text("@inner.txt\nid:v00\n")
+        nested, good = library.search_many([f"@{clips}/list.txt"])
+        assert nested.error == "@inner.txt: no such file, and lists do not nest: write its lines into the list itself"
+        assert good.error is None and len(good.matches) == 2
+
+    def test_an_error_names_the_file_as_it_was_given(self, library, clips, monkeypatch):
+        monkeypatch.chdir(clips)
+        Path("broken.mp4").write_text("no video")
+        for name, said in (("none.mp4", "no such file"), ("broken.mp4", "not a video, or its headers are damaged")):
+            (result,) = library.search_many([name])
+            assert result.error == f"{name}: {said}"
+
     def test_several_videos_at_once_are_for_search_many(self, library, clips):
         fill_at_random(library, 3)
         (clips / "list.txt").write_text("id:v00\nid:v01\n")
@@ -679,6 +694,12 @@ class TestFilesAreLookedAt:
         assert states(tmp_path / "copy.mp4")["clip_0.mp4"] == ("changed", False)
         (clips / "clip_0.mp4").unlink()
         assert states(tmp_path / "copy.mp4")["clip_0.mp4"] == ("gone", False)
+
+    def test_a_link_to_itself_in_its_place_is_no_file(self, library, clips, states):
+        library.add([clips], workers=2)
+        (clips / "clip_0.mp4").unlink()
+        (clips / "clip_0.mp4").symlink_to("clip_0.mp4")
+        assert states("id:clip_1.mp4")["clip_0.mp4"] == ("gone", False)
 
     def test_a_vanished_folder_is_gone_too(self, library, clips, states):
         library.add([clips], workers=2)

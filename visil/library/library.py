@@ -23,7 +23,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from visil.commands import repair_command, visil_command
+from visil.commands import repair_command, shell_word, visil_command
 from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError, LibraryError, MediaError, ModelError, VisilError
 from visil.library.candidates import Candidates
@@ -515,6 +515,8 @@ class Library:
                 return _by_bytes(query, f"video '{record.id}' could not be read when it was indexed: {record.reason}")
             return self._scorable(replace(query, encoded=self.encoded(record.id)), "searched as it was indexed,")
         source = video_query(name)
+        if name.startswith("@") and not is_there(source.path):
+            raise DataError(f"{name}: no such file, and lists do not nest: write its lines into the list itself")
         own = self._reading(lambda: self._ids_of_paths).get(os.path.abspath(source.path))
         query = Query(name, None, source.path, exclude=own)
         stored = self._as_stored(own) if own is not None and source.span_s is None else None
@@ -524,7 +526,7 @@ class Library:
         return self._decoded(query, source, files)
 
     def _decoded(self, query: Query, source: VideoQuery, files: _QueryFiles) -> Query:
-        """The query with its vectors, and what equals its file; nothing equals a part, or a file that changed meanwhile."""
+        """The query with its vectors and what equals its file: nothing if it is a part, or changed meanwhile."""
         before = seen(source.path)
         error = ""
         try:
@@ -917,7 +919,7 @@ def _text_path(path: str | Path) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise LibraryError(f"{str(path)!a}: the name of a library's folder must be valid UTF-8") from None
+        raise LibraryError(f"{shell_word(str(path))}: the name of a library's folder must be valid UTF-8") from None
     return Path(path)
 
 
