@@ -91,7 +91,7 @@ def main() -> None:
     if sys.stdout is None:  # results would be lost: nothing can be written to this, and it is told
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)  # noqa: SIM115
     if isinstance(getattr(sys.stdout.buffer, "raw", sys.stdout.buffer), io.FileIO):  # no console of Windows
-        eager = bool(sys.stdout.line_buffering or sys.stdout.write_through)
+        eager = bool(sys.stdout.line_buffering or getattr(sys.stdout, "write_through", False))  # the latter: python -u
         out = io.BufferedWriter(_StandardOutput(sys.stdout.fileno(), "wb", closefd=False))
         sys.stdout = io.TextIOWrapper(out, sys.stdout.encoding, line_buffering=eager)
     for name in ("stdout", "stderr"):  # unable to show a file name
