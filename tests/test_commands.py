@@ -22,6 +22,11 @@ def test_a_shell_reads_them_as_they_were_meant(name):
     assert shlex.split(command) == ["visil", "remove", "a b.mp4", "--library", f"/mnt/{name}"]
 
 
+def test_a_name_that_looks_like_an_option_stands_behind_all_options():
+    assert visil_command("remove", library="/a", id="-x.mp4") == "visil remove --library /a -- -x.mp4"
+    assert visil_command("remove", library="/a", id="x.mp4") == "visil remove x.mp4 --library /a"
+
+
 def test_a_repair_has_its_options_before_the_library():
     assert repair_command("/a", "--to-version", 3) == "visil verify --repair --to-version 3 --library /a"
 

@@ -6,9 +6,13 @@ import shlex
 from pathlib import Path
 
 
-def visil_command(*words: object, library: str | Path) -> str:
-    """`visil WORDS --library LIBRARY`, every word quoted where a shell asks for it."""
-    return " ".join(shell_word(str(word)) for word in ("visil", *words, "--library", library))
+def visil_command(*words: object, library: str | Path, id: str = "") -> str:
+    """`visil WORDS ID --library LIBRARY`, every word quoted where a shell asks for it.
+
+    An id that looks like an option stands behind all options: `visil WORDS --library LIBRARY -- ID`.
+    """
+    ids, last = ((), ("--", id)) if id.startswith("-") else ((id,) if id else (), ())
+    return " ".join(shell_word(str(word)) for word in ("visil", *words, *ids, "--library", library, *last))
 
 
 def repair_command(library: str | Path, *options: object) -> str:

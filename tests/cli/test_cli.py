@@ -626,6 +626,19 @@ class TestTheOtherCommands:
         assert_one_line_error(run(*arguments), f"{option} needs a folder$")
         assert len(run("list").rows()) == 6
 
+    def test_a_vanished_id_that_looks_like_an_option_is_suggested_so_that_it_can_be_pasted(
+        self, run, library, made_clips, tmp_path
+    ):
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        path = Path(shutil.copy(made_clips / "clip_0.mp4", folder / "-x.mp4"))
+        shutil.copy(made_clips / "clip_1.mp4", folder)
+        run("index", folder, "--library", library)
+        path.unlink()
+        (pasted,) = re.findall("`visil (remove.*)` forgets it", run("index", folder, "--library", library).err)
+        assert run(*shlex.split(pasted)).status == 0
+        assert run("info", "--library", library, "--", "-x.mp4").status == 2
+
     def test_compare_prints_both_directions(self, run, made_clips, bundle_file):
         a, b = made_clips / "clip_0.mp4", made_clips / "clip_1.mp4"
         ended = run("compare", a, b, "--model", bundle_file)
@@ -672,6 +685,10 @@ class TestTheOtherCommands:
         assert_one_line_error(ended, r"black\.mp4: every frame is blank, so it has no score")
         missing = run("compare", made_clips / "clip_0.mp4", tmp_path / "none.mp4", "--model", bundle_file)
         assert_one_line_error(missing, r"none\.mp4: no such file")
+
+    def test_compare_takes_no_id_because_it_has_no_library(self, run, made_clips, bundle_file):
+        ended = run("compare", "id:clip_0.mp4", made_clips / "clip_0.mp4", "--model", bundle_file)
+        assert_one_line_error(ended, r"^visil: id:clip_0\.mp4: an id is for a search; compare takes files$")
 
     def test_models_show_checks_the_default_bundle(self, run):
         ended = run("models", "show", "mini", "--check", "--format", "json")
@@ -758,6 +775,12 @@ class TestTerminals:
             assert ended.status == 2
             assert not {"\x1b", "\x07", "\u202e"} & set(ended.out + ended.err), command
 
+    def test_tables_show_such_a_name_as_it_can_be_pasted(self, run, nasty):
+        for command in (["list"], ["info", self.NASTY]):
+            assert (
+                r"$'\x1b[31mred\x1b[0m\x07\U0000202e.mp4'" in run(*command, "--library", nasty, "--format", "table").out
+            ), command
+
     def test_a_failure_of_such_a_file_is_still_one_line(self, run, library, tmp_path):
         broken = tmp_path / "line\nbreak.mp4"
         broken.write_text("no video")
@@ -785,6 +808,17 @@ class TestTerminals:
         )
         said = "visil: standard output is closed: results have nowhere to go\n"
         assert (ended.returncode, ended.stderr) == (2, said)
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+    @pytest.mark.parametrize("arguments", [["list"], ["list", "--format", "table"], ["--help"]], ids=" ".join)
+    def test_a_full_standard_output_is_named(self, indexed, arguments):
+        command = [sys.executable, "-m", "visil.cli.main", *arguments]
+        environment = {**os.environ, "VISIL_LIBRARY": str(indexed)}
+        with Path("/dev/full").open("w") as full:
+            ended = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment
+            )
+        assert (ended.returncode, ended.stderr) == (2, "visil: standard output: No space left on device\n")
 
     def test_a_reader_that_leaves_early_is_no_error(self, indexed):
         command = shlex.join([sys.executable, "-m", "visil.cli.main", "list", "--library", str(indexed)])

@@ -116,21 +116,36 @@ def unread_stderr() -> Iterator[None]:
         yield
 
 
-class TestAStandardErrorThatNobodyReads:
-    def test_is_silent_from_then_on(self):
-        with unread_stderr():
-            notice("this breaks the pipe")
+@contextmanager
+def full_stderr() -> Iterator[None]:
+    """Standard error is a file on a full disk."""
+    with Path("/dev/full").open("w", buffering=1) as stream, redirect_stderr(stream):
+        yield
+
+
+@contextmanager
+def read_only_stderr() -> Iterator[None]:
+    """Standard error was opened for reading, as in `visil index FOLDER 2</dev/null`."""
+    with open(os.open(os.devnull, os.O_RDONLY), "w", buffering=1) as stream, redirect_stderr(stream):  # noqa: PTH123
+        yield
+
+
+@pytest.mark.parametrize("stderr", [unread_stderr, full_stderr, read_only_stderr])
+class TestAStandardErrorThatCannotBeWritten:
+    def test_is_silent_from_then_on(self, stderr):
+        with stderr():
+            notice("this cannot be written")
             notice("and this goes nowhere")
 
-    def test_does_not_keep_videos_from_being_indexed(self, clips: Path, tmp_path: Path, quick_model, monkeypatch):
+    def test_does_not_keep_videos_from_being_indexed(self, stderr, clips: Path, tmp_path, quick_model, monkeypatch):
         library = Library.create(tmp_path / "library", quick_model)
         monkeypatch.setattr(output_module, "PLAIN_PROGRESS_SECONDS", 0.0)
-        with unread_stderr():
+        with stderr():
             assert run(["index", str(clips), "--library", str(library.path), "--workers", "1"]) == 0
         library.refresh()
         assert len(library.list()) == 6
 
     @pytest.mark.parametrize("arguments", [["index"], ["list", "--library", "/no/such/library"]])
-    def test_changes_no_exit_status(self, arguments):
-        with unread_stderr():
+    def test_changes_no_exit_status(self, stderr, arguments):
+        with stderr():
             assert run(arguments) == 2

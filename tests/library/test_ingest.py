@@ -347,6 +347,17 @@ class TestFilesThatChangeWhileTheyAreRead:
         assert library.list() == ()
         assert library.add([path], workers=1).added == ["clip_0.mp4"]
 
+    def test_a_file_replaced_by_one_of_the_same_size_and_time_is_not_stored(self, library, clips, tmp_path):
+        """Which of the two was decoded, and which was hashed, cannot be told."""
+        path, other = clips / "clip_0.mp4", tmp_path / "other.mp4"
+        other.write_bytes(bytes(path.stat().st_size))
+        os.utime(other, ns=(0, path.stat().st_mtime_ns))
+        with pytest.MonkeyPatch.context() as patch:
+            self.during_decoding(patch, lambda: other.replace(path))
+            report = library.add([path], workers=1)
+        assert report.failed == [(str(path), "changed while it was read; index it again")]
+        assert library.list() == ()
+
     def test_a_vanished_file_is_not_stored(self, library, clips):
         path = clips / "clip_0.mp4"
         with pytest.MonkeyPatch.context() as patch:

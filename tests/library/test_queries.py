@@ -107,6 +107,12 @@ def test_a_list_that_is_missing_is_so_in_plain_words(clip):
         expand_query("@nowhere.txt")
 
 
+def test_a_list_of_other_than_text_is_named_in_plain_words(clip):
+    Path("film.mp4").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"^@film\.mp4: not a list of queries: it is no text in UTF-8$"):
+        expand_query("@film.mp4")
+
+
 @pytest.fixture(scope="module")
 def two_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """a.mp4 and b.mp4, a scene of 6 s each; both.mp4 shows the first and then the second; frame.png is of a.mp4."""

@@ -20,7 +20,7 @@ import visil.library.library as library_module
 import visil.library.search as search_module
 import visil.library.store as store_module
 from tests.library.made import VIDEO, encoded_video, facts_of, failed_video, file_facts, unit
-from visil.errors import DataError, LibraryError
+from visil.errors import DataError, LibraryError, MediaError
 from visil.library.file_state import OwnFile, file_state
 from visil.library.files import content_hash
 from visil.library.fine import _RowMaxima
@@ -473,6 +473,21 @@ class TestQueries:
         assert "the list cannot be read" in bad.error
         assert good.error is None and len(good.matches) == 2
 
+    def test_a_list_in_a_list_is_an_error_of_its_own_line(self, library, clips):
+        fill_at_random(library, 3)
+        (clips / "inner.txt").write_text("id:v01\n")
+        (clips / "list.txt").write_text("@inner.txt\nid:v00\n")
+        nested, good = library.search_many([f"@{clips}/list.txt"])
+        assert nested.error == "@inner.txt: no such file, and lists do not nest: write its lines into the list itself"
+        assert good.error is None and len(good.matches) == 2
+
+    def test_an_error_names_the_file_as_it_was_given(self, library, clips, monkeypatch):
+        monkeypatch.chdir(clips)
+        Path("broken.mp4").write_text("no video")
+        for name, said in (("none.mp4", "no such file"), ("broken.mp4", "not a video, or its headers are damaged")):
+            (result,) = library.search_many([name])
+            assert result.error == f"{name}: {said}"
+
     def test_several_videos_at_once_are_for_search_many(self, library, clips):
         fill_at_random(library, 3)
         (clips / "list.txt").write_text("id:v00\nid:v01\n")
@@ -622,6 +637,45 @@ class TestAQueryOfTheLibraryItself:
         assert seen == [clips / "clip_0.mp4"]
 
 
+class TestQueriesThatChangeWhileTheyAreRead:
+    """What was decoded may not be what is there now: the score counts, equal bytes do not, and it is said."""
+
+    @pytest.fixture
+    def query(self, library: Library, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A copy of clip_0.mp4 that clip_1.mp4 replaces while it is decoded, with its size and time if they allow."""
+        library.add([clips], workers=2)
+        query = Path(shutil.copy(clips / "clip_0.mp4", tmp_path / "query.mp4"))
+        new = Path(shutil.copy(clips / "clip_1.mp4", tmp_path / "new.mp4"))
+        encode = library.model.encode
+
+        def replaced_meanwhile(path: Path, **options: object) -> EncodedVideo:
+            os.utime(new, ns=(0, path.stat().st_mtime_ns))
+            video = encode(path, **options)
+            new.replace(path)
+            return video
+
+        monkeypatch.setattr(library.model, "encode", replaced_meanwhile)
+        return query
+
+    @pytest.mark.parametrize("part", ["", "@0-2"])
+    def test_are_identical_to_nothing_and_it_is_said(self, library, query, part):
+        (result,) = library.search_many([f"{query}{part}"])
+        assert result.matches[0].video == "clip_0.mp4"
+        assert not any(match.identical for match in result.matches)
+        assert result.warning == f"{query}{part}: searched with a warning: its file changed while it was read"
+
+    def test_are_not_answered_by_bytes_where_they_cannot_be_decoded(self, library, query, monkeypatch):
+        encode = library.model.encode
+
+        def fails(path: Path, **options: object) -> EncodedVideo:
+            encode(path, **options)
+            raise MediaError(f"{path}: damaged")
+
+        monkeypatch.setattr(library.model, "encode", fails)
+        (result,) = library.search_many([query])
+        assert result.error == f"{query}: damaged; its file changed while it was read"
+
+
 class TestFilesAreLookedAt:
     """Who deletes by what a search says must not lose the only copy."""
 
@@ -640,6 +694,12 @@ class TestFilesAreLookedAt:
         assert states(tmp_path / "copy.mp4")["clip_0.mp4"] == ("changed", False)
         (clips / "clip_0.mp4").unlink()
         assert states(tmp_path / "copy.mp4")["clip_0.mp4"] == ("gone", False)
+
+    def test_a_link_to_itself_in_its_place_is_no_file(self, library, clips, states):
+        library.add([clips], workers=2)
+        (clips / "clip_0.mp4").unlink()
+        (clips / "clip_0.mp4").symlink_to("clip_0.mp4")
+        assert states("id:clip_1.mp4")["clip_0.mp4"] == ("gone", False)
 
     def test_a_vanished_folder_is_gone_too(self, library, clips, states):
         library.add([clips], workers=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -105,6 +106,16 @@ class TestWhatIsLeftOut:
         streams = [("libx264", FILM), *(("libx264", OTHER[:count]) for count in others)]
         path = write_streams(tmp_path / "a.mkv", streams, default=0)
         assert list(PyAVReader(in_full=in_full).read(path, SMALL))[-1].warning == warning
+
+    @pytest.mark.parametrize(
+        ("others", "warning"), [([30], LEFT_OUT), ([1], ""), ([30, 20], "2 video streams are left out")]
+    )
+    @pytest.mark.parametrize("in_full", [False, True])
+    @pytest.mark.parametrize("span_s", [(0, 1.5), (1, 2), (1, inf)])
+    def test_is_told_of_a_part_too(self, tmp_path, others, warning, in_full, span_s):
+        streams = [("libx264", FILM), *(("libx264", OTHER[:count]) for count in others)]
+        path = write_streams(tmp_path / "a.mkv", streams, default=0)
+        assert list(PyAVReader(in_full=in_full).read(path, SMALL, span_s=span_s))[-1].warning == warning
 
     @pytest.mark.parametrize("in_full", [False, True])
     def test_may_be_longer_as_the_header_promises(self, tmp_path, in_full):

@@ -44,6 +44,7 @@ def command(
 
     Exit status: 0 compared; 2 a file could not be read or shows nothing.
     """
+    from visil.library.files import is_there
     from visil.library.queries import video_query
     from visil.model.model import load_model
 
@@ -51,6 +52,8 @@ def command(
     loaded = load_model(model or DEFAULT_BUNDLE, device=device, precision=precision)
     sides = []
     for name in (a, b):
+        if name.startswith("id:") and not is_there(name):
+            raise DataError(f"{name}: an id is for a search; compare takes files")
         source = video_query(name)
         encoded = loaded.encode(source.path, span_s=source.span_s, stills=True, limits=limits)
         if not encoded.has_content:

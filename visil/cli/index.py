@@ -233,7 +233,7 @@ def tell_what_was_done(done: IngestReport, opened: Library, *, quiet: bool) -> i
     ids = {record.file.path: record.id for record in stored}
     retries = f"`{visil_command('index', '--retry-failed', 'PATH...', library=opened.path)}`"
     for old_path in done.vanished:
-        forgets = visil_command("remove", ids.get(old_path, "ID"), library=opened.path)
+        forgets = visil_command("remove", id=ids.get(old_path, "ID"), library=opened.path)
         notice(f"{old_path}: gone; still in the library, `{forgets}` forgets it")
     for root, count in done.unmounted:
         notice(

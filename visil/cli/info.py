@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from visil.cli.options import format_option, library_option
-from visil.cli.output import chosen_format, print_rows, tell_of_damage
+from visil.cli.output import NAMES, chosen_format, name_to_paste, print_rows, tell_of_damage
 
 
 @click.command("info")
@@ -51,7 +51,8 @@ def command(id: str | None, library: Path, output_format: str | None) -> int:
         facts = _video_facts(opened.record(id))
     style = chosen_format(output_format)
     if style == "table":
-        print_rows([{"fact": k, "value": str(v)} for k, v in facts.items()], style, ["fact", "value"])
+        shown = {k: name_to_paste(str(v)) if k in NAMES else str(v) for k, v in facts.items()}
+        print_rows([{"fact": k, "value": v} for k, v in shown.items()], style, ["fact", "value"])
     else:
         print_rows([facts], style, list(facts))
     tell_of_damage(opened.damaged)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import atexit
 import errno
 import gc
+import io
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -22,6 +24,19 @@ from visil.errors import VisilError
 COMMANDS = (
     "demo", "index", "search", "compare", "evaluate", "list", "info", "verify", "remove", "compact", "models", "doctor",
 )  # fmt: skip
+
+
+STANDARD_OUTPUT = "standard output"
+
+
+class _StandardOutput(io.FileIO):
+    """Its errors name it, as those of other files do."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from None
 
 
 class LazyGroup(click.Group):
@@ -74,7 +89,11 @@ def main() -> None:
     if sys.stderr is None:  # closed by the caller
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  open as long as the process
     if sys.stdout is None:  # results would be lost: nothing can be written to this, and it is told
-        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: PTH123, SIM115
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)  # noqa: SIM115
+    if isinstance(getattr(sys.stdout.buffer, "raw", sys.stdout.buffer), io.FileIO):  # no console of Windows
+        eager = bool(sys.stdout.line_buffering or getattr(sys.stdout, "write_through", False))  # the latter: python -u
+        out = io.BufferedWriter(_StandardOutput(sys.stdout.fileno(), "wb", closefd=False))
+        sys.stdout = io.TextIOWrapper(out, sys.stdout.encoding, line_buffering=eager)
     for name in ("stdout", "stderr"):  # unable to show a file name
         getattr(sys, name).reconfigure(errors="backslashreplace")
     atexit.register(gc.freeze)  # looking through all of torch for garbage at the end would take up to 0.5 s
@@ -108,9 +127,10 @@ def run(arguments: list[str]) -> int:
         if error.errno == errno.EPIPE:  # the reader of our output has left, `visil list | head`
             silence(sys.stdout)
             return 0
-        if error.errno == errno.EBADF and error.filename is None:
+        if error.filename == STANDARD_OUTPUT:
             silence(sys.stdout)
-            return _ended("standard output is closed: results have nowhere to go", 2)
+            if error.errno == errno.EBADF:
+                return _ended("standard output is closed: results have nowhere to go", 2)
         if debug:
             raise
         where = f"{error.filename}: " if error.filename else ""

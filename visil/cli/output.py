@@ -17,7 +17,7 @@ import click
 from visil.commands import shell_word
 
 PLAIN_PROGRESS_SECONDS = 5.0
-NAMES = ("query", "id", "video", "path")  # columns of tables that people paste from
+NAMES = ("query", "id", "video", "path", "library")  # columns of tables that people paste from
 
 
 def notice(text: str, *, quiet: bool = False) -> None:
@@ -33,15 +33,15 @@ def tell_of_damage(damaged: Mapping[str, str]) -> None:
 
 
 def say(text: str) -> None:
-    """Write to standard error; when nobody reads it any more, the work goes on in silence."""
+    """Write to standard error; when it cannot be written (any more), the work goes on in silence."""
     try:
         click.echo(text, err=True)
-    except BrokenPipeError:
+    except OSError:  # its reader has left, its disk is full
         silence(sys.stderr)
 
 
 def silence(stream: TextIO) -> None:
-    """Send to nowhere what is still written to a stream whose reader has left."""
+    """Send to nowhere what is still written to a stream that cannot be written any more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -149,13 +149,15 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in cells:
-        shown = (_name(cell) if title in NAMES else printable(cell) for title, cell in zip(titles, row, strict=True))
+        shown = (
+            name_to_paste(cell) if title in NAMES else printable(cell) for title, cell in zip(titles, row, strict=True)
+        )
         table.add_row(*map(Text, shown))
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(table)
 
 
-def _name(text: str) -> str:
+def name_to_paste(text: str) -> str:
     """A name as it is, or as it can be pasted."""
     return text if text.isprintable() else shell_word(text)
 

@@ -6,6 +6,7 @@ matches ─► [gone, changed, or the query's own file? if a copy: still these b
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from functools import cached_property
@@ -96,8 +97,8 @@ def file_state(stored: FileFacts, own: OwnFile | None = None, *, is_equal: bool 
         status = Path(stored.path).stat()
     except (FileNotFoundError, NotADirectoryError):
         return GONE
-    except (OSError, ValueError):  # it may be there: no permission to look
-        return ""
+    except (OSError, ValueError) as error:  # it may be there: no permission to look
+        return GONE if getattr(error, "errno", None) == errno.ELOOP else ""
     if own is not None and own.is_file(status, is_equal=is_equal):
         return SAME_FILE
     return "" if (status.st_size, status.st_mtime_ns) == (stored.size_bytes, stored.mtime_ns) else CHANGED

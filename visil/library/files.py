@@ -160,6 +160,15 @@ def is_there(path: str | Path) -> bool:
         return False
 
 
+def seen(path: Path) -> tuple[int, int, int, int] | None:
+    """Size, time, inode and device of a file; None if it cannot be looked at. Unlike before: it changed meanwhile."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
+
+
 def _is_link_to_nothing(path: Path) -> bool:
     """Whether there is a link of this name, and no file."""
     try:

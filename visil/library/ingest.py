@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from visil.errors import MediaError
-from visil.library.files import PassedOver, content_hash, find_files
+from visil.library.files import PassedOver, content_hash, find_files, seen
 from visil.library.looking_back import look_back
 from visil.library.planning import Job, Plan, Target, plan
 from visil.library.store import DamagedVideoError, Store, StoredVideo, VideoRecord
@@ -332,10 +332,12 @@ class _Hashes:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="visil-hash")
         self._stop = threading.Event()
         self._begun: dict[int, Future[str]] = {}
+        self._seen: dict[int, tuple[int, ...] | None] = {}
 
     def begin(self, jobs: Sequence[Job]) -> Iterator[Path]:
-        """The path of each job, its hash begun when the path is taken."""
+        """The path of each job, its file looked at and its hash begun when the path is taken."""
         for index, job in enumerate(jobs):
+            self._seen[index] = seen(job.path)
             if not job.sha256:
                 self._begun[index] = self._threads.submit(content_hash, job.path, stop=self._stop)
             yield job.path
@@ -355,7 +357,8 @@ class _Hashes:
         except OSError as error:
             raise _FileChangedError(f"cannot be read ({error.strerror or error})") from error
         file = job.targets[0].file
-        if (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+        is_as_found = (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+        if not is_as_found or seen(job.path) != self._seen.pop(index):
             raise _FileChangedError("changed while it was read; index it again")
         return job
 

@@ -23,7 +23,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from visil.commands import repair_command, visil_command
+from visil.commands import repair_command, shell_word, visil_command
 from visil.defaults import DEFAULT_BUNDLE, DEFAULT_RERANK, DEFAULT_TOP
 from visil.errors import DataError, LibraryError, MediaError, ModelError, VisilError
 from visil.library.candidates import Candidates
@@ -39,7 +39,7 @@ from visil.library.disk import (
 )
 from visil.library.feature_files import add_feature_file
 from visil.library.file_state import Contents, file_state
-from visil.library.files import is_there
+from visil.library.files import is_there, seen
 from visil.library.fine import Tell
 from visil.library.ingest import IngestReport, Progress, add_files
 from visil.library.queries import VideoQuery, expand_query, video_query
@@ -515,21 +515,35 @@ class Library:
                 return _by_bytes(query, f"video '{record.id}' could not be read when it was indexed: {record.reason}")
             return self._scorable(replace(query, encoded=self.encoded(record.id)), "searched as it was indexed,")
         source = video_query(name)
+        if name.startswith("@") and not is_there(source.path):
+            raise DataError(f"{name}: no such file, and lists do not nest: write its lines into the list itself")
         own = self._reading(lambda: self._ids_of_paths).get(os.path.abspath(source.path))
         query = Query(name, None, source.path, exclude=own)
-        if source.span_s is not None:  # a part equals no video
-            return self._scorable(replace(query, encoded=files.encode(self.model, source)))
-        stored = self._as_stored(own) if own is not None else None
+        stored = self._as_stored(own) if own is not None and source.span_s is None else None
         if stored is not None and own is not None:
             query = self._of_a_row(query, self.record(own))
             return self._scorable(replace(query, encoded=stored), "searched as it was indexed,")
+        return self._decoded(query, source, files)
+
+    def _decoded(self, query: Query, source: VideoQuery, files: _QueryFiles) -> Query:
+        """The query with its vectors and what equals its file: nothing if it is a part, or changed meanwhile."""
+        before = seen(source.path)
+        error = ""
         try:
-            encoded = files.encode(self.model, source)
-        except MediaError as error:
-            if not (is_there(source.path) and source.path.is_file()):
+            query = replace(query, encoded=files.encode(self.model, source))
+        except MediaError as failure:
+            if source.span_s is not None or not (is_there(source.path) and source.path.is_file()):
                 raise
-            return _by_bytes(self._of_a_file(query, files), str(error))
-        return self._scorable(replace(self._of_a_file(query, files), encoded=encoded))
+            error = str(failure)
+        whole = query if source.span_s is not None else self._of_a_file(query, files)
+        if seen(source.path) == before:
+            query, changed = whole, ""
+        else:
+            changed = "its file changed while it was read"
+        if query.encoded is None:
+            return _by_bytes(query, "; ".join(filter(None, [error, changed])))
+        warning = "; ".join(filter(None, [query.encoded.warning, changed]))
+        return self._scorable(replace(query, encoded=replace(query.encoded, warning=warning)))
 
     def _of_a_row(self, query: Query, record: VideoRecord) -> Query:
         """The query with the file that a row was read from, and what equalled it then."""
@@ -905,7 +919,7 @@ def _text_path(path: str | Path) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise LibraryError(f"{str(path)!a}: the name of a library's folder must be valid UTF-8") from None
+        raise LibraryError(f"{shell_word(str(path))}: the name of a library's folder must be valid UTF-8") from None
     return Path(path)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+from visil.commands import shell_word
 from visil.library.files import FoundFile, file_facts, new_id
 from visil.library.store import FAILED, FileFacts, VideoRecord
 
@@ -157,7 +158,7 @@ def _changed_or_new(
             result.unreadable.append((path, f"cannot be read ({error.strerror or error})"))
             continue
         except UnicodeEncodeError:
-            result.unreadable.append((ascii(path), "its name is not valid UTF-8; rename it"))
+            result.unreadable.append((shell_word(path), "its name is not valid UTF-8; rename it"))
             continue
         if record is not None and (record.file.size_bytes, record.file.mtime_ns) == (facts.size_bytes, facts.mtime_ns):
             if record.is_to_retry and retry_failed:

@@ -90,6 +90,8 @@ def _lines(path: Path) -> list[str]:
         if path.exists() and not path.is_file():
             raise DataError(f"@{path}: the list is not a regular file")
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
+    except UnicodeDecodeError:
+        raise DataError(f"@{path}: not a list of queries: it is no text in UTF-8") from None
     except (OSError, ValueError) as error:
         raise DataError(f"@{path}: the list cannot be read ({getattr(error, 'strerror', None) or error})") from error
     queries = [line for line in lines if line and not line.startswith("#")]

@@ -157,6 +157,8 @@ class Decoding:
             yield frame
         if self._part is not None and self.num_frames == 0:
             raise beyond_end(self.path, self._part, self._video_end_s)
+        if self._part is not None and not self.warning:  # it may end before the file does
+            self.warning = "; ".join(self._remarks(frame.picture))
 
     def _shown_frames(self) -> Iterator[ShownFrame[av.VideoFrame]]:
         """A frame is shown until the next one, the last for its own duration, all within MAX_SPAN_S."""
@@ -218,8 +220,9 @@ class Decoding:
 
     def _remarks(self, picture: av.VideoFrame) -> Iterator[str]:
         """What else a user should know."""
-        num_ours = self._num_packets.pop(self.stream.index, 0)
-        num_full = sum(num_ours <= LEAST_FULL * num for num in self._num_packets.values())
+        ours = self.stream.index
+        num_ours = self._num_packets[ours]
+        num_full = sum(index != ours and num_ours <= LEAST_FULL * num for index, num in self._num_packets.items())
         if num_full:
             yield "another video stream is left out" if num_full == 1 else f"{num_full} video streams are left out"
         if ignored := turn_of(picture).ignored:

@@ -194,7 +194,7 @@ class WorkerProcess:
             elif header["kind"] == "out_of_memory":
                 raise _OutOfMemoryError
             elif header["kind"] == "end":
-                failure = _error(header)
+                failure = _error(header, request.path)
                 if failure is not None:
                     yield from _given_up(request, failure, joining)
                     return
@@ -233,7 +233,7 @@ def _given_up(request: Request, failure: MediaError, joining: Joining) -> Iterat
     if failure.reason_class not in CUT_SHORT_CLASSES or not joining.has_samples:
         yield DecodeEnd(failure)
         return
-    reason = str(failure).removeprefix(f"{os.path.abspath(request.path)}: ").removeprefix(f"{request.path}: ")
+    reason = str(failure).removeprefix(f"{request.path}: ")
     yield joining.broken_off(reason, failure.reason_class)
     yield DecodeEnd(None)
 
@@ -376,12 +376,16 @@ def _duration_s(header: dict[str, Any]) -> float | None:
     return duration_s
 
 
-def _error(header: dict[str, Any]) -> MediaError | None:
+def _error(header: dict[str, Any], path: Path) -> MediaError | None:
+    """What ended a file, under the path that the caller gave; a worker, who is elsewhere, has the absolute one."""
     if header["error"] is None:
         return None
     if not isinstance(header["error"], str) or not isinstance(header["reason_class"], str):
         raise ValueError("an error that is no text")
-    return MediaError(header["error"], header["reason_class"])
+    absolute = f"{os.path.abspath(path)}: "
+    named = header["error"].startswith(absolute)
+    message = f"{path}: {header['error'].removeprefix(absolute)}" if named else header["error"]
+    return MediaError(message, header["reason_class"])
 
 
 def _doubt(header: dict[str, Any]) -> str:
