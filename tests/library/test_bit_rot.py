@@ -240,6 +240,16 @@ class TestOtherFiles:
         with pytest.raises(LibraryError, match="version 3 of the table is damaged; version 2 holds 5 videos"):
             repair_library(path)
 
+    def test_a_version_over_which_lance_panics_is_damage_even_without_a_sum(self, path):
+        (path / SUMS).unlink()
+        shutil.rmtree(path / SECOND)
+        turn(manifests(path / TABLE)[newest_version(path / TABLE)], b"large_binary")
+        cannot_be_read = rf"the table cannot be read \(.+\); `visil verify --repair --library {path}` saves"
+        with pytest.raises(LibraryError, match=cannot_be_read):
+            Library.open(path, device="cpu")
+        with pytest.raises(LibraryError, match="version 3 of the table is damaged; version 2 holds 5 videos"):
+            repair_library(path)
+
     def test_an_older_version_is_named_by_verify_and_harms_nobody(self, path):
         manifest = manifests(path / TABLE)[2]
         turn(manifest, 100)

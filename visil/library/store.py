@@ -100,7 +100,8 @@ def create_table(uri: Path, dim: int) -> None:
 def holds_videos(uri: Path) -> bool:
     """Whether there is a table with rows, or a damaged one that may have had some."""
     try:
-        return lance.dataset(str(uri)).count_rows() > 0
+        with panics_are_damage():
+            return lance.dataset(str(uri)).count_rows() > 0
     except DAMAGE:
         return any(uri.glob("data/*"))
 
@@ -133,7 +134,7 @@ class Store:
                 self._open()
         except DAMAGE as error:
             raise LibraryError(f"{uri}: the table cannot be read ({reason_of(error)}); {_remedy(uri)}") from error
-        if not has_columns(self._dataset.schema, dim, may_lack=() if has_digests else ADDED_LATER):
+        if not has_columns(self._schema, dim, may_lack=() if has_digests else ADDED_LATER):
             raise LibraryError(
                 f"{uri}: the table is not one of this format for descriptors of {dim} dimensions; {_remedy(uri)}"
             )
@@ -221,6 +222,7 @@ class Store:
             problem = f"{self._sums.name(manifest)} {OTHER_DIGEST}"
             raise LibraryError(f"{self.uri}: version {newest} is damaged ({problem}); {_remedy(self.uri)}")
         self._dataset = lance.dataset(str(self.uri), version=newest or None)
+        self._schema = self._dataset.schema  # here, where Lance may panic over it
         self._layout: dict[str, list[tuple[int, int]]] | None = None
         self._salvaged: dict[int, list[dict[str, Any]]] | None = None
         self.damaged: dict[str, str] = {}
@@ -325,7 +327,7 @@ class Store:
         Args:
             damaged: files that are known to be.
         """
-        columns = [name for name in self._dataset.schema.names if name != "vectors"]
+        columns = [name for name in self._schema.names if name != "vectors"]
         for fragment in self._fragments():
             read = 0
             if damaged.isdisjoint(files_of_fragment(self.uri, fragment)):
@@ -354,7 +356,7 @@ class Store:
         ]
 
     def _present(self, columns: Sequence[str]) -> list[str]:
-        return [name for name in columns if name in self._dataset.schema.names]
+        return [name for name in columns if name in self._schema.names]
 
     def _fragments(self, unsound: Collection[int] = ()) -> list[Any]:
         """The parts of this version, without those given."""
@@ -367,7 +369,7 @@ class Store:
             if unsound:
                 options["fragments"] = self._fragments(unsound)
                 if not options["fragments"]:
-                    return self._dataset.schema.empty_table().select(options["columns"])
+                    return self._schema.empty_table().select(options["columns"])
             return self._dataset.scanner(**options).to_table()
 
     def _salvaged_rows(self) -> list[dict[str, Any]]:
