@@ -21,7 +21,7 @@ from visil.evaluation.library_scores import LibraryScores
 from visil.library.files import content_hash
 from visil.library.lance_files import manifests, newest_version
 from visil.library.library import Library
-from visil.library.reindexing import begin
+from visil.library.reindexing import PENDING, begin
 from visil.library.repairing import repair_library
 from visil.library.salvaging import salvaged_rows
 from visil.library.second import SECOND
@@ -399,6 +399,40 @@ class TestALostVersion:
         library = Library.open(path, device="cpu")
         assert (library.version, library.verify()) == (2, [])
 
+    @pytest.fixture(params=["sums gone", "last seal damaged"])
+    def lost_with_its_sum(self, request, path, lost) -> Path:
+        if request.param == "sums gone":
+            (path / SUMS).unlink()
+        else:
+            content = (path / SUMS).read_bytes()
+            turn(path / SUMS, content.rindex(b"# seal") + 10)
+        return lost
+
+    def test_is_known_by_its_copy_if_its_sum_is_lost_too(self, path, lost_with_its_sum):
+        name = f"{TABLE}/_versions/{lost_with_its_sum.name}"
+        with pytest.raises(LibraryError, match=rf"version 3 is lost \({name} is gone\); `visil verify --repair"):
+            Library.open(path, device="cpu")
+        asked = (
+            rf"version 3 of the table is lost; version 2 holds 5 videos: .*; its copy {SECOND}/{name} has no sum that "
+            rf"vouches for it: moved to {name} it is taken as it is"
+        )
+        with pytest.raises(LibraryError, match=asked):
+            repair_library(path)
+        (path / SECOND / name).rename(path / name)
+        repair_library(path)
+        library = Library.open(path, device="cpu")
+        assert (library.version, library.verify()) == (3, [])
+        assert [record.id for record in library.list()] == [*"abcde", "failed"]
+
+    def test_that_a_copy_tells_of_is_given_up_only_when_told(self, path, lost_with_its_sum):
+        copy = path / SECOND / lost_with_its_sum.relative_to(path)
+        repair_library(path, to_version=2)
+        assert not copy.exists()
+        library = Library.open(path, device="cpu")
+        assert (library.version, library.verify()) == (2, [])
+        library.remove("a")
+        assert (library.version, copy.exists()) == (3, True)
+
     def test_stays_lost_when_giving_it_up_is_cut_off(self, path, lost, monkeypatch):
         shutil.rmtree(path / SECOND)
         with monkeypatch.context() as killed:
@@ -444,6 +478,13 @@ class TestALostVersion:
         assert [record.id for record in again.list()] == [*"abcde", "failed"]
         again.compact()
         assert again.verify() == []
+
+    def test_is_none_that_a_move_had_which_was_given_up(self, path, quick_model):
+        sampled = begin(path, read_settings(path), quick_model, "keyframes")
+        Store(path / sampled.table_file, quick_model.dim).put([of(path, "d")])
+        (path / PENDING).unlink()
+        begin(path, read_settings(path), quick_model, "keyframes")
+        assert Store(path / sampled.table_file, quick_model.dim).version == 1
 
     def test_is_none_in_a_library_of_format_2(self, path):
         as_format_2(path)

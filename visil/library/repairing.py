@@ -35,7 +35,7 @@ from visil.library.lance_files import (
 )
 from visil.library.reindexing import PENDING
 from visil.library.salvaging import NAMES_THE_VIDEO, NO_DIGEST, PROBLEM, ROW, UNREADABLE, salvaged_rows
-from visil.library.second import put_back, renew_copies
+from visil.library.second import copy_of, put_back, renew_copies, written_versions
 from visil.library.settings import (
     FORMAT_VERSION,
     SETTINGS,
@@ -152,8 +152,8 @@ def _bundle(path: Path, settings: LibrarySettings, copy: str | Path | None) -> t
 def _put_back_version(uri: Path) -> list[str]:
     """The newest version that was written, from its copy if need be."""
     sums = Sums(uri.parent)
-    newest = sums.manifests(uri).get(_last_version(uri))
-    return [] if newest is None else put_back(sums, [sums.folder / newest])
+    newest = written_versions(sums, uri).get(_last_version(uri))
+    return [] if newest is None else put_back(sums, [newest])
 
 
 def _put_back_files(uri: Path) -> list[str]:
@@ -174,24 +174,35 @@ def _open_again(uri: Path, to_version: int | None) -> list[str]:
     if readable == newest:
         return []
     ids = lance.dataset(str(uri), version=readable).to_table(columns=["id"], filter="stretch = 0")["id"]
+    written = written_versions(sums, uri)
     if to_version is None:
         problem = "damaged" if newest in found else "lost"
         raise LibraryError(
             f"{uri}: version {newest} of the table is {problem}; version {readable} holds {len(ids)} videos: "
             f"`{repair_command(uri.parent, '--to-version', readable)}` goes back to it, "
             f"`{visil_command('index', 'PATH...', library=uri.parent)}` encodes what came later"
+            f"{_copy_without_a_sum(sums, written[newest]) if newest in written else ''}"
         )
-    lost = {number: sums.folder / name for number, name in sums.manifests(uri).items()}
-    given_up = [path for number, path in (lost | found).items() if number > readable]
+    given_up = [path for number, path in (written | found).items() if number > readable]
     for manifest in given_up:
         manifest.unlink(missing_ok=True)
+        copy_of(manifest, sums.folder).unlink(missing_ok=True)
     sums.forget(given_up)  # the next versions have their names; until then it is known that these are lost
     return [f"went back from version {newest} to {readable}, which holds {len(ids)} videos; what came later is lost"]
 
 
+def _copy_without_a_sum(sums: Sums, manifest: Path) -> str:
+    """What to try by hand with the copy of a version that nothing vouches for; nothing if there is none."""
+    copy = copy_of(manifest, sums.folder)
+    if sums.of(manifest) is not None or not copy.exists():
+        return ""
+    name = sums.name(manifest)
+    return f"; its copy {sums.name(copy)} has no sum that vouches for it: moved to {name} it is taken as it is"
+
+
 def _last_version(uri: Path) -> int:
     """The newest version that is there, or was."""
-    return max(newest_version(uri), *Sums(uri.parent).manifests(uri), 0)
+    return max(newest_version(uri), *written_versions(Sums(uri.parent), uri), 0)
 
 
 def _newest(uri: Path) -> lance.LanceDataset:
