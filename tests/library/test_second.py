@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -269,8 +270,28 @@ class TestARepair:
         assert sorted(file.name for file in path.glob("*.safetensors")) == [BUNDLE]
 
 
-def test_without_sums_no_copy_is_believed(path):
-    (path / SUMS).unlink()
-    (path / SETTINGS).unlink()
-    with pytest.raises(LibraryError, match="no library here"):
-        opened(path)
+class TestLostSettings:
+    """They are gone, and no copy that a sum vouches for is there: the videos still are."""
+
+    def told(self, path: Path, remedy: str, model: Model) -> None:
+        message = f"{path}: holds videos, but no {SETTINGS}; {remedy}, or choose another folder"
+        for command in (opened, repair_library, Library.open_or_create, lambda path: Library.create(path, model)):
+            with pytest.raises(LibraryError, match=f"^{re.escape(message)}$"):
+                command(path)
+
+    def test_are_taken_by_hand_from_a_copy_that_no_sum_vouches_for(self, path, quick_model):
+        (path / SUMS).unlink()
+        (path / SETTINGS).unlink()
+        self.told(path, f"move {copy_of(path / SETTINGS, path)} to {path / SETTINGS}", quick_model)
+        copy_of(path / SETTINGS, path).rename(path / SETTINGS)
+        repair_library(path)
+        assert opened(path).verify() == []
+
+    @pytest.mark.parametrize("table", [TABLE, "videos-2.lance"])
+    def test_are_to_be_restored_if_there_is_no_copy(self, path, quick_model, table):
+        (path / SETTINGS).unlink()
+        copy_of(path / SETTINGS, path).unlink()
+        (path / TABLE).rename(path / table)
+        self.told(path, f"restore {SETTINGS} from a copy", quick_model)
+        shutil.rmtree(path / table / "data")
+        self.told(path, f"restore {SETTINGS} from a copy", quick_model)  # which videos there were is in second/

@@ -16,7 +16,7 @@ import visil.library.store as store_module
 from tests.library.made import DIM, assert_same_video, encoded_video, failed_video, file_facts, stored_video
 from visil.errors import LibraryError
 from visil.library.salvaging import PROBLEM
-from visil.library.store import DamagedVideoError, Store, StoredVideo, create_table, holds_videos
+from visil.library.store import DamagedVideoError, Store, StoredVideo, create_table
 from visil.values import RegionVectors
 
 STRETCH = 5
@@ -342,9 +342,6 @@ class TestDamage:
         told = r"the table (is damaged|cannot be read) \(Lance gave up on it: index out of bounds\); `visil verify.*$"
         with pytest.raises(LibraryError, match=told):
             reading(panicking(name))
-
-    def test_a_table_over_which_lance_panics_may_hold_videos(self, panicking):
-        assert holds_videos(panicking("dataset").uri)
 
     def test_a_panic_over_a_row_is_damage_of_its_video(self, panicking):
         store = panicking("LanceDataset.take")

@@ -99,15 +99,6 @@ def create_table(uri: Path, dim: int) -> None:
     Store(uri, dim).note_files()
 
 
-def holds_videos(uri: Path) -> bool:
-    """Whether there is a table with rows, or a damaged one that may have had some."""
-    try:
-        with panics_are_damage():
-            return lance.dataset(str(uri)).count_rows() > 0
-    except DAMAGE:
-        return any(uri.glob("data/*"))
-
-
 def check_is_there(uri: Path) -> None:
     """Raises LibraryError if the table in use is not there at all: a repair would find nothing to save."""
     if not uri.exists():
