@@ -119,6 +119,11 @@ class TestCopies:
         library.remove("d")
         assert library.verify() == []
 
+    def test_lacking_one_is_said_of_one_file(self, path):
+        copy_of(path / SETTINGS, path).unlink()
+        (finding,) = opened(path).verify()
+        assert finding.problem == "lacks the copy of 1 file; the next write makes it"
+
     def test_that_were_not_written_to_the_end_are_made_again(self, path):
         for file in needed(path):
             copy_of(file, path).write_bytes(b"")
