@@ -275,6 +275,33 @@ class TestARepair:
         assert sorted(file.name for file in path.glob("*.safetensors")) == [BUNDLE]
 
 
+@pytest.mark.parametrize(
+    "find",
+    [
+        lambda path: path / SUMS,
+        lambda path: path / SETTINGS,
+        lambda path: copy_of(path / SETTINGS, path),
+        newest_manifest,
+        lambda path: copy_of(newest_manifest(path), path),
+        lambda path: rows_of(path, "a"),
+    ],
+    ids=["sums", "settings", "their copy", "version", "its copy", "rows"],
+)
+def test_a_folder_in_the_place_of_a_file_is_to_be_moved_away(path, find):
+    file, aside = find(path), path.parent / "aside"
+    file.rename(aside)
+    file.mkdir()
+    (file / "not ours").touch()
+    for write in (repair_library, lambda path: opened(path).remove("a")):
+        with pytest.raises(LibraryError, match=re.escape(f"(a folder lies in the place of {file}: move it away)")):
+            write(path)
+    assert [entry.name for entry in file.iterdir()] == ["not ours"]
+    shutil.rmtree(file)
+    aside.rename(file)
+    repair_library(path)
+    assert opened(path).verify() == []
+
+
 class TestLostSettings:
     """They are gone, and no copy that a sum vouches for is there: the videos still are."""
 

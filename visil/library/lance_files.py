@@ -134,15 +134,17 @@ def bulk_of(path: Path, column: int) -> list[tuple[int, int]]:
 
 
 def reason_of(error: Exception) -> str:
-    """The words of an error in one line, with the file that is gone or a folder; of Lance's, without its source."""
+    """The words of an error in one line, with the file that is gone; of Lance's, without the place in its source."""
     words: str = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    if isinstance(error, FileNotFoundError | IsADirectoryError) and error.filename:
+    if isinstance(error, FileNotFoundError) and error.filename:
         return f"{words}: {error.filename}"
+    if isinstance(error, IsADirectoryError) and error.filename:
+        return f"a folder lies in the place of {error.filename2 or error.filename}: move it away"
     if of_the_system := _OS_ERROR.search(words):
         return os.strerror(int(of_the_system[1]))
     words = _RUST_SOURCE.sub("", words.splitlines()[0])
     if gone := _NOT_FOUND.search(words):
-        name = gone[1] if os.path.isabs(gone[1]) else f"/{gone[1]}"
+        name = gone[1] if Path(gone[1]).is_absolute() else f"/{gone[1]}"
         return f"{os.strerror(errno.ENOENT)}: {name}"
     return words[:200]
 

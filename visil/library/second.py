@@ -55,10 +55,10 @@ def keep_copies(sums: Sums, table: Path, files: Iterable[Path]) -> None:
     lacking = {sums.name(path): (path, known) for path, known in _to_copy(sums, files)}
     for kind in (MANIFESTS, DELETIONS, DATA):
         folder = copy_of(table, sums.folder) / kind
-        for entry in os.scandir(folder) if folder.exists() else ():
+        for entry in folder.iterdir() if folder.exists() else ():
             name = f"{table.name}/{kind}/{entry.name}"
             if name not in lacking:
-                Path(entry).unlink()
+                entry.unlink()
             elif entry.stat().st_size == _size_beside(*lacking[name]):
                 del lacking[name]
     for path, known in lacking.values():

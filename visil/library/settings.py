@@ -16,6 +16,7 @@ from pathlib import Path
 from visil.commands import repair_command, visil_command
 from visil.errors import LibraryError
 from visil.library.disk import replace_file
+from visil.library.lance_files import reason_of
 from visil.library.second import SECOND, copy_of, is_copied
 from visil.library.sums import Sums, being_replaced, sum_of_bytes
 from visil.media.preprocessing import SAMPLINGS
@@ -157,7 +158,7 @@ def read_any_format(path: Path, *, name: str = SETTINGS) -> LibrarySettings:
         makes = visil_command("index", "FOLDER", library=path)
         raise LibraryError(f"{path}: no library here; `{makes}` makes one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else reason_of(error)
         otherwise = "choose a new folder" if name == SETTINGS else "delete it, which gives that move up"
         remedy = _puts_back(path, name) or f"restore it, or {otherwise}"
         raise LibraryError(f"{path / name}: cannot be read ({reason}); {remedy}") from error
