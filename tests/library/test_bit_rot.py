@@ -266,10 +266,26 @@ class TestOtherFiles:
             with pytest.raises(LibraryError, match=r"_deletions/.* is not what was written"):
                 Library.open(path, device="cpu").list()
             deletions.write_bytes(content)
-        turn(deletions, 300)
+
+    @pytest.mark.parametrize("lost", ["a bit", "the file", "the file and its sum"])
+    def test_where_it_is_not_known_which_rows_were_deleted_all_are_encoded_again(self, path, lost):
+        Library.open(path, device="cpu").remove("a")
+        Store(path / TABLE, 128).put([of(path, "b")])  # its older row counts no more, its newer one is whole
+        deletions = max((path / TABLE / "_deletions").iterdir(), key=lambda file: file.stat().st_mtime_ns)
         shutil.rmtree(path / SECOND)
-        with pytest.raises(LibraryError, match=r"4 of 4 rows in damaged files of the table \(1\) cannot be read"):
-            repair_library(path)
+        turn(deletions, 300) if lost == "a bit" else deletions.unlink()
+        if lost == "the file and its sum":
+            (path / SUMS).unlink()
+        (done, *_) = repair_library(path)
+        assert done == (
+            "damaged files of the table replaced: 1; every row of them is known; which of them were deleted is not: "
+            f"4 videos are kept as failures, `visil index FOLDER... --library {path}` encodes them again"
+        )
+        library = Library.open(path, device="cpu")
+        assert not any(finding.damage for finding in library.verify())
+        failed = {record.id: record.file.path for record in library.list() if record.status == FAILED}
+        assert failed == {id: str(path.parent / f"{id}.mp4") for id in ("a", "c", "d", "failed")}
+        assert [record.id for record in library.list() if record.status == OK] == ["b", "e"]
 
     @pytest.mark.parametrize("place", [b"mini", b"time", b"format_version = 3", b"videos.lance"])
     def test_settings_are_not_believed(self, path, place):
