@@ -203,13 +203,12 @@ def check_library(library: Path) -> Iterator[Finding]:
     """What the library holds, and whether it can be opened and written."""
     from visil.library.library import Library
     from visil.library.reindexing import PENDING
-    from visil.library.settings import SETTINGS, TABLE, is_library, read_settings
-    from visil.library.store import holds_videos
+    from visil.library.settings import SETTINGS, is_library, read_settings, restores_settings
 
-    if holds_videos(library / TABLE) and not is_library(library):
+    if remedy := restores_settings(library):
         found = f"{library} holds videos, but no {SETTINGS}"
         anew = visil_command("index", "FOLDER", library="DIR")
-        yield Finding("library", WRONG, found, f"restore {SETTINGS} from a copy, or {anew} with a new DIR")
+        yield Finding("library", WRONG, found, f"{remedy}, or {anew} with a new DIR")
         return
     if not is_library(library):
         is_free = not library.exists() or (library.is_dir() and not any(library.iterdir()))

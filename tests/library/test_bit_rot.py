@@ -21,7 +21,7 @@ from visil.evaluation.library_scores import LibraryScores
 from visil.library.files import content_hash
 from visil.library.lance_files import manifests, newest_version
 from visil.library.library import Library
-from visil.library.reindexing import begin
+from visil.library.reindexing import PENDING, begin
 from visil.library.repairing import repair_library
 from visil.library.salvaging import salvaged_rows
 from visil.library.second import SECOND
@@ -240,6 +240,16 @@ class TestOtherFiles:
         with pytest.raises(LibraryError, match="version 3 of the table is damaged; version 2 holds 5 videos"):
             repair_library(path)
 
+    def test_a_version_over_which_lance_panics_is_damage_even_without_a_sum(self, path):
+        (path / SUMS).unlink()
+        shutil.rmtree(path / SECOND)
+        turn(manifests(path / TABLE)[newest_version(path / TABLE)], b"large_binary")
+        cannot_be_read = rf"the table cannot be read \(.+\); `visil verify --repair --library {path}` saves"
+        with pytest.raises(LibraryError, match=cannot_be_read):
+            Library.open(path, device="cpu")
+        with pytest.raises(LibraryError, match="version 3 of the table is damaged; version 2 holds 5 videos"):
+            repair_library(path)
+
     def test_an_older_version_is_named_by_verify_and_harms_nobody(self, path):
         manifest = manifests(path / TABLE)[2]
         turn(manifest, 100)
@@ -256,10 +266,26 @@ class TestOtherFiles:
             with pytest.raises(LibraryError, match=r"_deletions/.* is not what was written"):
                 Library.open(path, device="cpu").list()
             deletions.write_bytes(content)
-        turn(deletions, 300)
+
+    @pytest.mark.parametrize("lost", ["a bit", "the file", "the file and its sum"])
+    def test_where_it_is_not_known_which_rows_were_deleted_all_are_encoded_again(self, path, lost):
+        Library.open(path, device="cpu").remove("a")
+        Store(path / TABLE, 128).put([of(path, "b")])  # its older row counts no more, its newer one is whole
+        deletions = max((path / TABLE / "_deletions").iterdir(), key=lambda file: file.stat().st_mtime_ns)
         shutil.rmtree(path / SECOND)
-        with pytest.raises(LibraryError, match=r"4 of 4 rows in damaged files of the table \(1\) cannot be read"):
-            repair_library(path)
+        turn(deletions, 300) if lost == "a bit" else deletions.unlink()
+        if lost == "the file and its sum":
+            (path / SUMS).unlink()
+        (done, *_) = repair_library(path)
+        assert done == (
+            "damaged files of the table replaced: 1; every row of them is known; which of them were deleted is not: "
+            f"4 videos are kept as failures, `visil index FOLDER... --library {path}` encodes them again"
+        )
+        library = Library.open(path, device="cpu")
+        assert not any(finding.damage for finding in library.verify())
+        failed = {record.id: record.file.path for record in library.list() if record.status == FAILED}
+        assert failed == {id: str(path.parent / f"{id}.mp4") for id in ("a", "c", "d", "failed")}
+        assert [record.id for record in library.list() if record.status == OK] == ["b", "e"]
 
     @pytest.mark.parametrize("place", [b"mini", b"time", b"format_version = 3", b"videos.lance"])
     def test_settings_are_not_believed(self, path, place):
@@ -389,6 +415,40 @@ class TestALostVersion:
         library = Library.open(path, device="cpu")
         assert (library.version, library.verify()) == (2, [])
 
+    @pytest.fixture(params=["sums gone", "last seal damaged"])
+    def lost_with_its_sum(self, request, path, lost) -> Path:
+        if request.param == "sums gone":
+            (path / SUMS).unlink()
+        else:
+            content = (path / SUMS).read_bytes()
+            turn(path / SUMS, content.rindex(b"# seal") + 10)
+        return lost
+
+    def test_is_known_by_its_copy_if_its_sum_is_lost_too(self, path, lost_with_its_sum):
+        name = f"{TABLE}/_versions/{lost_with_its_sum.name}"
+        with pytest.raises(LibraryError, match=rf"version 3 is lost \({name} is gone\); `visil verify --repair"):
+            Library.open(path, device="cpu")
+        asked = (
+            rf"version 3 of the table is lost; version 2 holds 5 videos: .*; its copy {SECOND}/{name} has no sum that "
+            rf"vouches for it: moved to {name} it is taken as it is"
+        )
+        with pytest.raises(LibraryError, match=asked):
+            repair_library(path)
+        (path / SECOND / name).rename(path / name)
+        repair_library(path)
+        library = Library.open(path, device="cpu")
+        assert (library.version, library.verify()) == (3, [])
+        assert [record.id for record in library.list()] == [*"abcde", "failed"]
+
+    def test_that_a_copy_tells_of_is_given_up_only_when_told(self, path, lost_with_its_sum):
+        copy = path / SECOND / lost_with_its_sum.relative_to(path)
+        repair_library(path, to_version=2)
+        assert not copy.exists()
+        library = Library.open(path, device="cpu")
+        assert (library.version, library.verify()) == (2, [])
+        library.remove("a")
+        assert (library.version, copy.exists()) == (3, True)
+
     def test_stays_lost_when_giving_it_up_is_cut_off(self, path, lost, monkeypatch):
         shutil.rmtree(path / SECOND)
         with monkeypatch.context() as killed:
@@ -434,6 +494,13 @@ class TestALostVersion:
         assert [record.id for record in again.list()] == [*"abcde", "failed"]
         again.compact()
         assert again.verify() == []
+
+    def test_is_none_that_a_move_had_which_was_given_up(self, path, quick_model):
+        sampled = begin(path, read_settings(path), quick_model, "keyframes")
+        Store(path / sampled.table_file, quick_model.dim).put([of(path, "d")])
+        (path / PENDING).unlink()
+        begin(path, read_settings(path), quick_model, "keyframes")
+        assert Store(path / sampled.table_file, quick_model.dim).version == 1
 
     def test_is_none_in_a_library_of_format_2(self, path):
         as_format_2(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,11 @@ class TestCopies:
         library = opened(path)
         library.remove("d")
         assert library.verify() == []
+
+    def test_lacking_one_is_said_of_one_file(self, path):
+        copy_of(path / SETTINGS, path).unlink()
+        (finding,) = opened(path).verify()
+        assert finding.problem == "lacks the copy of 1 file; the next write makes it"
 
     def test_that_were_not_written_to_the_end_are_made_again(self, path):
         for file in needed(path):
@@ -269,8 +275,55 @@ class TestARepair:
         assert sorted(file.name for file in path.glob("*.safetensors")) == [BUNDLE]
 
 
-def test_without_sums_no_copy_is_believed(path):
-    (path / SUMS).unlink()
-    (path / SETTINGS).unlink()
-    with pytest.raises(LibraryError, match="no library here"):
-        opened(path)
+@pytest.mark.parametrize(
+    "find",
+    [
+        lambda path: path / SUMS,
+        lambda path: path / SETTINGS,
+        lambda path: copy_of(path / SETTINGS, path),
+        newest_manifest,
+        lambda path: copy_of(newest_manifest(path), path),
+        lambda path: rows_of(path, "a"),
+    ],
+    ids=["sums", "settings", "their copy", "version", "its copy", "rows"],
+)
+def test_a_folder_in_the_place_of_a_file_is_to_be_moved_away(path, find):
+    file, aside = find(path), path.parent / "aside"
+    file.rename(aside)
+    file.mkdir()
+    (file / "not ours").touch()
+    for write in (repair_library, lambda path: opened(path).remove("a")):
+        with pytest.raises(LibraryError, match=re.escape(f"(a folder lies in the place of {file}: move it away)")):
+            write(path)
+    assert [entry.name for entry in file.iterdir()] == ["not ours"]
+    shutil.rmtree(file)
+    aside.rename(file)
+    repair_library(path)
+    assert opened(path).verify() == []
+
+
+class TestLostSettings:
+    """They are gone, and no copy that a sum vouches for is there: the videos still are."""
+
+    def told(self, path: Path, remedy: str, model: Model) -> None:
+        message = f"{path}: holds videos, but no {SETTINGS}; {remedy}, or choose another folder"
+        for command in (opened, repair_library, Library.open_or_create, lambda path: Library.create(path, model)):
+            with pytest.raises(LibraryError, match=f"^{re.escape(message)}$"):
+                command(path)
+
+    def test_are_taken_by_hand_from_a_copy_that_no_sum_vouches_for(self, path, quick_model):
+        (path / SUMS).unlink()
+        (path / SETTINGS).unlink()
+        self.told(path, f"move {copy_of(path / SETTINGS, path)} to {path / SETTINGS}", quick_model)
+        copy_of(path / SETTINGS, path).rename(path / SETTINGS)
+        repair_library(path)
+        assert opened(path).verify() == []
+
+    @pytest.mark.parametrize("table", [TABLE, "videos-2.lance"])
+    def test_are_to_be_restored_if_there_is_no_copy(self, path, quick_model, table):
+        (path / SETTINGS).unlink()
+        copy_of(path / SETTINGS, path).unlink()
+        (path / TABLE).rename(path / table)
+        self.told(path, f"restore {SETTINGS} from a copy", quick_model)
+        shutil.rmtree(path / table / "data")
+        self.told(path, f"restore {SETTINGS} from a copy", quick_model)  # which videos there were is in second/

@@ -17,6 +17,7 @@ from tests.library.made import DIM, assert_same_video, encoded_video, failed_vid
 from visil.errors import LibraryError
 from visil.library.salvaging import PROBLEM
 from visil.library.store import DamagedVideoError, Store, StoredVideo, create_table
+from visil.library.sums import SUMS
 from visil.values import RegionVectors
 
 STRETCH = 5
@@ -362,6 +363,18 @@ class TestDamage:
         monkeypatch.setattr("lance.LanceDataset.scanner", interrupt)
         with pytest.raises(KeyboardInterrupt):
             store.records()
+
+    @pytest.mark.parametrize("with_sums", [True, False])
+    @pytest.mark.parametrize("folder", ["data", "_deletions"])
+    def test_a_file_that_is_gone_is_named(self, store, uri, folder, with_sums):
+        store.append([stored_video("a"), stored_video("b")])
+        store.delete(["b"])
+        (file,) = (uri / folder).iterdir()
+        file.unlink()
+        if not with_sums:
+            (uri.parent / SUMS).unlink()
+        with pytest.raises(LibraryError, match=rf"the table is damaged \(No such file or directory: {file}\); `visil"):
+            Store(uri, DIM).records()
 
     def test_a_table_for_other_vectors_is_a_clear_error(self, uri):
         with pytest.raises(LibraryError, match=r"videos\.lance: .* for descriptors of 16 dimensions"):

@@ -28,6 +28,7 @@ DAMAGE = (ValueError, OSError, RuntimeError)  # what Lance raises when it cannot
 _PANIC = "pyo3_runtime.PanicException"  # what a panic in Rust becomes: no Exception, and of no importable class
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how Rust prints what the system said
+_NOT_FOUND = re.compile(r"Not found: (.+)")  # Lance names files from the root, without its slash
 _RUST_SOURCE = re.compile(r", \S+\.rs:\d+:\d+")
 _FOOTER = struct.Struct("<QQQIIHH4s")  # of a file of rows: where the descriptions of its columns lie, and how many
 _PLACE = struct.Struct("<QQ")  # offset and size
@@ -133,11 +134,19 @@ def bulk_of(path: Path, column: int) -> list[tuple[int, int]]:
 
 
 def reason_of(error: Exception) -> str:
-    """The words of an error in one line; of Lance's, without the place in its source."""
+    """The words of an error in one line, with the file that is gone; of Lance's, without the place in its source."""
     words: str = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"{words}: {error.filename}"
+    if isinstance(error, IsADirectoryError) and error.filename:
+        return f"a folder lies in the place of {error.filename2 or error.filename}: move it away"
     if of_the_system := _OS_ERROR.search(words):
         return os.strerror(int(of_the_system[1]))
-    return _RUST_SOURCE.sub("", words.splitlines()[0])[:200]
+    words = _RUST_SOURCE.sub("", words.splitlines()[0])
+    if gone := _NOT_FOUND.search(words):
+        name = gone[1] if Path(gone[1]).is_absolute() else f"/{gone[1]}"
+        return f"{os.strerror(errno.ENOENT)}: {name}"
+    return words[:200]
 
 
 def was_refused(error: Exception) -> bool:

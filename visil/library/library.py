@@ -61,6 +61,7 @@ from visil.library.settings import (
     SETTINGS,
     TABLE,
     LibrarySettings,
+    check_settings_are_not_lost,
     is_library,
     read_settings,
     write_settings,
@@ -73,7 +74,6 @@ from visil.library.store import (
     VideoRecord,
     check_is_there,
     create_table,
-    holds_videos,
     reason_of,
 )
 from visil.library.sums import SUMS, Sums, being_replaced, note_files
@@ -136,6 +136,7 @@ class Library:
         try:
             if is_library(path):
                 raise _already_there(path)
+            check_settings_are_not_lost(path)
             with new_folder(path):
                 cls._make(path, settings, model)
         except OSError as error:
@@ -153,8 +154,6 @@ class Library:
         with writer_lock(path), undone_on_error(path, keep=names):
             if is_library(path):
                 raise _already_there(path)
-            if holds_videos(path / TABLE):
-                raise LibraryError(f"{path}: holds videos, but no {SETTINGS}; restore it, or choose another folder")
             with being_replaced(path / BUNDLE):
                 model.bundle.save(path / BUNDLE)
             create_table(path / TABLE, model.dim)

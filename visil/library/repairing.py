@@ -19,6 +19,7 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
+from lance.file import LanceFileReader
 
 from visil.commands import repair_command, visil_command
 from visil.errors import LibraryError, ModelError
@@ -26,6 +27,7 @@ from visil.library.digests import row_digest
 from visil.library.disk import writer_lock
 from visil.library.lance_files import (
     DAMAGE,
+    DATA,
     files_of_fragment,
     manifests,
     newest_version,
@@ -35,7 +37,7 @@ from visil.library.lance_files import (
 )
 from visil.library.reindexing import PENDING
 from visil.library.salvaging import NAMES_THE_VIDEO, NO_DIGEST, PROBLEM, ROW, UNREADABLE, salvaged_rows
-from visil.library.second import put_back, renew_copies
+from visil.library.second import copy_of, put_back, renew_copies, written_versions
 from visil.library.settings import (
     FORMAT_VERSION,
     SETTINGS,
@@ -54,6 +56,7 @@ from visil.model.catalogue import bundle_of_hash, find_bundle
 from visil.model.model import Model
 
 DAMAGED = "its rows in the library were damaged; index it again"
+MAYBE_DELETED = "may have been deleted"
 UNKNOWN_TIME_NS = -1  # no file has it: `visil index` looks at the content
 
 
@@ -152,8 +155,8 @@ def _bundle(path: Path, settings: LibrarySettings, copy: str | Path | None) -> t
 def _put_back_version(uri: Path) -> list[str]:
     """The newest version that was written, from its copy if need be."""
     sums = Sums(uri.parent)
-    newest = sums.manifests(uri).get(_last_version(uri))
-    return [] if newest is None else put_back(sums, [sums.folder / newest])
+    newest = written_versions(sums, uri).get(_last_version(uri))
+    return [] if newest is None else put_back(sums, [newest])
 
 
 def _put_back_files(uri: Path) -> list[str]:
@@ -174,24 +177,35 @@ def _open_again(uri: Path, to_version: int | None) -> list[str]:
     if readable == newest:
         return []
     ids = lance.dataset(str(uri), version=readable).to_table(columns=["id"], filter="stretch = 0")["id"]
+    written = written_versions(sums, uri)
     if to_version is None:
         problem = "damaged" if newest in found else "lost"
         raise LibraryError(
             f"{uri}: version {newest} of the table is {problem}; version {readable} holds {len(ids)} videos: "
             f"`{repair_command(uri.parent, '--to-version', readable)}` goes back to it, "
             f"`{visil_command('index', 'PATH...', library=uri.parent)}` encodes what came later"
+            f"{_copy_without_a_sum(sums, written[newest]) if newest in written else ''}"
         )
-    lost = {number: sums.folder / name for number, name in sums.manifests(uri).items()}
-    given_up = [path for number, path in (lost | found).items() if number > readable]
+    given_up = [path for number, path in (written | found).items() if number > readable]
     for manifest in given_up:
         manifest.unlink(missing_ok=True)
+        copy_of(manifest, sums.folder).unlink(missing_ok=True)
     sums.forget(given_up)  # the next versions have their names; until then it is known that these are lost
     return [f"went back from version {newest} to {readable}, which holds {len(ids)} videos; what came later is lost"]
 
 
+def _copy_without_a_sum(sums: Sums, manifest: Path) -> str:
+    """What to try by hand with the copy of a version that nothing vouches for; nothing if there is none."""
+    copy = copy_of(manifest, sums.folder)
+    if sums.of(manifest) is not None or not copy.exists():
+        return ""
+    name = sums.name(manifest)
+    return f"; its copy {sums.name(copy)} has no sum that vouches for it: moved to {name} it is taken as it is"
+
+
 def _last_version(uri: Path) -> int:
     """The newest version that is there, or was."""
-    return max(newest_version(uri), *Sums(uri.parent).manifests(uri), 0)
+    return max(newest_version(uri), *written_versions(Sums(uri.parent), uri), 0)
 
 
 def _newest(uri: Path) -> lance.LanceDataset:
@@ -231,9 +245,11 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
         for fragment in dataset.get_fragments()
     }
     damaged = [fragment for fragment in dataset.get_fragments() if rows_of[fragment.fragment_id] is not None]
-    saved = [(fragment, row) for fragment in damaged for row in rows_of[fragment.fragment_id] or () if row.get("path")]
-    num_rows = sum(fragment.metadata.num_rows for fragment in damaged)
-    lost = num_rows - len(saved)
+    known = [(fragment, row) for fragment in damaged for row in rows_of[fragment.fragment_id] or () if row.get("path")]
+    num_rows = sum(len(rows_of[fragment.fragment_id] or ()) for fragment in damaged)
+    lost = num_rows - len(known)
+    maybe_deleted = _known_by_doubtful_rows_alone(dataset, rows_of)
+    saved = [of for of in known if of[1][PROBLEM] != MAYBE_DELETED or of[1]["id"] in maybe_deleted]
     if drop_rows is not None and not lost:
         raise LibraryError(f"{uri}: every row of the table can be read; there is no need to drop any")
     if lost and drop_rows != lost:
@@ -252,7 +268,21 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
     )
     lance.LanceDataset.commit(str(uri), operation, read_version=dataset.version)
     left = f"{lost} of {num_rows} rows of them are lost, as agreed" if lost else "every row of them is known"
+    if maybe_deleted:
+        encodes = f"`{visil_command('index', 'FOLDER...', library=uri.parent)}` encodes them again"
+        left += f"; which of them were deleted is not: {len(maybe_deleted)} videos are kept as failures, {encodes}"
     return [f"damaged files of the table replaced: {len(damaged)}; {left}"]
+
+
+def _known_by_doubtful_rows_alone(dataset: Any, rows_of: dict[int, list[dict[str, Any]] | None]) -> set[str]:
+    """Ids of the videos that have rows that may have been deleted, and no others: those are older ones."""
+    rows = [row for found in rows_of.values() for row in found or () if row.get("path")]
+    doubtful = {row["id"] for row in rows if row[PROBLEM] == MAYBE_DELETED}
+    doubtful -= {row["id"] for row in rows if row[PROBLEM] != MAYBE_DELETED}
+    for fragment in dataset.get_fragments() if doubtful else ():
+        if rows_of[fragment.fragment_id] is None:
+            doubtful -= {*fragment.to_table(columns=["id"])["id"].to_pylist()}
+    return doubtful
 
 
 def _rows_of_a_damaged_part(dataset: Any, uri: Path, sums: Sums, fragment: Any) -> list[dict[str, Any]] | None:
@@ -268,7 +298,7 @@ def _rows_of_a_damaged_part(dataset: Any, uri: Path, sums: Sums, fragment: Any) 
         return None
     deletions = fragment.deletion_file()
     if deletions and not _fits(sums, uri / deletions):
-        return [{}] * fragment.metadata.num_rows  # nobody knows which of them count
+        return _rows_maybe_deleted(dataset, uri, sums, fragment)
     try:
         rows = salvaged_rows(uri, dataset.version, fragment)
     except OSError as error:
@@ -276,6 +306,28 @@ def _rows_of_a_damaged_part(dataset: Any, uri: Path, sums: Sums, fragment: Any) 
         raise
     can_be_read = all(row[PROBLEM] != UNREADABLE for row in rows)
     return None if can_be_read and all(_fits(sums, path, quickly=True) for path in files) else rows
+
+
+def _rows_maybe_deleted(dataset: Any, uri: Path, sums: Sums, fragment: Any) -> list[dict[str, Any]]:
+    """Which videos all rows of a part are of, read past Lance's own view: nobody knows which of them were deleted."""
+    files = fragment.metadata.files
+    columns: dict[str, list[Any]] = {}
+    try:
+        if not all(_fits(sums, uri / DATA / file.path, quickly=True) for file in files):  # Lance would believe it
+            return [{}] * fragment.metadata.physical_rows
+        with panics_are_damage():
+            numbers = {
+                name: dataset.lance_schema.field(name).id() for name in NAMES_THE_VIDEO if name in dataset.schema.names
+            }
+            for file in files:
+                names = [name for name, number in numbers.items() if number in file.fields]
+                if names:
+                    reader = LanceFileReader(str(uri / DATA / file.path), columns=names)
+                    columns |= reader.read_all().to_table().to_pydict()
+    except DAMAGE as error:
+        _stop_if_refused(uri, error)
+        return [{}] * fragment.metadata.physical_rows
+    return [{**row, PROBLEM: MAYBE_DELETED} for row in pa.table(columns).to_pylist()]
 
 
 def _fits(sums: Sums, path: Path, *, quickly: bool = False) -> bool:

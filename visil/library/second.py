@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from visil.library.disk import replace_file
-from visil.library.lance_files import DATA, DELETIONS, MANIFESTS
+from visil.library.lance_files import DATA, DELETIONS, MANIFESTS, manifests
 from visil.library.sums import FileSum, Sums, beside
 
 SECOND = "second"
@@ -26,6 +26,15 @@ SECOND = "second"
 def copy_of(path: Path, folder: Path) -> Path:
     """Where the copy of a file, or of a folder, of the library in `folder` lies."""
     return folder / SECOND / path.relative_to(folder)
+
+
+def written_versions(sums: Sums, table: Path) -> dict[int, Path]:
+    """The file of every version of a table that has a sum or a copy, by its number, be it there or not.
+
+    A copy comes after its file and its sum, so it tells of a version even where both are lost.
+    """
+    copied = {number: table / MANIFESTS / copy.name for number, copy in manifests(copy_of(table, sums.folder)).items()}
+    return copied | {number: sums.folder / name for number, name in sums.manifests(table).items()}
 
 
 def is_copied(sums: Sums, path: Path) -> bool:
@@ -46,10 +55,10 @@ def keep_copies(sums: Sums, table: Path, files: Iterable[Path]) -> None:
     lacking = {sums.name(path): (path, known) for path, known in _to_copy(sums, files)}
     for kind in (MANIFESTS, DELETIONS, DATA):
         folder = copy_of(table, sums.folder) / kind
-        for entry in os.scandir(folder) if folder.exists() else ():
+        for entry in folder.iterdir() if folder.exists() else ():
             name = f"{table.name}/{kind}/{entry.name}"
             if name not in lacking:
-                Path(entry).unlink()
+                entry.unlink()
             elif entry.stat().st_size == _size_beside(*lacking[name]):
                 del lacking[name]
     for path, known in lacking.values():

@@ -16,7 +16,8 @@ from pathlib import Path
 from visil.commands import repair_command, visil_command
 from visil.errors import LibraryError
 from visil.library.disk import replace_file
-from visil.library.second import is_copied
+from visil.library.lance_files import reason_of
+from visil.library.second import SECOND, copy_of, is_copied
 from visil.library.sums import Sums, being_replaced, sum_of_bytes
 from visil.media.preprocessing import SAMPLINGS
 
@@ -81,6 +82,24 @@ def is_library(path: Path) -> bool:
     return (path / SETTINGS).exists() or is_copied(Sums(path), path / SETTINGS)
 
 
+def restores_settings(path: Path) -> str:
+    """What to do with a folder that holds rows, but no settings and no copy of them that a sum vouches for.
+
+    Empty if it is no such folder: what an interrupted `create` leaves holds no rows.
+    """
+    rows = (entry for folder in (path, path / SECOND) for entry in folder.glob("videos*.lance/data/*"))
+    if is_library(path) or not any(rows):
+        return ""
+    copy = copy_of(path / SETTINGS, path)
+    return f"move {copy} to {path / SETTINGS}" if copy.is_file() else f"restore {SETTINGS} from a copy"
+
+
+def check_settings_are_not_lost(path: Path) -> None:
+    """Raises LibraryError if a folder holds rows, but nothing says of what library."""
+    if remedy := restores_settings(path):
+        raise LibraryError(f"{path}: holds videos, but no {SETTINGS}; {remedy}, or choose another folder")
+
+
 def read_settings(path: Path, *, name: str = SETTINGS) -> LibrarySettings:
     """The settings of the library in the folder `path`.
 
@@ -135,10 +154,11 @@ def read_any_format(path: Path, *, name: str = SETTINGS) -> LibrarySettings:
     except FileNotFoundError:
         if remedy := _puts_back(path, name):
             raise LibraryError(f"{path / name}: is gone; {remedy}") from None
+        check_settings_are_not_lost(path)
         makes = visil_command("index", "FOLDER", library=path)
         raise LibraryError(f"{path}: no library here; `{makes}` makes one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else reason_of(error)
         otherwise = "choose a new folder" if name == SETTINGS else "delete it, which gives that move up"
         remedy = _puts_back(path, name) or f"restore it, or {otherwise}"
         raise LibraryError(f"{path / name}: cannot be read ({reason}); {remedy}") from error

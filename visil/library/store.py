@@ -14,6 +14,7 @@ video that does not fit is left out and named in `Store.damaged`.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ from visil.library.rows import (
 from visil.library.rows import FEATURE_SET as FEATURE_SET
 from visil.library.rows import NO_CONTENT as NO_CONTENT
 from visil.library.salvaging import NO_DIGEST, OTHER_DIGEST, PROBLEM, ROW, UNREADABLE, salvaged_rows
-from visil.library.second import keep_copies
+from visil.library.second import copy_of, keep_copies, written_versions
 from visil.library.sums import Sums, row_file_sum
 from visil.values import EncodedVideo, RegionVectors
 
@@ -90,19 +91,12 @@ class DamagedVideoError(LibraryError):
 def create_table(uri: Path, dim: int) -> None:
     """An empty table for descriptors of this many dimensions, seen on the disk; any table there is replaced."""
     sums = Sums(uri.parent)
+    shutil.rmtree(copy_of(uri, sums.folder), ignore_errors=True)
     sums.forget([uri.parent / name for name in sums.by_name if name.startswith(f"{uri.name}/")])
     mode = "overwrite" if uri.exists() else "create"  # overwriting nothing makes Lance write a warning
     lance.write_dataset(table_schema(dim).empty_table(), os.path.abspath(uri), mode=mode)  # `s3:x` is a folder here
     flush_folder(uri)
     Store(uri, dim).note_files()
-
-
-def holds_videos(uri: Path) -> bool:
-    """Whether there is a table with rows, or a damaged one that may have had some."""
-    try:
-        return lance.dataset(str(uri)).count_rows() > 0
-    except DAMAGE:
-        return any(uri.glob("data/*"))
 
 
 def check_is_there(uri: Path) -> None:
@@ -133,7 +127,7 @@ class Store:
                 self._open()
         except DAMAGE as error:
             raise LibraryError(f"{uri}: the table cannot be read ({reason_of(error)}); {_remedy(uri)}") from error
-        if not has_columns(self._dataset.schema, dim, may_lack=() if has_digests else ADDED_LATER):
+        if not has_columns(self._schema, dim, may_lack=() if has_digests else ADDED_LATER):
             raise LibraryError(
                 f"{uri}: the table is not one of this format for descriptors of {dim} dimensions; {_remedy(uri)}"
             )
@@ -195,23 +189,23 @@ class Store:
         A commit that was cut off before its sums, or older versions that are gone, are no such thing.
         """
         newest = newest_version(self.uri)
-        written = self._sums.manifests(self.uri) if self._has_digests else {}
+        written = written_versions(self._sums, self.uri) if self._has_digests else {}
         last = max(written, default=0)
         if last <= newest:
             return newest
-        if (self._sums.folder / written[last]).exists():  # some network drives list it a while later
+        if written[last].exists():  # some network drives list it a while later
             return last
         newest = newest_version(self.uri)  # twice: files may go while it looks
         if last > newest and self.uri.exists():  # else all of it was left behind by a move to another bundle
-            raise LibraryError(f"{self.uri}: version {last} is lost ({written[last]} is gone); {_remedy(self.uri)}")
+            name = self._sums.name(written[last])
+            raise LibraryError(f"{self.uri}: version {last} is lost ({name} is gone); {_remedy(self.uri)}")
         return newest
 
     def _manifest(self, number: int) -> Path | None:
         """The file of a version; None if it is not there."""
         listed = manifests(self.uri).get(number)
-        if listed is None and number in (written := self._sums.manifests(self.uri)):
-            path = self._sums.folder / written[number]
-            return path if path.exists() else None
+        if listed is None and number in (written := written_versions(self._sums, self.uri)):
+            return written[number] if written[number].exists() else None
         return listed
 
     def _open_version(self, newest: int) -> None:
@@ -221,6 +215,7 @@ class Store:
             problem = f"{self._sums.name(manifest)} {OTHER_DIGEST}"
             raise LibraryError(f"{self.uri}: version {newest} is damaged ({problem}); {_remedy(self.uri)}")
         self._dataset = lance.dataset(str(self.uri), version=newest or None)
+        self._schema = self._dataset.schema  # here, where Lance may panic over it
         self._layout: dict[str, list[tuple[int, int]]] | None = None
         self._salvaged: dict[int, list[dict[str, Any]]] | None = None
         self.damaged: dict[str, str] = {}
@@ -325,7 +320,7 @@ class Store:
         Args:
             damaged: files that are known to be.
         """
-        columns = [name for name in self._dataset.schema.names if name != "vectors"]
+        columns = [name for name in self._schema.names if name != "vectors"]
         for fragment in self._fragments():
             read = 0
             if damaged.isdisjoint(files_of_fragment(self.uri, fragment)):
@@ -354,7 +349,7 @@ class Store:
         ]
 
     def _present(self, columns: Sequence[str]) -> list[str]:
-        return [name for name in columns if name in self._dataset.schema.names]
+        return [name for name in columns if name in self._schema.names]
 
     def _fragments(self, unsound: Collection[int] = ()) -> list[Any]:
         """The parts of this version, without those given."""
@@ -367,7 +362,7 @@ class Store:
             if unsound:
                 options["fragments"] = self._fragments(unsound)
                 if not options["fragments"]:
-                    return self._dataset.schema.empty_table().select(options["columns"])
+                    return self._schema.empty_table().select(options["columns"])
             return self._dataset.scanner(**options).to_table()
 
     def _salvaged_rows(self) -> list[dict[str, Any]]:

@@ -22,8 +22,9 @@ from typing import BinaryIO
 
 import xxhash
 
+from visil.errors import LibraryError
 from visil.library.disk import replace_file
-from visil.library.lance_files import DATA, MANIFESTS, bulk_of, by_version
+from visil.library.lance_files import DATA, MANIFESTS, bulk_of, by_version, reason_of
 
 SUMS = "library.sha256"
 READ_BYTES = 1 << 20
@@ -74,12 +75,18 @@ class Sums:
         self.reload()
 
     def reload(self) -> None:
-        """Read it again if it is another."""
+        """Read it again if it is another.
+
+        Raises:
+            LibraryError: it is there, and cannot be read.
+        """
         try:
             stamp = _stamp(self._path.stat())
             content = b"" if stamp == self._read_at else self._path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             stamp, content = None, b""
+        except OSError as error:
+            raise LibraryError(f"{self._path}: cannot be read ({reason_of(error)})") from error
         if stamp is None or stamp != self._read_at:
             self._by_name, self.unsealed = _parsed(content)
             self._read_at = stamp

@@ -126,16 +126,15 @@ def check_copies(store: Store) -> list[Finding]:
     if newest_version(store.uri) != store.version:  # copies go with it, and another process has written meanwhile
         return []
     mends = repair_command(sums.folder)
+    number = len(lacking)
+    which, them = ("copy of 1 file", "it") if number == 1 else (f"copies of {number} files", "them")
     return [
         *(
             Finding(f"{SECOND}/{sums.name(path)}", f"is no copy of its file; `{mends}` makes it again", False)
             for path in not_copied
             if path not in lacking
         ),
-        *(
-            Finding(SECOND, f"lacks the copies of {len(lacking)} files; the next write makes them", False)
-            for _ in lacking[:1]
-        ),
+        *(Finding(SECOND, f"lacks the {which}; the next write makes {them}", False) for _ in lacking[:1]),
     ]
 
 
