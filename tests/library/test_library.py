@@ -360,7 +360,7 @@ Library.open(sys.argv[1], device="cpu").add([sys.argv[2]], workers=2, progress=d
             assert_ends(worker)
         again = Library.open(library.path, device="cpu")
         assert len(again.list()) == 4
-        assert list(again.verify()) == []
+        assert [finding for finding in again.verify() if finding.damage] == []  # sums may be lacking
         report = again.add([clips], workers=2)
         assert (len(report.added), report.unchanged) == (2, 4)
         assert list(again.verify()) == []
