@@ -23,7 +23,7 @@ from visil.library.lance_files import manifests, newest_version
 from visil.library.library import Library
 from visil.library.reindexing import PENDING, begin
 from visil.library.repairing import repair_library
-from visil.library.salvaging import salvaged_rows
+from visil.library.salvaging import PROBLEM, salvaged_rows
 from visil.library.second import SECOND
 from visil.library.settings import BUNDLE, SETTINGS, TABLE, read_settings
 from visil.library.store import FAILED, OK, DamagedVideoError, FileFacts, Store, StoredVideo, VersionGoneError
@@ -551,3 +551,17 @@ class TestAnInterruptedWrite:
         assert (finding.id, finding.damage) == (SUMS, False)
         library.remove("d")
         assert library.verify() == []
+
+
+def test_a_video_whose_path_a_flipped_bit_made_null_is_named_and_keeps_no_search_from_going_on(path, monkeypatch):
+    def salvaged(store):
+        store.damaged["z"] = "its row is not what was written"
+        return [
+            {"id": "z", "stretch": 0, "path": None, "size_bytes": None, "sha256": "0", "status": FAILED, PROBLEM: ""}
+        ]
+
+    monkeypatch.setattr(Store, "_salvaged_rows", salvaged)
+    library = Library.open(path, device="cpu")
+    (record,) = [record for record in library.list() if record.id == "z"]
+    assert (record.file, record.status) == (FileFacts("", 0, -1, "0"), FAILED)
+    assert all(match.video != "z" for match in library.search("id:a"))

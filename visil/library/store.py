@@ -232,7 +232,9 @@ class Store:
         problem = self.damaged.get(row["id"])
         if problem is None:
             return record_of(row)
-        file = FileFacts(*(row.get(name, unknown) for name, unknown in FILE_COLUMNS.items()))
+        # a flipped bit may have made any of them null
+        facts: list[Any] = [row.get(name) or unknown for name, unknown in FILE_COLUMNS.items()]
+        file = FileFacts(*facts)
         return VideoRecord(row["id"], file, FAILED, problem, 0.0, 0, None, "unreadable", row.get("rules") or 1)
 
     def descriptors(self) -> tuple[list[str], np.ndarray, np.ndarray]:
