@@ -553,15 +553,30 @@ class TestAnInterruptedWrite:
         assert library.verify() == []
 
 
-def test_a_video_whose_path_a_flipped_bit_made_null_is_named_and_keeps_no_search_from_going_on(path, monkeypatch):
-    def salvaged(store):
-        store.damaged["z"] = "its row is not what was written"
-        return [
-            {"id": "z", "stretch": 0, "path": None, "size_bytes": None, "sha256": "0", "status": FAILED, PROBLEM: ""}
-        ]
+class TestAPathThatAFlippedBitMadeNull:
+    @pytest.fixture
+    def nameless(self, path, quick_model) -> Path:
+        """A library two rows of which do not say which file they are of."""
+        facts = FileFacts(None, 1, 0, "0")  # type: ignore[arg-type]
+        Store(path / TABLE, quick_model.dim).put([StoredVideo(id, facts, None, "broken") for id in ("y", "z")])
+        return path
 
-    monkeypatch.setattr(Store, "_salvaged_rows", salvaged)
-    library = Library.open(path, device="cpu")
-    (record,) = [record for record in library.list() if record.id == "z"]
-    assert (record.file, record.status) == (FileFacts("", 0, -1, "0"), FAILED)
-    assert all(match.video != "z" for match in library.search("id:a"))
+    def test_is_empty_and_keeps_no_search_from_going_on(self, nameless):
+        library = Library.open(nameless, device="cpu")
+        assert {record.id: record.file for record in library.list()}["z"] == FileFacts("", 1, 0, "0")
+        assert library.search("id:a")
+
+    def test_is_no_path_that_two_videos_share(self, nameless):
+        before = {record.id for record in Library.open(nameless, device="cpu").list()}
+        repair_library(nameless)
+        assert {record.id for record in Library.open(nameless, device="cpu").list()} == before
+
+    def test_is_empty_where_the_row_is_known_to_be_damaged(self, path, monkeypatch):
+        def salvaged(store):
+            store.damaged["z"] = "its row is not what was written"
+            return [{"id": "z", "stretch": 0, "path": None, "size_bytes": None, "sha256": "0", PROBLEM: ""}]
+
+        monkeypatch.setattr(Store, "_salvaged_rows", salvaged)
+        library = Library.open(path, device="cpu")
+        (record,) = [record for record in library.list() if record.id == "z"]
+        assert (record.file, record.status) == (FileFacts("", 0, -1, "0"), FAILED)

@@ -36,6 +36,7 @@ from visil.library.lance_files import (
     was_refused,
 )
 from visil.library.reindexing import PENDING
+from visil.library.rows import UNKNOWN_TIME_NS, file_of
 from visil.library.salvaging import NAMES_THE_VIDEO, NO_DIGEST, PROBLEM, ROW, UNREADABLE, salvaged_rows
 from visil.library.second import copy_of, put_back, renew_copies, written_versions
 from visil.library.settings import (
@@ -57,7 +58,6 @@ from visil.model.model import Model
 
 DAMAGED = "its rows in the library were damaged; index it again"
 MAYBE_DELETED = "may have been deleted"
-UNKNOWN_TIME_NS = -1  # no file has it: `visil index` looks at the content
 
 
 def repair_library(
@@ -378,12 +378,12 @@ def _fail_damaged_videos(store: Store, model: Model) -> list[str]:
     for finding in check_rows(store, model):
         problems.setdefault(finding.id, finding.problem)
     kept = _newest(store.uri).to_table(columns=[*NAMES_THE_VIDEO, "status"]).to_pylist()
-    files = {row["id"]: FileFacts(row["path"], row["size_bytes"], UNKNOWN_TIME_NS, "", row["root"]) for row in kept}
+    files = {row["id"]: file_of(row) for row in kept}  # without time and hash: `visil index` looks at the content
     failures = {row["id"] for row in kept if row["status"] == FAILED}
     stays: dict[str, str] = {}  # path -> id: of several the one that needs no encoding
     for id in sorted(files, key=lambda id: (id in problems, id in failures, id)):
         stays.setdefault(files[id].path, id)
-    twins = [id for id in sorted(files) if stays[files[id].path] != id]
+    twins = [id for id in sorted(files) if files[id].path and stays[files[id].path] != id]
     failed = [id for id in problems if id not in twins]
     store.put([StoredVideo(id, files[id], None, DAMAGED, "unreadable") for id in failed])
     store.delete(twins)
@@ -394,6 +394,8 @@ def _fail_damaged_videos(store: Store, model: Model) -> list[str]:
 
 
 def _how_to_restore(file: FileFacts, store: Store) -> str:
+    if not file.path:
+        return "nothing tells which file it was: remove it, and index its folder again"
     if file.is_feature_set:
         return f"adding its feature file again restores {file.path}"
     return f"`{visil_command('index', file.path, library=store.uri.parent)}` encodes it again"

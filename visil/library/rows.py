@@ -20,8 +20,9 @@ from visil.library.digests import DIGESTED, row_digest
 from visil.media.reader import RULES
 from visil.values import EncodedVideo, VideoInfo
 
+UNKNOWN_TIME_NS = -1  # no file has it: `visil index` looks at the content
 # Of a file, with what stands for a value that cannot be read.
-FILE_COLUMNS = {"path": "", "size_bytes": 0, "mtime_ns": -1, "sha256": "", "root": ""}
+FILE_COLUMNS = {"path": "", "size_bytes": 0, "mtime_ns": UNKNOWN_TIME_NS, "sha256": "", "root": ""}
 _ARRAYS = frozenset({"vectors", "times_s", "descriptors"})
 UNCOMPRESSED = {"lance-encoding:compression": "none"}
 OK, NO_CONTENT, FAILED = "ok", "no_content", "failed"
@@ -232,6 +233,12 @@ def by_row(table: pa.Table) -> Iterator[dict[str, Any]]:
         yield row | {name: table[name][number] for name in arrays}
 
 
+def file_of(row: Mapping[str, Any]) -> FileFacts:
+    """What a row says of its file; a flipped bit may have made any of it null, and not all columns may be read."""
+    facts: list[Any] = [unknown if row.get(name) is None else row[name] for name, unknown in FILE_COLUMNS.items()]
+    return FileFacts(*facts)
+
+
 def record_of(row: Mapping[str, Any]) -> VideoRecord:
     video = None
     if row["status"] != FAILED:
@@ -243,10 +250,9 @@ def record_of(row: Mapping[str, Any]) -> VideoRecord:
             row["codec"],
             row["start_offset_s"],
         )
-    file = FileFacts(row["path"], row["size_bytes"], row["mtime_ns"], row["sha256"], row["root"])
     return VideoRecord(
         row["id"],
-        file,
+        file_of(row),
         row["status"],
         row["reason"],
         row["duration_s"] or 0.0,

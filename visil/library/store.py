@@ -45,13 +45,13 @@ from visil.library.lance_files import (
 from visil.library.rows import (
     ADDED_LATER,
     FAILED,
-    FILE_COLUMNS,
     OK,
     RECORD_COLUMNS,
     FileFacts,
     StoredVideo,
     VideoRecord,
     by_row,
+    file_of,
     has_columns,
     record_batch,
     record_of,
@@ -232,10 +232,7 @@ class Store:
         problem = self.damaged.get(row["id"])
         if problem is None:
             return record_of(row)
-        # a flipped bit may have made any of them null
-        facts: list[Any] = [row.get(name) or unknown for name, unknown in FILE_COLUMNS.items()]
-        file = FileFacts(*facts)
-        return VideoRecord(row["id"], file, FAILED, problem, 0.0, 0, None, "unreadable", row.get("rules") or 1)
+        return VideoRecord(row["id"], file_of(row), FAILED, problem, 0.0, 0, None, "unreadable", row.get("rules") or 1)
 
     def descriptors(self) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Ids of the videos that have a score, float32 [P, D] of all their parts, and whose part each is, int [P]."""
