@@ -45,6 +45,8 @@ from visil.benchmarks.report import (
     format_table,
     gain_text,
     interval_text,
+    print_costs,
+    print_table,
     run_facts,
     write_json,
 )
@@ -155,7 +157,7 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
         for row in rows
         if row[0] != POOLED
     ]
-    print(format_table(("family", "level", *results), table), end="\n\n")
+    print_table(("family", "level", *results), table)
     table = [
         (
             name,
@@ -169,19 +171,14 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
         if family == POOLED
     ]
     columns: tuple[str, ...] = ("sources among the first N", "family", "level", "queries", "N", "share")
-    print(
-        format_table(columns, [(name, *row.values()) for name in run for row in run[name]["sources_found"]]), end="\n\n"
-    )
-    print(
-        format_table(("pooled", "queries", "number", "units", "recall@1", "mAP", "micro-AP"), [*table, *not_run]),
-        end="\n\n",
-    )
+    print_table(columns, [(name, *row.values()) for name in run for row in run[name]["sources_found"]])
+    print_table(("pooled", "queries", "number", "units", "recall@1", "mAP", "micro-AP"), [*table, *not_run])
     table = [
         (name, other, *(gain_text(Interval(**parts[part])) for part in GAIN_PARTS))
         for name, result in run.items()
         for other, parts in result["micro_ap_minus"].items()
     ]
-    print(format_table(("pooled micro-AP of", "minus that of", *GAIN_PARTS), table), end="\n\n")
+    print_table(("pooled micro-AP of", "minus that of", *GAIN_PARTS), table)
     columns = (
         f"recall@1 more than {LAGS_BY} below a baseline",
         "family",
@@ -189,7 +186,7 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
         "its own",
         "baseline's",
     )
-    print(format_table((*columns, "baseline"), _lagging({name: cells[name] for name in run})), end="\n\n")
+    print_table((*columns, "baseline"), _lagging({name: cells[name] for name in run}))
 
     of_rates = (f"at {rate:g}: pairs, of sources, queries" for rate in RATES)
     columns = ("pairs above thresholds", "which", "designs", "queries", "pairs", "of sources", *of_rates)
@@ -203,15 +200,8 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[F
         for row in (*result["false_matches"], *result["found_matches"])
     ]
     without = [(name, "no thresholds of this bundle") for name, result in run.items() if not result["thresholds"]]
-    print(format_table(columns, [*table, *without, *not_run]), end="\n\n")
-    table = []
-    for name, result in run.items():
-        read = ("{} of {}".format(*result[key]) for key in ("queries_read", "videos_read"))
-        table.append((name, *read, round(result["bytes_a_video"]), result["ms_a_pair"]))
-    print(
-        format_table(("system", "queries read", "videos read", "bytes a video", "ms a pair"), [*table, *not_run]),
-        end="\n\n",
-    )
+    print_table(columns, [*table, *without, *not_run])
+    print_costs(run, not_run)
     hashes = [cells[name] for name in HASHES if name in cells]
     easy = [
         (family, max(cell[family, "strong"].recall_at_1.value for cell in hashes), FAMILIES[family].why_easy or "?")

@@ -50,6 +50,8 @@ from visil.benchmarks.report import (
     format_table,
     gain_text,
     interval_text,
+    print_costs,
+    print_table,
     run_facts,
     write_json,
 )
@@ -138,7 +140,7 @@ def _print_files(real: RealPairs) -> None:
         (labelled if is_labelled else footage)[row.split] += 1
         fitted[row.split] += row.split == "train" and row.ship_ok is not False
     rows = [(split, labelled[split], footage[split], fitted[split]) for split in sorted({*labelled, *footage})]
-    print(format_table(("files of", "labelled", "footage", "of them fitted"), rows), end="\n\n")
+    print_table(("files of", "labelled", "footage", "of them fitted"), rows)
 
 
 def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Mapping[str, Figure]]) -> None:
@@ -150,7 +152,7 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Mapping[st
         cells = [of_system[key] for of_system in found.values()]
         texts = [interval_text(cell.interval, cell.num_units) for cell in cells]
         table.append((key, cells[0].num_pairs, cells[0].num_units, *texts))
-    print(format_table(("one threshold for all queries", "pairs", "units", *run), table), end="\n\n")
+    print_table(("one threshold for all queries", "pairs", "units", *run), table)
     for measure in ("micro-AP", "recall"):
         of_measure = [key for key in names if key.startswith(measure)]
         table = [
@@ -159,16 +161,13 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Mapping[st
             for other, minus in result["minus"].items()
         ]
         if table:
-            print(format_table((f"{measure} of", "minus that of", *of_measure), table), end="\n\n")
+            print_table((f"{measure} of", "minus that of", *of_measure), table)
     table = [
         (name, row["kind"], row["num_pairs"], *row["above"])
         for name, result in run.items()
         for row in result["pairs_above"]
     ]
-    print(
-        format_table(("pairs above thresholds", "which", "pairs", *(f"at {rate:g}" for rate in RATES)), table),
-        end="\n\n",
-    )
+    print_table(("pairs above thresholds", "which", "pairs", *(f"at {rate:g}" for rate in RATES)), table)
     for name, result in run.items():
         for kind, highest in result["highest"].items():
             if highest["pairs"]:
@@ -179,11 +178,7 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Mapping[st
                     )
                 )
                 print(f"drawn in {highest['sheet']}", end="\n\n")
-    table = []
-    for name, result in run.items():
-        read = ("{} of {}".format(*result[key]) for key in ("queries_read", "videos_read"))
-        table.append((name, *read, round(result["bytes_a_video"]), result["ms_a_pair"]))
-    print(format_table(("system", "queries read", "videos read", "bytes a video", "ms a pair"), [*table, *not_run]))
+    print_costs(run, not_run)
 
 
 if __name__ == "__main__":

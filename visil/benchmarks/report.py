@@ -87,6 +87,25 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
     )
 
 
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """`format_table`, and an empty line."""
+    print(format_table(columns, rows), end="\n\n")
+
+
+def print_costs(results: Mapping[str, Mapping[str, Any]], not_run: Sequence[Sequence[object]]) -> None:
+    """What of each system could be read, and what it costs: of JSON results that have it, by name."""
+    rows = [
+        (
+            name,
+            *("{} of {}".format(*result[key]) for key in ("queries_read", "videos_read")),
+            round(result["bytes_a_video"]),
+            result["ms_a_pair"],
+        )
+        for name, result in results.items()
+    ]
+    print_table(("system", "queries read", "videos read", "bytes a video", "ms a pair"), [*rows, *not_run])
+
+
 def interval_text(interval: Interval, num_units: int) -> str:
     """A value with its interval, where there are units enough for one."""
     value = f"{interval.value:.3f}"
