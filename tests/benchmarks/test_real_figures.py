@@ -104,6 +104,8 @@ def test_recall_is_the_share_of_the_pairs_above_what_a_share_of_the_unrelated_pa
     scores[0, 2] = 0.69  # in one of two directions
     found = values(real, scores)
     assert (found["recall PART at 0.0588235"], found["recall PART at 0"]) == (0.5, 0.0)
+    scores[0, 2] = 0.7  # no higher than an unrelated pair that is not let through
+    assert values(real, scores)["recall PART at 0"] == 0.0
 
 
 def test_pairs_that_nobody_could_score_are_missed_and_no_false_pairs(real, scores):
