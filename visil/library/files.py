@@ -256,16 +256,16 @@ def _walk(
             path, name = Path(directory, entry), selection.name(below + entry)
             if name is None and selection.passes_over(below + entry):
                 passed_over.media.add(str(path))
-            elif name is not None and _is_link_to_nothing(path):
-                if selection.names_videos:
-                    skip(FileNotFoundError(errno.ENOENT, "a link to nothing", str(path)))
-                else:
-                    passed_over.links.add(str(path))
             elif name is not None and _is_file(path, skip):
                 if not is_source_code(path):
                     yield path, name
                 elif _is_empty(path):  # a recording that failed, or an empty text: nobody can tell
                     passed_over.media.add(str(path))
+            elif name is not None and _is_link_to_nothing(path):
+                if selection.names_videos:
+                    skip(FileNotFoundError(errno.ENOENT, "a link to nothing", str(path)))
+                else:
+                    passed_over.links.add(str(path))
 
 
 def _is_file(path: Path, skip: Callable[[OSError], None]) -> bool:

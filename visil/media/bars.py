@@ -277,9 +277,8 @@ def _share(lines: np.ndarray, level: int, step: int) -> np.ndarray:
     """The share of every line that differs from a grey level by more than a step, float [N]."""
     low = max(0, level - step)
     differs = lines - np.uint8(low) > level + step - low  # what is below wraps around to above
-    return differs.view(np.uint8).sum(axis=1, dtype=np.uint32) / max(
-        1, lines.shape[1]
-    )  # count_nonzero takes twice as long
+    num_differing = differs.view(np.uint8).sum(axis=1, dtype=np.uint32)  # count_nonzero takes twice as long
+    return num_differing / max(1, lines.shape[1])
 
 
 def _between(first: _Ground, last: _Ground, length: int, num_averaged: int) -> slice:
