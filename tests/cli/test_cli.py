@@ -820,13 +820,19 @@ class TestTerminals:
             )
         assert (ended.returncode, ended.stderr) == (2, "visil: standard output: No space left on device\n")
 
-    def test_a_reader_that_leaves_early_is_no_error(self, indexed):
-        command = shlex.join([sys.executable, "-m", "visil.cli.main", "list", "--library", str(indexed)])
+    @pytest.mark.parametrize("output_format", ["jsonl", "table"])
+    @pytest.mark.parametrize("num_lines", [0, 1])
+    def test_a_reader_that_leaves_early_is_no_error(self, indexed, output_format, num_lines):
+        arguments = ["list", "--library", str(indexed), "--format", output_format]
+        command = shlex.join([sys.executable, "-m", "visil.cli.main", *arguments])
         ended = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {command} | head -n 1"], capture_output=True, text=True, check=False
+            ["bash", "-c", f"set -o pipefail; {command} | head -n {num_lines}"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert (ended.returncode, ended.stderr) == (0, "")
-        assert ended.stdout.count("\n") == 1
+        assert ended.stdout.count("\n") == num_lines
 
     def test_a_fresh_process_ends_as_one_in_a_test_does(self, indexed, made_clips, tmp_path):
         query = shutil.copy(made_clips / "clip_2.mp4", tmp_path)

@@ -268,9 +268,11 @@ class TestOtherFiles:
             deletions.write_bytes(content)
 
     @pytest.mark.parametrize("lost", ["a bit", "the file", "the file and its sum"])
-    def test_where_it_is_not_known_which_rows_were_deleted_all_are_encoded_again(self, path, lost):
+    def test_where_it_is_not_known_which_rows_were_deleted_all_count_again(self, path, lost):
+        before = Store(path / TABLE, 128).read("c").encoded.region_vectors.vectors
         Library.open(path, device="cpu").remove("a")
-        Store(path / TABLE, 128).put([of(path, "b")])  # its older row counts no more, its newer one is whole
+        Store(path / TABLE, 128).put([replace(of(path, "b"), encoded=encoded_video(2, dim=128, seed=9))])  # shorter
+        newer = Store(path / TABLE, 128).read("b").encoded.region_vectors.vectors
         deletions = max((path / TABLE / "_deletions").iterdir(), key=lambda file: file.stat().st_mtime_ns)
         shutil.rmtree(path / SECOND)
         turn(deletions, 300) if lost == "a bit" else deletions.unlink()
@@ -278,14 +280,14 @@ class TestOtherFiles:
             (path / SUMS).unlink()
         (done, *_) = repair_library(path)
         assert done == (
-            "damaged files of the table replaced: 1; every row of them is known; which of them were deleted is not: "
-            f"4 videos are kept as failures, `visil index FOLDER... --library {path}` encodes them again"
+            "which rows of the table were deleted is lost: 1 of them count again; what was removed and is back goes by "
+            f"`visil remove ID --library {path}`"
         )
         library = Library.open(path, device="cpu")
         assert not any(finding.damage for finding in library.verify())
-        failed = {record.id: record.file.path for record in library.list() if record.status == FAILED}
-        assert failed == {id: str(path.parent / f"{id}.mp4") for id in ("a", "c", "d", "failed")}
-        assert [record.id for record in library.list() if record.status == OK] == ["b", "e"]
+        assert {r.id for r in library.list() if r.status == OK} == {"a", "b", "c", "d", "e"}
+        assert np.array_equal(library.encoded("c").region_vectors.vectors, before)
+        assert np.array_equal(library.encoded("b").region_vectors.vectors, newer), "its older rows count no more"
 
     @pytest.mark.parametrize("place", [b"mini", b"time", b"format_version = 3", b"videos.lance"])
     def test_settings_are_not_believed(self, path, place):
@@ -438,6 +440,24 @@ class TestALostVersion:
         repair_library(path)
         library = Library.open(path, device="cpu")
         assert (library.version, library.verify()) == (3, [])
+        assert [record.id for record in library.list()] == [*"abcde", "failed"]
+
+    def test_the_only_one_is_taken_by_hand_from_its_copy_if_its_sum_is_lost_too(self, path):
+        Library.open(path, device="cpu").compact()
+        (manifest,) = (path / TABLE / "_versions").glob("*.manifest")
+        manifest.unlink()
+        (path / SUMS).unlink()
+        name = f"{TABLE}/_versions/{manifest.name}"
+        asked = (
+            rf"no version of the table can be opened; .*; its copy {SECOND}/{name} has no sum that vouches for it: "
+            rf"moved to {name} it is taken as it is"
+        )
+        with pytest.raises(LibraryError, match=asked):
+            repair_library(path)
+        (path / SECOND / name).rename(path / name)
+        repair_library(path)
+        library = Library.open(path, device="cpu")
+        assert library.verify() == []
         assert [record.id for record in library.list()] == [*"abcde", "failed"]
 
     def test_that_a_copy_tells_of_is_given_up_only_when_told(self, path, lost_with_its_sum):

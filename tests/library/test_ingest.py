@@ -347,13 +347,21 @@ class TestFilesThatChangeWhileTheyAreRead:
         assert library.list() == ()
         assert library.add([path], workers=1).added == ["clip_0.mp4"]
 
-    def test_a_file_replaced_by_one_of_the_same_size_and_time_is_not_stored(self, library, clips, tmp_path):
+    @pytest.mark.parametrize("how", ["in its place", "over it"])
+    def test_a_file_replaced_by_one_of_the_same_size_and_time_is_not_stored(self, library, clips, tmp_path, how):
         """Which of the two was decoded, and which was hashed, cannot be told."""
         path, other = clips / "clip_0.mp4", tmp_path / "other.mp4"
         other.write_bytes(bytes(path.stat().st_size))
-        os.utime(other, ns=(0, path.stat().st_mtime_ns))
+        shutil.copystat(path, other)
+
+        def replaced() -> None:
+            if how == "in its place":
+                other.replace(path)
+            else:
+                shutil.copy2(other, path)
+
         with pytest.MonkeyPatch.context() as patch:
-            self.during_decoding(patch, lambda: other.replace(path))
+            self.during_decoding(patch, replaced)
             report = library.add([path], workers=1)
         assert report.failed == [(str(path), "changed while it was read; index it again")]
         assert library.list() == ()

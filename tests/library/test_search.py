@@ -640,18 +640,25 @@ class TestAQueryOfTheLibraryItself:
 class TestQueriesThatChangeWhileTheyAreRead:
     """What was decoded may not be what is there now: the score counts, equal bytes do not, and it is said."""
 
-    @pytest.fixture
-    def query(self, library: Library, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A copy of clip_0.mp4 that clip_1.mp4 replaces while it is decoded, with its size and time if they allow."""
+    @pytest.fixture(params=["in its place", "over it"])
+    def query(self, request, library: Library, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A copy of clip_0.mp4 that clip_1.mp4 replaces while it is decoded, with its size and time."""
+        both = [clips / "clip_0.mp4", clips / "clip_1.mp4"]
+        size = max(path.stat().st_size for path in both)
+        for path in both:
+            os.truncate(path, size)  # of one size: zeros behind the last packet
         library.add([clips], workers=2)
         query = Path(shutil.copy(clips / "clip_0.mp4", tmp_path / "query.mp4"))
         new = Path(shutil.copy(clips / "clip_1.mp4", tmp_path / "new.mp4"))
         encode = library.model.encode
 
         def replaced_meanwhile(path: Path, **options: object) -> EncodedVideo:
-            os.utime(new, ns=(0, path.stat().st_mtime_ns))
+            shutil.copystat(path, new)
             video = encode(path, **options)
-            new.replace(path)
+            if request.param == "in its place":
+                new.replace(path)
+            else:
+                shutil.copy2(new, path)
             return video
 
         monkeypatch.setattr(library.model, "encode", replaced_meanwhile)

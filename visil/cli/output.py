@@ -154,7 +154,9 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
         )
         table.add_row(*map(Text, shown))
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    console.print(table)
+    with console.capture() as shown_table:
+        console.print(table)
+    click.echo(shown_table.get(), nl=False)  # Rich ends with a status of its own where the reader has left
 
 
 def name_to_paste(text: str) -> str:

@@ -45,7 +45,8 @@ def command(
 
     --repair puts back the second copies of damaged files, restores a lost bundle, brings older formats up to date,
     saves what can be read of a damaged table and turns videos with damaged rows into failures that the next `visil
-    index` encodes again. It never goes back to an older version of the table, nor gives up rows, unless it is told to;
+    index` encodes again. Where it is lost which rows were deleted, all count again, so a removed video may be back; it
+    says so. It never goes back to an older version of the table, nor gives up rows, unless it is told to;
     it says what to tell it.
 
     \b

@@ -160,13 +160,25 @@ def is_there(path: str | Path) -> bool:
         return False
 
 
-def seen(path: Path) -> tuple[int, int, int, int] | None:
-    """Size, time, inode and device of a file; None if it cannot be looked at. Unlike before: it changed meanwhile."""
+Look = tuple[int, int, int]
+"""Size of a file in bytes, and the times of its content and of its last change of any kind, in ns."""
+
+
+def seen(path: Path) -> Look | None:
+    """What a file looks like; None if it cannot be looked at. Unlike before: it changed meanwhile."""
     try:
-        status = path.stat()
+        return look_of(path.stat())
     except (OSError, ValueError):
         return None
-    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
+
+
+def look_of(status: os.stat_result) -> Look:
+    """What tells a file from what it was.
+
+    The last time is that of what was written, or put in its place, with its old time. Not the inode: some drives (FAT,
+    FUSE) number a file anew when nobody has it open.
+    """
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _is_link_to_nothing(path: Path) -> bool:

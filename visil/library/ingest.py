@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from visil.errors import MediaError
-from visil.library.files import PassedOver, content_hash, find_files, seen
+from visil.library.files import Look, PassedOver, content_hash, find_files, look_of, seen
 from visil.library.looking_back import look_back
 from visil.library.planning import Job, Plan, Target, plan
 from visil.library.store import DamagedVideoError, Store, StoredVideo, VideoRecord
@@ -332,7 +332,7 @@ class _Hashes:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="visil-hash")
         self._stop = threading.Event()
         self._begun: dict[int, Future[str]] = {}
-        self._seen: dict[int, tuple[int, ...] | None] = {}
+        self._seen: dict[int, Look | None] = {}
 
     def begin(self, jobs: Sequence[Job]) -> Iterator[Path]:
         """The path of each job, its file looked at and its hash begun when the path is taken."""
@@ -351,14 +351,13 @@ class _Hashes:
         try:
             if index in self._begun:
                 job = job.with_hash(self._begun.pop(index).result())
-            status = job.path.stat()
+            now = look_of(job.path.stat())
         except FileNotFoundError:
             raise _FileChangedError("vanished while it was read") from None
         except OSError as error:
             raise _FileChangedError(f"cannot be read ({error.strerror or error})") from error
         file = job.targets[0].file
-        is_as_found = (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
-        if not is_as_found or seen(job.path) != self._seen.pop(index):
+        if now[:2] != (file.size_bytes, file.mtime_ns) or now != self._seen.pop(index):
             raise _FileChangedError("changed while it was read; index it again")
         return job
 

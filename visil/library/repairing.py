@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lance
 import numpy as np
 import pyarrow as pa
-from lance.file import LanceFileReader
 
 from visil.commands import repair_command, visil_command
 from visil.errors import LibraryError, ModelError
@@ -57,7 +57,6 @@ from visil.model.catalogue import bundle_of_hash, find_bundle
 from visil.model.model import Model
 
 DAMAGED = "its rows in the library were damaged; index it again"
-MAYBE_DELETED = "may have been deleted"
 
 
 def repair_library(
@@ -111,6 +110,7 @@ def _repairs(
     yield from _open_again(uri, to_version)
     yield from _put_back_files(uri)
     model = Model(own, device="cpu")
+    yield from _count_deleted_rows_again(uri)
     yield from _drop_damaged_files(uri, drop_rows)
     if settings.format_version != FORMAT_VERSION:
         bring_up_to_date(path, settings, model, progress=upgrading)
@@ -170,21 +170,23 @@ def _open_again(uri: Path, to_version: int | None) -> list[str]:
     sums, found = Sums(uri.parent), manifests(uri)
     newest = _last_version(uri)
     readable = next((number for number in sorted(found, reverse=True) if _opens(uri, number)), None)
+    written = written_versions(sums, uri)
+    by_hand = _copy_without_a_sum(sums, written[newest]) if newest in written else ""
     if readable is None:
-        raise LibraryError(f"{uri}: no version of the table can be opened; restore it, or index into a new folder")
+        problem = "no version of the table can be opened; restore it, or index into a new folder"
+        raise LibraryError(f"{uri}: {problem}{by_hand}")
     if to_version is not None and to_version != (readable if readable != newest else None):
         raise LibraryError(f"{uri}: version {readable} of the table can be opened; there is no need of another")
     if readable == newest:
         return []
     ids = lance.dataset(str(uri), version=readable).to_table(columns=["id"], filter="stretch = 0")["id"]
-    written = written_versions(sums, uri)
     if to_version is None:
         problem = "damaged" if newest in found else "lost"
         raise LibraryError(
             f"{uri}: version {newest} of the table is {problem}; version {readable} holds {len(ids)} videos: "
             f"`{repair_command(uri.parent, '--to-version', readable)}` goes back to it, "
             f"`{visil_command('index', 'PATH...', library=uri.parent)}` encodes what came later"
-            f"{_copy_without_a_sum(sums, written[newest]) if newest in written else ''}"
+            f"{by_hand}"
         )
     given_up = [path for number, path in (written | found).items() if number > readable]
     for manifest in given_up:
@@ -234,6 +236,55 @@ def _stop_if_refused(uri: Path, error: Exception) -> None:
         ) from error
 
 
+def _count_deleted_rows_again(uri: Path) -> list[str]:
+    """Where it is lost which rows of sound files were deleted, all of them count: no vectors are given up for that.
+
+    The older rows of a video that has newer ones in a later part of the table are deleted once more.
+    """
+    dataset, sums = _newest(uri), Sums(uri.parent)
+    doubtful = [fragment for fragment in dataset.get_fragments() if _lost_its_deletions_alone(uri, sums, fragment)]
+    if not doubtful:
+        return []
+    parts = [replace(fragment.metadata, deletion_file=None) for fragment in doubtful]
+    num_back = sum(
+        part.physical_rows - fragment.metadata.num_rows for part, fragment in zip(parts, doubtful, strict=True)
+    )
+    operation = lance.LanceOperation.Update(removed_fragment_ids=[], updated_fragments=parts)
+    lance.LanceDataset.commit(str(uri), operation, read_version=dataset.version)
+
+    dataset = _newest(uri)
+    rows = dataset.to_table(columns=["id", "stretch"], with_row_address=True).to_pylist()
+    part_of = [row["_rowaddr"] >> 32 for row in rows]  # a later one has newer rows of a video, also after a compaction
+    newest = {row["id"]: part for row, part in zip(rows, part_of, strict=True) if row["stretch"] == 0}
+    in_doubt = {fragment.fragment_id for fragment in doubtful}
+    older = [
+        row["_rowaddr"]
+        for row, part in zip(rows, part_of, strict=True)
+        if part in in_doubt and part < newest.get(row["id"], 0)
+    ]
+    if older:
+        dataset.delete(f"_rowaddr IN ({', '.join(map(str, older))})")
+    removes = visil_command("remove", "ID", library=uri.parent)
+    return [
+        f"which rows of the table were deleted is lost: {num_back - len(older)} of them count again; "
+        f"what was removed and is back goes by `{removes}`"
+    ]
+
+
+def _lost_its_deletions_alone(uri: Path, sums: Sums, fragment: Any) -> bool:
+    """Whether nobody knows which rows of this part of the table count, and all but its vectors is sound."""
+    deletions = fragment.deletion_file()
+    try:
+        return (
+            bool(deletions)
+            and not _fits(sums, uri / deletions)
+            and all(_fits(sums, uri / DATA / file.path, quickly=True) for file in fragment.metadata.files)
+        )
+    except OSError as error:
+        _stop_if_refused(uri, error)
+        raise
+
+
 def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
     """Replace files that are not what was written beside the vectors, or of which a row cannot be read.
 
@@ -245,11 +296,9 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
         for fragment in dataset.get_fragments()
     }
     damaged = [fragment for fragment in dataset.get_fragments() if rows_of[fragment.fragment_id] is not None]
-    known = [(fragment, row) for fragment in damaged for row in rows_of[fragment.fragment_id] or () if row.get("path")]
-    num_rows = sum(len(rows_of[fragment.fragment_id] or ()) for fragment in damaged)
-    lost = num_rows - len(known)
-    maybe_deleted = _known_by_doubtful_rows_alone(dataset, rows_of)
-    saved = [of for of in known if of[1][PROBLEM] != MAYBE_DELETED or of[1]["id"] in maybe_deleted]
+    saved = [(fragment, row) for fragment in damaged for row in rows_of[fragment.fragment_id] or () if row.get("path")]
+    num_rows = sum(fragment.metadata.num_rows for fragment in damaged)
+    lost = num_rows - len(saved)
     if drop_rows is not None and not lost:
         raise LibraryError(f"{uri}: every row of the table can be read; there is no need to drop any")
     if lost and drop_rows != lost:
@@ -268,21 +317,7 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
     )
     lance.LanceDataset.commit(str(uri), operation, read_version=dataset.version)
     left = f"{lost} of {num_rows} rows of them are lost, as agreed" if lost else "every row of them is known"
-    if maybe_deleted:
-        encodes = f"`{visil_command('index', 'FOLDER...', library=uri.parent)}` encodes them again"
-        left += f"; which of them were deleted is not: {len(maybe_deleted)} videos are kept as failures, {encodes}"
     return [f"damaged files of the table replaced: {len(damaged)}; {left}"]
-
-
-def _known_by_doubtful_rows_alone(dataset: Any, rows_of: dict[int, list[dict[str, Any]] | None]) -> set[str]:
-    """Ids of the videos that have rows that may have been deleted, and no others: those are older ones."""
-    rows = [row for found in rows_of.values() for row in found or () if row.get("path")]
-    doubtful = {row["id"] for row in rows if row[PROBLEM] == MAYBE_DELETED}
-    doubtful -= {row["id"] for row in rows if row[PROBLEM] != MAYBE_DELETED}
-    for fragment in dataset.get_fragments() if doubtful else ():
-        if rows_of[fragment.fragment_id] is None:
-            doubtful -= {*fragment.to_table(columns=["id"])["id"].to_pylist()}
-    return doubtful
 
 
 def _rows_of_a_damaged_part(dataset: Any, uri: Path, sums: Sums, fragment: Any) -> list[dict[str, Any]] | None:
@@ -298,7 +333,7 @@ def _rows_of_a_damaged_part(dataset: Any, uri: Path, sums: Sums, fragment: Any) 
         return None
     deletions = fragment.deletion_file()
     if deletions and not _fits(sums, uri / deletions):
-        return _rows_maybe_deleted(dataset, uri, sums, fragment)
+        return [{}] * fragment.metadata.num_rows  # nobody knows which of them count
     try:
         rows = salvaged_rows(uri, dataset.version, fragment)
     except OSError as error:
@@ -306,28 +341,6 @@ def _rows_of_a_damaged_part(dataset: Any, uri: Path, sums: Sums, fragment: Any) 
         raise
     can_be_read = all(row[PROBLEM] != UNREADABLE for row in rows)
     return None if can_be_read and all(_fits(sums, path, quickly=True) for path in files) else rows
-
-
-def _rows_maybe_deleted(dataset: Any, uri: Path, sums: Sums, fragment: Any) -> list[dict[str, Any]]:
-    """Which videos all rows of a part are of, read past Lance's own view: nobody knows which of them were deleted."""
-    files = fragment.metadata.files
-    columns: dict[str, list[Any]] = {}
-    try:
-        if not all(_fits(sums, uri / DATA / file.path, quickly=True) for file in files):  # Lance would believe it
-            return [{}] * fragment.metadata.physical_rows
-        with panics_are_damage():
-            numbers = {
-                name: dataset.lance_schema.field(name).id() for name in NAMES_THE_VIDEO if name in dataset.schema.names
-            }
-            for file in files:
-                names = [name for name, number in numbers.items() if number in file.fields]
-                if names:
-                    reader = LanceFileReader(str(uri / DATA / file.path), columns=names)
-                    columns |= reader.read_all().to_table().to_pydict()
-    except DAMAGE as error:
-        _stop_if_refused(uri, error)
-        return [{}] * fragment.metadata.physical_rows
-    return [{**row, PROBLEM: MAYBE_DELETED} for row in pa.table(columns).to_pylist()]
 
 
 def _fits(sums: Sums, path: Path, *, quickly: bool = False) -> bool:
