@@ -268,26 +268,43 @@ class TestOtherFiles:
             deletions.write_bytes(content)
 
     @pytest.mark.parametrize("lost", ["a bit", "the file", "the file and its sum"])
-    def test_where_it_is_not_known_which_rows_were_deleted_all_count_again(self, path, lost):
-        before = Store(path / TABLE, 128).read("c").encoded.region_vectors.vectors
+    def test_where_it_is_not_known_which_rows_were_deleted_none_is_given_up_unasked(self, path, lost):
         Library.open(path, device="cpu").remove("a")
-        Store(path / TABLE, 128).put([replace(of(path, "b"), encoded=encoded_video(2, dim=128, seed=9))])  # shorter
+        Store(path / TABLE, 128).put([of(path, "b")])
         newer = Store(path / TABLE, 128).read("b").encoded.region_vectors.vectors
         deletions = max((path / TABLE / "_deletions").iterdir(), key=lambda file: file.stat().st_mtime_ns)
         shutil.rmtree(path / SECOND)
         turn(deletions, 300) if lost == "a bit" else deletions.unlink()
         if lost == "the file and its sum":
             (path / SUMS).unlink()
-        (done, *_) = repair_library(path)
-        assert done == (
-            "which rows of the table were deleted is lost: 1 of them count again; what was removed and is back goes by "
-            f"`visil remove ID --library {path}`"
+        data = {file: file.read_bytes() for file in (path / TABLE / "data").iterdir()}
+        asked = (
+            r"3 of 3 rows in damaged files of the table \(1\) cannot be saved, since nobody knows which videos they "
+            r"were, or which were deleted: `visil verify --repair --drop-rows 3 --library .*` gives them"
         )
+        with pytest.raises(LibraryError, match=asked):
+            repair_library(path)
+        assert data == {file: file.read_bytes() for file in (path / TABLE / "data").iterdir()}
+        (done, *_) = repair_library(path, drop_rows=3)
+        assert done == "damaged files of the table replaced: 1; 3 of 3 rows of them are lost, as agreed"
         library = Library.open(path, device="cpu")
         assert not any(finding.damage for finding in library.verify())
-        assert {r.id for r in library.list() if r.status == OK} == {"a", "b", "c", "d", "e"}
-        assert np.array_equal(library.encoded("c").region_vectors.vectors, before)
-        assert np.array_equal(library.encoded("b").region_vectors.vectors, newer), "its older rows count no more"
+        assert "a" not in {record.id for record in library.list()}, "it was removed"
+        assert np.array_equal(library.encoded("b").region_vectors.vectors, newer)
+
+    def test_deletions_are_taken_by_hand_from_a_copy_that_no_sum_vouches_for(self, path):
+        Library.open(path, device="cpu").remove("a")
+        (deletions,) = (path / TABLE / "_deletions").iterdir()
+        deletions.unlink()
+        (path / SUMS).unlink()
+        name = f"{TABLE}/_deletions/{deletions.name}"
+        with pytest.raises(LibraryError, match=rf"the copy {SECOND}/{name} has no sum .*: moved to {name} it is taken"):
+            repair_library(path)
+        (path / SECOND / name).rename(path / name)
+        repair_library(path)
+        library = Library.open(path, device="cpu")
+        assert library.verify() == []
+        assert [record.id for record in library.list()] == [*"bcde", "failed"]
 
     @pytest.mark.parametrize("place", [b"mini", b"time", b"format_version = 3", b"videos.lance"])
     def test_settings_are_not_believed(self, path, place):
@@ -431,7 +448,7 @@ class TestALostVersion:
         with pytest.raises(LibraryError, match=rf"version 3 is lost \({name} is gone\); `visil verify --repair"):
             Library.open(path, device="cpu")
         asked = (
-            rf"version 3 of the table is lost; version 2 holds 5 videos: .*; its copy {SECOND}/{name} has no sum that "
+            rf"version 3 of the table is lost; version 2 holds 5 videos: .*; the copy {SECOND}/{name} has no sum that "
             rf"vouches for it: moved to {name} it is taken as it is"
         )
         with pytest.raises(LibraryError, match=asked):
@@ -449,7 +466,7 @@ class TestALostVersion:
         (path / SUMS).unlink()
         name = f"{TABLE}/_versions/{manifest.name}"
         asked = (
-            rf"no version of the table can be opened; .*; its copy {SECOND}/{name} has no sum that vouches for it: "
+            rf"no version of the table can be opened; .*; the copy {SECOND}/{name} has no sum that vouches for it: "
             rf"moved to {name} it is taken as it is"
         )
         with pytest.raises(LibraryError, match=asked):

@@ -226,7 +226,8 @@ class TestFilesOfTheTable:
             Library.open(path, device="cpu").list()
         content_of = {file: file.read_bytes() for file in (path / TABLE).rglob("*") if file.is_file()}
         asked = (
-            r"2 of 2 rows in damaged files of the table \(1\) cannot be read, nor which videos they were: "
+            r"2 of 2 rows in damaged files of the table \(1\) cannot be saved, since nobody knows which videos "
+            r"they were, or which were deleted: "
             rf"`visil verify --repair --drop-rows 2 --library {path}` gives them up, `visil index FOLDER... --library "
             rf"{path}` with all your folders encodes them again"
         )

@@ -153,10 +153,12 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
             name_to_paste(cell) if title in NAMES else printable(cell) for title, cell in zip(titles, row, strict=True)
         )
         table.add_row(*map(Text, shown))
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    with console.capture() as shown_table:
-        console.print(table)
-    click.echo(shown_table.get(), nl=False)  # Rich ends with a status of its own where the reader has left
+
+    class PlainlyBroken(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # within the handler of the error; Rich's own ends with a status of its own
+
+    PlainlyBroken(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
 
 
 def name_to_paste(text: str) -> str:

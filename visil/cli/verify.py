@@ -24,7 +24,7 @@ from visil.cli.output import chosen_format, counted, notice, print_rows, progres
     "--drop-rows",
     metavar="N",
     type=click.IntRange(1),
-    help="With --repair: give up N rows of the table, if so many cannot be read.",
+    help="With --repair: give up N rows of the table, if so many cannot be saved.",
 )
 @format_option
 @quiet_option
@@ -45,9 +45,8 @@ def command(
 
     --repair puts back the second copies of damaged files, restores a lost bundle, brings older formats up to date,
     saves what can be read of a damaged table and turns videos with damaged rows into failures that the next `visil
-    index` encodes again. Where it is lost which rows were deleted, all count again, so a removed video may be back; it
-    says so. It never goes back to an older version of the table, nor gives up rows, unless it is told to;
-    it says what to tell it.
+    index` encodes again. It never goes back to an older version of the table, nor gives up rows, unless it is told
+    to; it says what to tell it.
 
     \b
     Examples:

@@ -161,7 +161,7 @@ def is_there(path: str | Path) -> bool:
 
 
 Look = tuple[int, int, int]
-"""Size of a file in bytes, and the times of its content and of its last change of any kind, in ns."""
+"""Size of a file in bytes, and the times when its content and when anything of it was last changed, in ns."""
 
 
 def seen(path: Path) -> Look | None:
@@ -175,8 +175,8 @@ def seen(path: Path) -> Look | None:
 def look_of(status: os.stat_result) -> Look:
     """What tells a file from what it was.
 
-    The last time is that of what was written, or put in its place, with its old time. Not the inode: some drives (FAT,
-    FUSE) number a file anew when nobody has it open.
+    The last time tells, but on Windows, of what was written or put in its place with its old time; new rights or links
+    look the same. Not the inode: some drives (FAT, FUSE) number a file anew when nobody has it open.
     """
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from visil.library.digests import row_digest
 from visil.library.disk import writer_lock
 from visil.library.lance_files import (
     DAMAGE,
-    DATA,
     files_of_fragment,
     manifests,
     newest_version,
@@ -73,7 +71,7 @@ def repair_library(
         bundle: name or file of another copy of its bundle, in case it is missing or damaged.
         to_version: go back to this version of the table, which loses what came later; only if the newest one cannot
             be opened.
-        drop_rows: give up this many rows of the table; only if so many cannot be read, nor which videos they were.
+        drop_rows: give up this many rows of the table; only if so many cannot be saved.
         upgrading: called with how many steps are done and how many there are while an older format is brought up to
             date.
 
@@ -110,7 +108,6 @@ def _repairs(
     yield from _open_again(uri, to_version)
     yield from _put_back_files(uri)
     model = Model(own, device="cpu")
-    yield from _count_deleted_rows_again(uri)
     yield from _drop_damaged_files(uri, drop_rows)
     if settings.format_version != FORMAT_VERSION:
         bring_up_to_date(path, settings, model, progress=upgrading)
@@ -196,13 +193,13 @@ def _open_again(uri: Path, to_version: int | None) -> list[str]:
     return [f"went back from version {newest} to {readable}, which holds {len(ids)} videos; what came later is lost"]
 
 
-def _copy_without_a_sum(sums: Sums, manifest: Path) -> str:
-    """What to try by hand with the copy of a version that nothing vouches for; nothing if there is none."""
-    copy = copy_of(manifest, sums.folder)
-    if sums.of(manifest) is not None or not copy.exists():
+def _copy_without_a_sum(sums: Sums, lost: Path) -> str:
+    """What to try by hand with the copy of a file that nothing vouches for; nothing if there is none."""
+    copy = copy_of(lost, sums.folder)
+    if sums.of(lost) is not None or not copy.exists():
         return ""
-    name = sums.name(manifest)
-    return f"; its copy {sums.name(copy)} has no sum that vouches for it: moved to {name} it is taken as it is"
+    name = sums.name(lost)
+    return f"; the copy {sums.name(copy)} has no sum that vouches for it: moved to {name} it is taken as it is"
 
 
 def _last_version(uri: Path) -> int:
@@ -236,55 +233,6 @@ def _stop_if_refused(uri: Path, error: Exception) -> None:
         ) from error
 
 
-def _count_deleted_rows_again(uri: Path) -> list[str]:
-    """Where it is lost which rows of sound files were deleted, all of them count: no vectors are given up for that.
-
-    The older rows of a video that has newer ones in a later part of the table are deleted once more.
-    """
-    dataset, sums = _newest(uri), Sums(uri.parent)
-    doubtful = [fragment for fragment in dataset.get_fragments() if _lost_its_deletions_alone(uri, sums, fragment)]
-    if not doubtful:
-        return []
-    parts = [replace(fragment.metadata, deletion_file=None) for fragment in doubtful]
-    num_back = sum(
-        part.physical_rows - fragment.metadata.num_rows for part, fragment in zip(parts, doubtful, strict=True)
-    )
-    operation = lance.LanceOperation.Update(removed_fragment_ids=[], updated_fragments=parts)
-    lance.LanceDataset.commit(str(uri), operation, read_version=dataset.version)
-
-    dataset = _newest(uri)
-    rows = dataset.to_table(columns=["id", "stretch"], with_row_address=True).to_pylist()
-    part_of = [row["_rowaddr"] >> 32 for row in rows]  # a later one has newer rows of a video, also after a compaction
-    newest = {row["id"]: part for row, part in zip(rows, part_of, strict=True) if row["stretch"] == 0}
-    in_doubt = {fragment.fragment_id for fragment in doubtful}
-    older = [
-        row["_rowaddr"]
-        for row, part in zip(rows, part_of, strict=True)
-        if part in in_doubt and part < newest.get(row["id"], 0)
-    ]
-    if older:
-        dataset.delete(f"_rowaddr IN ({', '.join(map(str, older))})")
-    removes = visil_command("remove", "ID", library=uri.parent)
-    return [
-        f"which rows of the table were deleted is lost: {num_back - len(older)} of them count again; "
-        f"what was removed and is back goes by `{removes}`"
-    ]
-
-
-def _lost_its_deletions_alone(uri: Path, sums: Sums, fragment: Any) -> bool:
-    """Whether nobody knows which rows of this part of the table count, and all but its vectors is sound."""
-    deletions = fragment.deletion_file()
-    try:
-        return (
-            bool(deletions)
-            and not _fits(sums, uri / deletions)
-            and all(_fits(sums, uri / DATA / file.path, quickly=True) for file in fragment.metadata.files)
-        )
-    except OSError as error:
-        _stop_if_refused(uri, error)
-        raise
-
-
 def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
     """Replace files that are not what was written beside the vectors, or of which a row cannot be read.
 
@@ -302,10 +250,14 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
     if drop_rows is not None and not lost:
         raise LibraryError(f"{uri}: every row of the table can be read; there is no need to drop any")
     if lost and drop_rows != lost:
-        raise LibraryError(
-            f"{uri}: {lost} of {num_rows} rows in damaged files of the table ({len(damaged)}) cannot be read, nor "
-            f"which videos they were: `{repair_command(uri.parent, '--drop-rows', lost)}` gives them up, "
+        gives_up = f"`{repair_command(uri.parent, '--drop-rows', lost)}` gives them up"
+        encodes = (
             f"`{visil_command('index', 'FOLDER...', library=uri.parent)}` with all your folders encodes them again"
+        )
+        raise LibraryError(
+            f"{uri}: {lost} of {num_rows} rows in damaged files of the table ({len(damaged)}) cannot be saved, since "
+            f"nobody knows which videos they were, or which were deleted: {gives_up}, {encodes}"
+            f"{_copies_of_deletions_without_a_sum(uri, damaged)}"
         )
     if not damaged:
         return []
@@ -318,6 +270,11 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
     lance.LanceDataset.commit(str(uri), operation, read_version=dataset.version)
     left = f"{lost} of {num_rows} rows of them are lost, as agreed" if lost else "every row of them is known"
     return [f"damaged files of the table replaced: {len(damaged)}; {left}"]
+
+
+def _copies_of_deletions_without_a_sum(uri: Path, fragments: Sequence[Any]) -> str:
+    files = [uri / name for fragment in fragments if (name := fragment.deletion_file())]
+    return "".join(_copy_without_a_sum(Sums(uri.parent), file) for file in files if not file.exists())
 
 
 def _rows_of_a_damaged_part(dataset: Any, uri: Path, sums: Sums, fragment: Any) -> list[dict[str, Any]] | None:
