@@ -292,15 +292,16 @@ class TestOtherFiles:
         assert "a" not in {record.id for record in library.list()}, "it was removed"
         assert np.array_equal(library.encoded("b").region_vectors.vectors, newer)
 
-    def test_deletions_are_taken_by_hand_from_a_copy_that_no_sum_vouches_for(self, path):
+    @pytest.mark.parametrize("harm", [lambda file: file.unlink(), lambda file: file.write_bytes(b"nothing")])
+    def test_deletions_are_taken_by_hand_from_a_copy_that_no_sum_vouches_for(self, path, harm):
         Library.open(path, device="cpu").remove("a")
         (deletions,) = (path / TABLE / "_deletions").iterdir()
-        deletions.unlink()
+        harm(deletions)
         (path / SUMS).unlink()
         name = f"{TABLE}/_deletions/{deletions.name}"
         with pytest.raises(LibraryError, match=rf"the copy {SECOND}/{name} has no sum .*: moved to {name} it is taken"):
             repair_library(path)
-        (path / SECOND / name).rename(path / name)
+        (path / SECOND / name).replace(path / name)
         repair_library(path)
         library = Library.open(path, device="cpu")
         assert library.verify() == []

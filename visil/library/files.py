@@ -176,7 +176,7 @@ def look_of(status: os.stat_result) -> Look:
     """What tells a file from what it was.
 
     The last time tells, but on Windows, of what was written or put in its place with its old time; new rights or links
-    look the same. Not the inode: some drives (FAT, FUSE) number a file anew when nobody has it open.
+    are taken for a change. Not the inode: some drives (FAT, FUSE) number a file anew when nobody has it open.
     """
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 

@@ -273,8 +273,15 @@ def _drop_damaged_files(uri: Path, drop_rows: int | None) -> list[str]:
 
 
 def _copies_of_deletions_without_a_sum(uri: Path, fragments: Sequence[Any]) -> str:
-    files = [uri / name for fragment in fragments if (name := fragment.deletion_file())]
-    return "".join(_copy_without_a_sum(Sums(uri.parent), file) for file in files if not file.exists())
+    sums, files = Sums(uri.parent), [uri / name for fragment in fragments if (name := fragment.deletion_file())]
+    return "".join(_copy_without_a_sum(sums, file) for file in files if not _has_equal_copy(file, sums.folder))
+
+
+def _has_equal_copy(file: Path, library: Path) -> bool:
+    try:
+        return file.read_bytes() == copy_of(file, library).read_bytes()
+    except OSError:
+        return False
 
 
 def _rows_of_a_damaged_part(dataset: Any, uri: Path, sums: Sums, fragment: Any) -> list[dict[str, Any]] | None:
