@@ -1,8 +1,8 @@
 """Packs the pictures that a bundle that ships may be trained on, and stickers to put on them, into one file.
 
-    images/index.csv, shards ─┐
-    videos/split.csv, files ──┴─► [train rows with ship_ok ─► squashed to a square] ─► pictures.safetensors
-                                  groups: what shows the same thing                    (visil.s2vs.pictures reads it)
+    images/index.csv, shards ──────────┐
+    videos, footage: split.csv, files ─┴─► [train rows with ship_ok ─► squashed to a square] ─► pictures.safetensors
+                                           groups: what shows the same thing           (visil.s2vs.pictures reads it)
 
     python scripts/pack_pictures.py --data ../shared/data --output pictures.safetensors
 
@@ -40,14 +40,17 @@ from visil.s2vs.pictures import FORMAT
 from visil.synth.stickers import OPAQUE, Sticker, caption, emoji, logo
 
 MIN_FRAMES_PER_VIDEO = 3
+MAX_FRAMES_PER_COMPONENT = 120  # of clips that show one place or are of one maker: spread over all of them
+CLIPS = ("videos", "footage")  # folders of short videos, laid out alike
 SEED = 20_261_121  # of the stickers; the benchmarks draw theirs from [seed, purpose] with small seeds
 CAPTION_SIZE_PX = (40, 160)
 LOGO_WIDTH_PX = 96
 EMOJI_SIZE_PX = 64
 NUM_CAPTIONS, NUM_LOGOS, NUM_EMOJI = 256, 128, 256
 RULE = (
-    "rows of index.csv and split.csv with split = train and ship_ok = yes; of videos one frame a second, at least "
-    f"{MIN_FRAMES_PER_VIDEO}, blank ones too; no picture whose perceptual hash is that of a val or test picture"
+    "rows of index.csv and split.csv with split = train and ship_ok = yes; of videos and footage one frame a second, "
+    f"at least {MIN_FRAMES_PER_VIDEO}, blank ones too, of a component at most {MAX_FRAMES_PER_COMPONENT}, spread "
+    "evenly; no picture whose perceptual hash is that of a val or test picture"
 )
 
 
@@ -71,7 +74,7 @@ class Origin:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds images/ and videos/")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds images/, videos/ and footage/")
     parser.add_argument("--side", type=int, default=160, help="of the square pictures, px [default: 160]")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
@@ -86,7 +89,7 @@ def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
     """Write the packed file; returns its metadata.
 
     Args:
-        data: folder with `images` and `videos`, as their README.md files describe them.
+        data: folder with `images`, `videos` and `footage`, as their README.md files describe them.
         side_px: of the square that every picture is squashed to, whatever its aspect.
 
     Raises:
@@ -95,9 +98,10 @@ def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
     """
     preprocessing = replace(PRESETS["whole-frame"], size_px=side_px, min_samples=MIN_FRAMES_PER_VIDEO)
     origins, pictures = [], []
-    for origin, picture in (*_stills(data / "images", preprocessing), *_frames(data / "videos", preprocessing)):
-        origins.append(origin)
-        pictures.append(picture)
+    for read in (_stills(data / "images", preprocessing), *(_frames(data / name, preprocessing) for name in CLIPS)):
+        for origin, picture in read:
+            origins.append(origin)
+            pictures.append(picture)
     components = _components(origins, pictures)
     held_out = {components[origin.name] for origin in origins if origin.split != "train"}
     kept = [i for i, origin in enumerate(origins) if components[origin.name] not in held_out]
@@ -111,7 +115,9 @@ def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
         "repeats_left_out": sum(origin.split == "train" for origin in origins) - len(kept),
         "side_px": side_px,
         "rule": RULE,
-        "tables": {name: _sha256(data / name) for name in ("images/index.csv", "videos/split.csv")},
+        "tables": {
+            name: _sha256(data / name) for name in ("images/index.csv", *(f"{name}/split.csv" for name in CLIPS))
+        },
         "sources": [
             {"source": source, "licence": licence, "pictures": number}
             for (source, licence), number in Counter(
@@ -151,17 +157,25 @@ def _stills(images: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin
 def _frames(videos: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin, np.ndarray]]:
     """Frames of the videos of the train rows that may ship; those of one component show the same thing."""
     manifest = _rows(videos / "manifest.csv", "file", "repository", "license")
+    components: dict[str, list[str]] = {}
     for file, row in _rows(videos / "split.csv", "file", "component", "split", "ship_ok").items():
         if row["split"] == "train" and row["ship_ok"] == "yes":
             if file not in manifest:
                 raise DataError(f"{videos / 'manifest.csv'}: has no row of {file}, which split.csv names")
+            components.setdefault(row["component"], []).append(file)
+    for component, files in components.items():
+        same = f"{videos.name}, component {component}"
+        found = [(file, picture) for file in files for picture in _pictures(videos / file, preprocessing)]
+        kept = np.linspace(0, len(found) - 1, min(len(found), MAX_FRAMES_PER_COMPONENT)).round().astype(int)
+        for number in kept:
+            file, picture = found[number]
             source, licence = (manifest[file][column] for column in ("repository", "license"))
-            same = f"videos, component {row['component']}"
-            number = 0
-            for frames in read_frames(videos / file, preprocessing):
-                for picture in frames.images:
-                    yield Origin(f"{file}@{number}", "train", same, source, licence), picture
-                    number += 1
+            yield Origin(f"{videos.name}/{file}@{number}", "train", same, source, licence), picture
+
+
+def _pictures(video: Path, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
+    for frames in read_frames(video, preprocessing):
+        yield from frames.images
 
 
 def _components(origins: Sequence[Origin], pictures: Sequence[np.ndarray]) -> dict[str, str]:
