@@ -75,7 +75,9 @@ def with_furniture(
     has_caption = (uniform((0, 1)) < settings.caption) & (len(stickers.captions) > 0)
     has_logo = (uniform((0, 1)) < settings.logo) & (len(stickers.logos) > 0)
     has_ground = (uniform((0, 1)) < settings.ground) | ~(has_caption | has_logo)
-    margins = torch.where((uniform((0, 1)) < settings.even)[:, None], uniform(settings.margins, 1), uniform(settings.margins, 4))
+    margins = torch.where(
+        (uniform((0, 1)) < settings.even)[:, None], uniform(settings.margins, 1), uniform(settings.margins, 4)
+    )
     places = torch.stack(
         [margins[:, 0], margins[:, 1], 1 - margins[:, 0] - margins[:, 2], 1 - margins[:, 1] - margins[:, 3]], dim=1
     )
