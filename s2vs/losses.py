@@ -154,6 +154,37 @@ def koleo(vectors: Tensor, is_other: Tensor) -> Tensor:
     return -(squared.log() / 2 * has_other).sum() / has_other.sum().clamp(min=1)
 
 
+def similarity_distillation(student: Tensor, teacher: Tensor, bank: Tensor, *, temperature: float) -> Tensor:
+    """What the teacher finds alike and what not, as the student's similarities with a bank must say it.
+
+        L = 1/N · Σ_i KL( softmax_j(t_i·b_j / T) ‖ softmax_j(s_i·b_j / T) )
+
+    Args:
+        student, teacher: [N, D], unit, of the same pictures.
+        bank: [M, D], unit, teacher's vectors of any pictures.
+    """
+    wanted = (teacher @ bank.T / temperature).log_softmax(dim=1)
+    found = (student @ bank.T / temperature).log_softmax(dim=1)
+    return F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+
+
+def false_friends(student: Tensor, teacher: Tensor, bank: Tensor, is_other: Tensor, *, count: int) -> Tensor:
+    """How far the student is off where it finds most alike what shows something else.
+
+        L = 1/N · Σ_i Σ_{j in the `count` highest s_i·b_j of others} (s_i·b_j - t_i·b_j)²
+
+    One threshold for all queries fails by its highest false pairs, which a mean over the bank does not see.
+
+    Args:
+        student, teacher, bank: as of `similarity_distillation`.
+        is_other: bool [N, M]; every row needs `count` of them.
+    """
+    found = student @ bank.T  # [N, M]
+    highest = found.detach().masked_fill(~is_other, -torch.inf).topk(count, dim=1).indices
+    wanted = (teacher @ bank.T).gather(1, highest)
+    return (found.gather(1, highest) - wanted).square().sum(dim=1).mean()
+
+
 def cosine_distillation(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean of 1 - cosine between vectors [..., D] of a student and of its teacher."""
     return 1 - F.cosine_similarity(student, teacher, dim=-1).mean()

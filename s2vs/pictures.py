@@ -22,6 +22,7 @@ from visil.s2vs.overlays import Stickers
 
 TENSORS = ("pictures", "groups", "captions", "logos", "emoji")
 FORMAT = "visil training pictures 1"
+ROWS_AT_ONCE = 1024  # of the similarities of all pictures
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,39 @@ def batch_indices(groups: Tensor, *, seed: int, step: int, batch_size: int) -> T
     places = torch.randperm(len(groups), generator=generator)  # of the groups, one after another
     in_groups = order[places[groups[order]].argsort(stable=True)]
     return in_groups[number::num_batches]
+
+
+def nearest_pictures(vectors: Tensor, groups: Tensor, *, count: int) -> Tensor:
+    """The `count` pictures of other groups whose vectors [N, D] are most like each one's: int64 [N, count]."""
+    nearest = []
+    for rows, own in zip(vectors.split(ROWS_AT_ONCE), groups.split(ROWS_AT_ONCE), strict=True):
+        similarity = (rows @ vectors.T).masked_fill(own[:, None] == groups, -torch.inf)
+        nearest.append(similarity.topk(count, dim=1).indices)
+    return torch.cat(nearest)
+
+
+def with_nearest(
+    chosen: Tensor, nearest: Tensor, *, batch_size: int, clique: int, generator: torch.Generator
+) -> Tensor:
+    """Fill a batch up with pictures that look like some of its own: negatives that are hard.
+
+    Args:
+        chosen: int64 [n], different pictures.
+        nearest: as of `nearest_pictures`, at least `clique`.
+        batch_size: pictures in the end.
+        clique: of the nearest pictures of one so many come, drawn without replacement.
+
+    Returns:
+        int64 [batch_size], different pictures, the chosen ones first.
+    """
+    batch = chosen
+    for picture in chosen[torch.randperm(len(chosen), generator=generator)]:
+        if len(batch) >= batch_size:
+            break
+        order = torch.randperm(nearest.shape[1], generator=generator)[:clique]
+        found = nearest[picture, order]
+        batch = torch.cat([batch, found[~torch.isin(found, batch)]])
+    return batch[:batch_size]
 
 
 def _source(entry: Any) -> Source:

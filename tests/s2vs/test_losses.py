@@ -10,10 +10,12 @@ from visil.s2vs.losses import (
     MIN_SQUARED_DISTANCE,
     SSCD_FLOOR,
     cosine_distillation,
+    false_friends,
     info_nce,
     koleo,
     matching_regions_nce,
     share_a_picture,
+    similarity_distillation,
     similarity_regularisation,
     sscd_info_nce,
     triplet_loss,
@@ -220,3 +222,56 @@ def test_cosine_distillation_is_the_mean_distance_from_cosine_1():
     teacher = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]])
     assert cosine_distillation(student, teacher).item() == pytest.approx((0 + 1 + 1 - math.sqrt(0.5) + 2) / 4)
     assert cosine_distillation(student, F.normalize(student, dim=-1)).item() == pytest.approx(0, abs=1e-6)
+
+
+def unit(*shape, seed):
+    return F.normalize(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+class TestSimilarityDistillation:
+    BANK = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+
+    def test_by_hand(self):
+        """Teacher on the first axis, student on the second, T = 1: both are softmax(1, 0), in either order."""
+        loss = similarity_distillation(self.BANK[1:], self.BANK[:1], self.BANK, temperature=1.0)
+        high, low = math.e / (math.e + 1), 1 / (math.e + 1)
+        assert loss.item() == pytest.approx((high - low) * math.log(high / low))
+
+    def test_it_is_the_mean_over_the_pictures(self):
+        student, teacher, bank = unit(3, 8, seed=0), unit(3, 8, seed=1), unit(9, 8, seed=2)
+        each = [
+            similarity_distillation(student[i : i + 1], teacher[i : i + 1], bank, temperature=0.1) for i in range(3)
+        ]
+        whole = similarity_distillation(student, teacher, bank, temperature=0.1)
+        torch.testing.assert_close(whole, torch.stack(each).mean())
+
+    def test_a_student_that_says_the_same_loses_nothing(self):
+        teacher, bank = unit(3, 8, seed=1), unit(9, 8, seed=2)
+        assert similarity_distillation(teacher, teacher, bank, temperature=0.1).item() == pytest.approx(0, abs=1e-6)
+
+    def test_only_the_student_learns(self):
+        student, teacher = unit(3, 8, seed=0).requires_grad_(), unit(3, 8, seed=1)
+        similarity_distillation(student, teacher, unit(9, 8, seed=2), temperature=0.1).backward()
+        assert student.grad.abs().sum() > 0
+
+
+class TestFalseFriends:
+    STUDENT, TEACHER = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    BANK = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [-1.0, 0.0]])
+
+    def test_by_hand(self):
+        """The two highest of others: 0.8 where the teacher says 0.6, 0.6 where it says 0.8."""
+        is_other = torch.tensor([[False, True, True, True]])
+        loss = false_friends(self.STUDENT, self.TEACHER, self.BANK, is_other, count=2)
+        assert loss.item() == pytest.approx(0.2**2 + 0.2**2)
+
+    def test_what_shows_the_same_is_not_held_against_it(self):
+        everything = torch.ones(1, 4, dtype=torch.bool)
+        loss = false_friends(self.STUDENT, self.TEACHER, self.BANK, everything, count=1)
+        assert loss.item() == pytest.approx(1.0)
+
+    def test_only_the_highest_are_moved(self):
+        student = self.STUDENT.clone().requires_grad_()
+        is_other = torch.tensor([[False, True, True, True]])
+        false_friends(student, self.TEACHER, self.BANK, is_other, count=1).backward()
+        torch.testing.assert_close(student.grad, 2 * (0.8 - 0.6) * self.BANK[1:2])

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from visil.errors import DataError
-from visil.s2vs.pictures import FORMAT, PackedPictures, Source, batch_indices
+from visil.s2vs.pictures import FORMAT, PackedPictures, Source, batch_indices, nearest_pictures, with_nearest
 
 SIDE = 8
 FACTS = {
@@ -209,3 +209,36 @@ class TestBatches:
 
     def test_all_of_them_in_one_batch(self):
         assert sorted(batch_indices(torch.arange(8), seed=0, step=5, batch_size=8).tolist()) == list(range(8))
+
+
+class TestNearest:
+    VECTORS = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0], [1.0, 0.0]])
+
+    def test_the_most_alike_come_first_and_none_of_its_own_group(self):
+        nearest = nearest_pictures(self.VECTORS, torch.tensor([0, 1, 2, 3, 0]), count=2)
+        assert nearest.tolist() == [[1, 2], [2, 0], [1, 3], [2, 1], [1, 2]]
+
+    def test_many_pictures_are_compared_in_parts(self, monkeypatch):
+        vectors = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+        whole = nearest_pictures(vectors, torch.arange(50), count=3)
+        monkeypatch.setattr("visil.s2vs.pictures.ROWS_AT_ONCE", 7)
+        assert nearest_pictures(vectors, torch.arange(50), count=3).equal(whole)
+
+    def filled(self, seed=0, **changed):
+        nearest = (torch.arange(100)[:, None] + torch.arange(1, 7)) % 100  # the six that follow
+        how = {"batch_size": 40, "clique": 3, "generator": torch.Generator().manual_seed(seed)} | changed
+        return with_nearest(torch.arange(0, 100, 5), nearest, **how)
+
+    def test_a_batch_is_filled_up_with_pictures_like_its_own_and_has_none_twice(self):
+        batch = self.filled()
+        assert batch[:20].equal(torch.arange(0, 100, 5))
+        assert len(batch) == len(set(batch.tolist())) == 40
+        followers = Counter((number // 5 * 5) for number in batch[20:].tolist())
+        assert max(followers.values()) > 1  # several of one picture, not one of each
+
+    def test_it_is_that_of_the_seed(self):
+        assert self.filled(seed=1).equal(self.filled(seed=1))
+        assert not self.filled(seed=1).equal(self.filled(seed=2))
+
+    def test_a_batch_that_is_full_stays(self):
+        assert self.filled(batch_size=20).equal(torch.arange(0, 100, 5))

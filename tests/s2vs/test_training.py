@@ -21,7 +21,8 @@ from visil.s2vs.checkpoints import load_checkpoint
 from visil.s2vs.claims import PIECES, SETTINGS
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.training import LOG, STATISTICS_BATCHES, Teachers, Training, TrainingSettings
+from visil.s2vs.teacher import TeacherVectors
+from visil.s2vs.training import LOG, STATISTICS_BATCHES, Training, TrainingSettings
 
 # A tiny network of timm's own tests; the side changes in the middle, between two checkpoints.
 SETTINGS_OF_RUN = TrainingSettings(
@@ -31,13 +32,15 @@ SETTINGS_OF_RUN = TrainingSettings(
     sides_px=((0.0, 32), (0.5, 48)),
     steps=6,
     batch_size=8,
+    bank_size=30,
+    num_friends=4,
     learning_rate=2e-3,
     warmup_steps=2,
     log_steps=2,
     checkpoint_steps=2,
     precision="fp32",
 )
-NUM_PICTURES, SIDE, NUM_REGIONS = 20, 48, 14
+NUM_PICTURES, SIDE, TEACHER_DIM = 20, 48, 12
 
 
 def made_pictures():
@@ -50,15 +53,15 @@ def made_pictures():
     return PackedPictures(pictures, groups, Stickers(*stickers), (), "made up")
 
 
-def made_teachers(num_pictures=NUM_PICTURES, num_regions=NUM_REGIONS, seed=6):
+def made_teacher(num_pictures=NUM_PICTURES, dim=TEACHER_DIM, seed=6):
     generator = torch.Generator().manual_seed(seed)
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.8, 0.7]]).expand(num_pictures, 2, 4).contiguous()
-    vectors = F.normalize(torch.randn(num_pictures, 2, num_regions, 6, generator=generator), dim=-1)
-    return Teachers(boxes, vectors.half())
+    vectors = F.normalize(torch.randn(num_pictures, 2, dim, generator=generator), dim=-1)
+    return TeacherVectors(boxes, vectors.half())
 
 
-def training(folder, settings=SETTINGS_OF_RUN, teachers=None, pictures=None):
-    return Training(settings, pictures or made_pictures(), teachers or made_teachers(), folder, device="cpu")
+def training(folder, settings=SETTINGS_OF_RUN, teacher=None, pictures=None, start=None):
+    return Training(settings, pictures or made_pictures(), teacher or made_teacher(), folder, device="cpu", start=start)
 
 
 def with_settings(folder, change):
@@ -264,19 +267,19 @@ class TestRefusing:
         with pytest.raises(DataError, match=r"another host_weight \(none, not 0.25\)"):
             training(ended)
 
-    def test_other_pictures_or_teachers_of_the_same_size(self, ended):
+    def test_other_pictures_or_another_teacher_of_the_same_size(self, ended):
         other = made_pictures()
         other.pictures[7, 3, 3] += 1
         with pytest.raises(DataError, match="is of a run with other pictures; take another folder"):
             training(ended, pictures=other)
-        with pytest.raises(DataError, match="is of a run with other teachers; take another folder"):
-            training(ended, teachers=made_teachers(seed=8))
+        with pytest.raises(DataError, match="is of a run with other teacher; take another folder"):
+            training(ended, teacher=made_teacher(seed=8))
 
     def test_a_run_of_an_earlier_version_goes_on_and_its_data_is_noted(self, ended):
         with_settings(ended, lambda entries: entries.pop("data"))
         assert training(ended).step == SETTINGS_OF_RUN.steps
-        with pytest.raises(DataError, match="other teachers"):
-            training(ended, teachers=made_teachers(seed=8))
+        with pytest.raises(DataError, match="other teacher"):
+            training(ended, teacher=made_teacher(seed=8))
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"data": 3}', "", "[" * 100_000], ids=lambda text: text[:12])
     def test_damaged_settings(self, tmp_path, text):
@@ -299,13 +302,13 @@ class TestRefusing:
         assert load_checkpoint(tmp_path)[0] == 1
 
     @pytest.mark.parametrize(
-        "teachers",
-        [made_teachers(num_pictures=NUM_PICTURES - 1), made_teachers(num_regions=9)],
-        ids=["of fewer pictures", "of other regions"],
+        "teacher",
+        [made_teacher(num_pictures=NUM_PICTURES - 1), made_teacher(dim=7)],
+        ids=["of fewer pictures", "of fewer dimensions"],
     )
-    def test_teachers_of_something_else(self, tmp_path, teachers):
+    def test_a_teacher_of_something_else(self, tmp_path, teacher):
         with pytest.raises(DataError, match="make them again"):
-            training(tmp_path, teachers=teachers)
+            training(tmp_path, teacher=teacher)
 
     def test_a_damaged_checkpoint(self, ended):
         (file,) = ended.glob("step-*/00.safetensors")
@@ -390,53 +393,36 @@ class TestRefusing:
         assert not left_over.exists()
 
 
-class TestReadingTeachers:
-    def written(self, folder, **changed):
-        tensors = {name: tensor for name, tensor in (vars(made_teachers()) | changed).items() if tensor is not None}
-        save_file(tensors, folder / "teachers.safetensors")
-        return folder / "teachers.safetensors"
+class TestBeginning:
+    def test_weights_of_another_run_are_where_it_begins(self, tmp_path, in_one_piece):
+        """The stage before, at a learning rate of 0: the weights stay, and the statistics are measured anew."""
+        before = training(in_one_piece).finished(48)
+        weights = {name: value for name, value in before.state_dict().items() if value.is_floating_point()}
+        run = training(tmp_path, replace(SETTINGS_OF_RUN, learning_rate=0.0), start=weights)
+        run.run(until_step=2)
+        for name, parameter in run.student.named_parameters():
+            torch.testing.assert_close(parameter.detach(), weights[name], rtol=0, atol=0)
 
-    def test_what_was_written(self, tmp_path):
-        read = Teachers.read(self.written(tmp_path))
-        assert read.boxes.equal(made_teachers().boxes)
-        assert read.vectors.equal(made_teachers().vectors)
+    def test_weights_of_another_network(self, tmp_path):
+        with pytest.raises(DataError, match="weights to begin with are of another network"):
+            training(tmp_path, start={"mean": torch.zeros(3)})
 
-    @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
-    def test_a_truncated_file(self, tmp_path, share):
-        path = self.written(tmp_path)
-        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-        with pytest.raises(DataError, match="delete it and let it be made again") as caught:
-            Teachers.read(path)
-        assert "\n" not in str(caught.value)
+    def test_other_weights_than_those_it_began_with(self, tmp_path, in_one_piece):
+        state = training(in_one_piece).student.state_dict()
+        weights = {name: value for name, value in state.items() if value.is_floating_point()}
+        training(tmp_path, start=weights).run(until_step=1)
+        weights["mean"] = weights["mean"] + 1
+        with pytest.raises(DataError, match="with other start; take another folder"):
+            training(tmp_path, start=weights)
 
-    @pytest.mark.parametrize(
-        "changed",
-        [
-            {"vectors": None},
-            {"boxes": torch.zeros(NUM_PICTURES, 4)},
-            {"vectors": torch.zeros(NUM_PICTURES, 2, 14)},
-            {"vectors": torch.zeros(NUM_PICTURES, 2, NUM_REGIONS, 0)},
-            {"vectors": torch.zeros(NUM_PICTURES, 2, NUM_REGIONS, 6, dtype=torch.int64)},
-            {"boxes": torch.full((NUM_PICTURES, 2, 4), torch.nan)},
-            {"boxes": torch.full((NUM_PICTURES, 2, 4), -1.0)},
-            {"boxes": torch.full((NUM_PICTURES, 2, 4), 5.0)},
-            {"boxes": torch.zeros(NUM_PICTURES, 2, 4)},
-        ],
-        ids=[
-            "without vectors",
-            "one box a picture",
-            "one vector a box",
-            "vectors without dimensions",
-            "whole numbers",
-            "boxes that are no numbers",
-            "boxes before the picture",
-            "boxes larger than the picture",
-            "boxes without an area",
-        ],
-    )
-    def test_another_file(self, tmp_path, changed):
-        with pytest.raises(DataError, match=r"no readable file of teachers. vectors .*(vectors|boxes)"):
-            Teachers.read(self.written(tmp_path, **changed))
+    def test_the_teacher_is_turned_towards_the_student_and_says_the_same(self, tmp_path):
+        run = training(tmp_path)
+        torch.testing.assert_close(run._turn @ run._turn.T, torch.eye(SETTINGS_OF_RUN.dim), atol=1e-5, rtol=0)
+        batch = run._draw(0)
+        with torch.no_grad():
+            whole = run.student.project(run.student.pooled(run.student.maps(batch.views.target)))[:, 0]
+        turned, as_it_was = (whole * batch.teacher).sum(), (whole * (batch.teacher @ run._turn.T)).sum()
+        assert turned > as_it_was + 0.5
 
 
 class TestTraining:
@@ -473,7 +459,7 @@ class TestTraining:
         student.backbone.get_submodule(first).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         with torch.no_grad():
             for step in range(STATISTICS_BATCHES):
-                views, _, _ = ended._draw(step, side_px=32)
+                views = ended._draw(step, side_px=32).views
                 student.maps(torch.cat([views.query, views.target]))
         found = student.backbone.get_submodule(first)
         torch.testing.assert_close(found.running_mean, torch.cat(seen).mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-4)

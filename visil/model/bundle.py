@@ -31,6 +31,7 @@ from visil.errors import ModelError
 from visil.media.preprocessing import Preprocessing
 from visil.model.backbone import BackboneSettings
 from visil.model.network import NetworkSettings
+from visil.model.pyramid import region_weights
 from visil.model.regions import LEVELS, SCHEMES
 from visil.model.threads import one_thread
 
@@ -81,8 +82,7 @@ class RegionSettings:
         """Of every region of a frame in its score; None: all alike."""
         if not self.shares:
             return None
-        levels = zip(self.levels, self.shares, strict=True)
-        return tuple(share / level**2 for level, share in levels for _ in range(level**2))
+        return region_weights(self.levels, self.shares)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,12 @@ def num_regions(levels: Sequence[int]) -> int:
     return sum(level * level for level in levels)
 
 
+def region_weights(levels: Sequence[int], shares: Sequence[float]) -> tuple[float, ...]:
+    """What every window counts where each level has a share and its windows count alike."""
+    pairs = zip(levels, shares, strict=True)
+    return tuple(share / level**2 for level, share in pairs for _ in range(level**2))
+
+
 def pyramid_vectors(stage: Tensor, levels: Sequence[int]) -> Tensor:
     """Generalised mean of a map over the windows of all levels.
 

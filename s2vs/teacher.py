@@ -1,0 +1,74 @@
+"""What the teacher sees in windows of the training pictures, which the student's own vectors learn to say.
+
+    pictures ─► scripts/train_mini.py ─► teacher.safetensors ─► [TeacherVectors, in the student's dimensions] ─► losses
+
+The teacher describes a picture by one vector, so that of a window is what it says of the window cut out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from visil.errors import DataError
+
+
+@dataclass(frozen=True)
+class TeacherVectors:
+    """The teacher's vectors of some windows of every picture.
+
+    Attributes:
+        boxes: float32 [N, V, 4]: (top, left, height, width) as shares of the sides; the first is the whole picture.
+        vectors: float16 or float32 [N, V, D], unit.
+    """
+
+    boxes: Tensor
+    vectors: Tensor
+
+    def __post_init__(self) -> None:
+        if self.boxes.ndim != 3 or self.boxes.shape[1] < 2 or self.boxes.shape[2] != 4:
+            raise ValueError(f"boxes: expected [N, V, 4] with V of 2 or more, got {[*self.boxes.shape]}")
+        if self.vectors.ndim != 3 or self.vectors.shape[:2] != self.boxes.shape[:2]:
+            raise ValueError(f"vectors: expected [{len(self.boxes)}, V, D], got {[*self.vectors.shape]}")
+        for name, tensor in vars(self).items():
+            if tensor.dtype not in (torch.float16, torch.float32) or not tensor.numel():
+                raise ValueError(f"{name}: expected numbers in half or single precision, got {tensor.dtype}")
+        is_share = ((self.boxes >= 0) & (self.boxes <= 1)).all()  # no NaN is
+        if not (is_share and (self.boxes[..., 2:] > 0).all()):
+            raise ValueError("boxes: expected shares of the sides, from 0 to 1, with an area")
+
+    @classmethod
+    def read(cls, path: Path) -> TeacherVectors:
+        """A file that `scripts/train_mini.py` makes.
+
+        Raises:
+            DataError: it is missing, truncated, or something else.
+        """
+        try:
+            tensors = load_file(path)
+            return cls(tensors["boxes"], tensors["vectors"])
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{path}: no readable file of the teacher's vectors ({reason}); delete it and let it be made again"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def reduced(self, dim: int) -> TeacherVectors:
+        """In the `dim` leading directions of their second moment, unit again, float32.
+
+        Cosines change as little as a linear map to so few dimensions can have them: on val, of SSCD's 512 dimensions
+        384 kept .957 of .963 micro-AP, 256 .941, 192 .927.
+        """
+        flat = self.vectors.flatten(0, 1).float()
+        _, directions = torch.linalg.eigh((flat.T @ flat).double())  # ascending
+        leading = directions.flip(1)[:, :dim].float()
+        return TeacherVectors(self.boxes, F.normalize(self.vectors.float() @ leading, dim=-1))
