@@ -26,12 +26,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from visil.benchmarks.onnx_vectors import OnnxVectors
+from visil.benchmarks.picture_windows import cut_window
 from visil.errors import DataError, VisilError
 from visil.media.preprocessing import PRESETS
 from visil.model.backbone import BackboneSettings
@@ -163,7 +163,9 @@ def teach(pictures: PackedPictures, describe: Callable[[np.ndarray], np.ndarray]
     for start in range(0, len(pictures), BATCH):
         numbers = torch.arange(start, min(start + BATCH, len(pictures)))
         pairs = zip(pictures.batch(numbers), boxes[numbers], strict=True)
-        crops = torch.stack([cut(picture, box) for picture, of_picture in pairs for box in of_picture])
+        crops = torch.stack(
+            [cut_window(picture, box, TEACHER_SIDE_PX) for picture, of_picture in pairs for box in of_picture]
+        )
         vectors.append(torch.from_numpy(describe(crops.movedim(1, -1).contiguous().numpy())))
         if start % (32 * BATCH) == 0:
             logging.info("teacher: %d of %d pictures", start, len(pictures))
@@ -181,15 +183,6 @@ def windows(count: int, generator: torch.Generator) -> Tensor:
     left = (1 - width) * torch.rand(shape, generator=generator)
     whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(count, 1, 4)
     return torch.cat([whole, torch.stack([top, left, height, width], dim=-1)], dim=1)
-
-
-def cut(picture: Tensor, box: Tensor) -> Tensor:
-    """The window (top, left, height, width) of a picture uint8 [3, S, S], to the pixel, at the teacher's size."""
-    side = picture.shape[-1]
-    top, left, height, width = (box * side).round().int().tolist()
-    window = picture[None, :, top : top + max(1, height), left : left + max(1, width)].float()
-    resized = F.interpolate(window, (TEACHER_SIDE_PX, TEACHER_SIDE_PX), mode="bicubic", antialias=True)[0]
-    return resized.round().clamp(0, 255).byte()
 
 
 # --- small things ---

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visil.model.pyramid import POWER, num_regions, pyramid_vectors, window_vectors
+from visil.model.pyramid import POWER, num_regions, pyramid_vectors, region_boxes, window_vectors
 from visil.model.regions import gem
 
 
@@ -85,14 +85,12 @@ class TestPyramidVectors:
 
 
 class TestWindowVectors:
-    @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(0, 2**16))
+    @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([(1,), (1, 2, 3), (2, 4)]), st.integers(0, 2**16))
     @settings(deadline=None, max_examples=25)
-    def test_windows_of_a_level_are_those_of_the_pyramid(self, height, width, level, seed):
+    def test_windows_of_the_levels_are_those_of_the_pyramid(self, height, width, levels, seed):
         stage = random_map(2, 3, height, width, seed=seed)
-        side = 2 / (level + 1) if level > 1 else 1.0
-        starts = [n / (level + 1) for n in range(level)]
-        boxes = torch.tensor([[top, left, side, side] for top in starts for left in starts]).expand(2, -1, -1)
-        torch.testing.assert_close(window_vectors(stage, boxes), pyramid_vectors(stage, (level,)))
+        boxes = region_boxes(levels).expand(2, -1, -1)
+        torch.testing.assert_close(window_vectors(stage, boxes), pyramid_vectors(stage, levels))
 
     def test_every_map_has_windows_of_its_own(self):
         stage = random_map(2, 3, 8, 8)

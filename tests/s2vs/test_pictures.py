@@ -212,7 +212,7 @@ class TestBatches:
 
 
 class TestNearest:
-    VECTORS = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0], [1.0, 0.0]])
+    VECTORS = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0], [0.995, -0.0998]])
 
     def test_the_most_alike_come_first_and_none_of_its_own_group(self):
         nearest = nearest_pictures(self.VECTORS, torch.tensor([0, 1, 2, 3, 0]), count=2)

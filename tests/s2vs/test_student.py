@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from visil.model.backbone import BackboneSettings
+from visil.model.pyramid import region_boxes
 from visil.model.similarity import frame_similarity
 from visil.model.whitening import Whitening
 from visil.s2vs.student import Student, region_matches
@@ -43,8 +44,7 @@ def test_the_projection_is_that_of_a_whitening():
 def test_windows_of_the_pyramid_are_its_regions():
     student = made_student()
     maps = [torch.rand(2, channels, 6, 6) for channels in student.backbone.feature_info.channels()]
-    boxes = [[0, 0, 1, 1], *([top, left, 2 / 3, 2 / 3] for top in (0, 1 / 3) for left in (0, 1 / 3))]
-    found = student.pooled_windows(maps, torch.tensor(boxes).expand(2, -1, -1))
+    found = student.pooled_windows(maps, region_boxes((1, 2)).expand(2, -1, -1))
     torch.testing.assert_close(found, student.pooled(maps))
 
 

@@ -23,6 +23,16 @@ def num_regions(levels: Sequence[int]) -> int:
     return sum(level * level for level in levels)
 
 
+def region_boxes(levels: Sequence[int]) -> Tensor:
+    """The windows of all levels, float64 [R, 4]: (top, left, height, width) as shares of the sides."""
+    boxes = []
+    for level in levels:
+        side = 2 / (level + 1) if level > 1 else 1.0
+        starts = [start / (level + 1) for start in range(level)]
+        boxes += [(top, left, side, side) for top in starts for left in starts]
+    return torch.tensor(boxes, dtype=torch.float64)
+
+
 def region_weights(levels: Sequence[int], shares: Sequence[float]) -> tuple[float, ...]:
     """What every window counts where each level has a share and its windows count alike."""
     pairs = zip(levels, shares, strict=True)
