@@ -3,7 +3,8 @@
     Views ─► [blocks of a batch get one design] ─► Views
 
 Two videos of one channel share what it puts around and over them, and are no copies of each other. Within a block
-every query has the block's design and a part of the targets has it too; the pictures stay negatives of each other.
+every query has the block's design and a part of the targets has it too; the pictures stay negatives of each other. None
+of them lies in another picture, where furniture around both would leave too little of it.
 Designs are drawn as in `views.py`, none is one of `visil.synth.furniture`, which the yardstick lays on.
 """
 
@@ -28,7 +29,7 @@ class FurnitureSettings:
     """How often furniture is shared, and what it is like.
 
     Attributes:
-        share: of the pictures of a batch that are in a block.
+        share: of the pictures of a batch that are in a block, while there are so many without a host.
         block_size: pictures that share a design.
         on_target: probability that the target has it as well.
         ground, caption, logo: probability of each in a design; one without any of them gets a ground.
@@ -61,9 +62,11 @@ def with_furniture(
         The views, and which targets have furniture, bool [B] on the CPU.
     """
     size, side = settings.block_size, views.query.shape[-1]
-    num_blocks = int(settings.share * len(views.query)) // size
+    order = torch.randperm(len(views.query), generator=generator)
+    free = order[views.host.cpu()[order] < 0]
+    num_blocks = min(int(settings.share * len(views.query)), len(free)) // size
     num = num_blocks * size
-    members = torch.randperm(len(views.query), generator=generator)[:num]
+    members = free[:num]
     has_target = torch.rand(num, generator=generator) < settings.on_target
 
     def uniform(bounds: Range, *shape: int) -> Tensor:
@@ -81,7 +84,9 @@ def with_furniture(
     places = torch.stack(
         [margins[:, 0], margins[:, 1], 1 - margins[:, 0] - margins[:, 2], 1 - margins[:, 1] - margins[:, 3]], dim=1
     )
-    grounds = _grounds(views.target[members[::size]], uniform((0, 1), 2, 3), below(NUM_GROUNDS), uniform((3, 25)), side)
+    grounds = _grounds(
+        views.target[members[::size].roll(1)], uniform((0, 1), 2, 3), below(NUM_GROUNDS), uniform((3, 25)), side
+    )
     height, at_top = uniform(settings.caption_height), uniform((0, 1)) < 0.25
     zero, one = torch.zeros(num_blocks), torch.ones(num_blocks)
     captions = torch.stack([torch.where(at_top, 0.0, 1 - height), zero, height, one], dim=1)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from visil.errors import DataError
@@ -38,7 +37,7 @@ from visil.s2vs.losses import (
     matching_regions_nce,
     similarity_distillation,
 )
-from visil.s2vs.pictures import PackedPictures, batch_indices, nearest_pictures, with_nearest
+from visil.s2vs.pictures import PackedPictures, mixed_indices, nearest_pictures, with_nearest
 from visil.s2vs.student import Student, region_matches
 from visil.s2vs.teacher import TeacherVectors
 from visil.s2vs.views import Views, ViewSettings, draw_views
@@ -47,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 SEEDS_APART = 1_000_003  # between the seeds of the steps of two runs
-STARTING_BATCHES = 8  # that the projection starts from, and that the teacher is turned by
+STARTING_BATCHES = 16  # that the projection starts from, and that the teacher is turned by
 STATISTICS_BATCHES = 16  # that batch-norm statistics are measured over
 NUM_NEAREST, CLIQUE = 16, 7  # pictures most like one to the teacher; of them come together with it
 MEAN_RATE = 0.1  # of the learning rate: entries of the projection's mean are small
@@ -72,6 +71,7 @@ class TrainingSettings:
         region_temperature: of InfoNCE over single regions, the `num_matching` best ones of a query.
         host_weight: of the picture around a query as a second positive; the query's own has 1.
         whole_share: of the targets, that are whole pictures; the others are windows.
+        frame_share: of the other pictures of a batch, that are frames of videos.
         hard_share: of a batch, that looks like other pictures of it to the teacher.
         teacher_host: what the picture around a query counts where the teacher's vector of what it shows is asked for;
             the query's own counts 1.
@@ -108,11 +108,12 @@ class TrainingSettings:
     num_matching: int = 3
     host_weight: float = 0.25
     whole_share: float = 0.5
+    frame_share: float = 0.15
     hard_share: float = 0.45
     teacher_host: float = 0.4
     bank_size: int = 4096
     bank_temperature: float = 0.05
-    similarity_temperature: float = 0.1
+    similarity_temperature: float = 0.05
     num_friends: int = 16
     alike: float = 0.5
     apart: float = 0.3
@@ -131,6 +132,14 @@ class TrainingSettings:
     seed: int = 0
     views: tuple[tuple[float, ViewSettings], ...] = ((0.0, VIEWS), (0.4, replace(VIEWS, inset_weight=6.0)))
     furniture: FurnitureSettings = field(default_factory=FurnitureSettings)
+
+    def __post_init__(self) -> None:
+        if not self.levels or self.levels[0] != 1 or len(self.shares) != len(self.levels):
+            raise ValueError(f"expected levels from 1 and a share for each, got {self.levels} and {self.shares}")
+        if not 0 <= self.hard_share < 1 or not 0 <= self.frame_share < 1:
+            raise ValueError("frame_share and hard_share must be at least 0 and less than 1")
+        if self.num_friends > self.bank_size:
+            raise ValueError(f"num_friends must be at most bank_size, got {self.num_friends} and {self.bank_size}")
 
     def rate_of(self, step: int) -> float:
         """The learning rate of a step."""
@@ -154,7 +163,7 @@ class Batch:
     Attributes:
         views: of B pictures.
         groups: int64 [B].
-        teacher: [B, D], the teacher's vectors of the targets' windows.
+        teacher: [B, D], the teacher's vectors of the targets' windows; `whole_teacher` of the whole pictures.
         bank: [M, D], of any windows of any pictures; `bank_groups` int64 [M].
         within: int64 [W], targets that are whole pictures with nothing around them.
         windows: [W, K, 4], windows of those; `window_teacher` [W, K, D].
@@ -163,6 +172,7 @@ class Batch:
     views: Views
     groups: Tensor
     teacher: Tensor
+    whole_teacher: Tensor
     bank: Tensor
     bank_groups: Tensor
     within: Tensor
@@ -201,12 +211,9 @@ class Training:
         self.folder = folder
         self.device = torch.device(device)
         self._pictures = pictures
-        data = {"pictures": _digest_of(pictures), "teacher": digest(vars(teacher).values())}
-        if start is not None:
-            data["start"] = digest(start[name] for name in sorted(start))
-        claim(folder, asdict(settings), data)
-        self._teacher = teacher.reduced(settings.dim)
-        self._turn = torch.eye(settings.dim)  # of the teacher's vectors; see `_begin`
+        claim_folder(folder, settings, pictures, teacher, start)
+        self._basis = teacher.leading(settings.dim)  # [D', D], of what the student learns; see `_begin`
+        self._teacher = teacher.through(self._basis)
         self._nearest = nearest_pictures(
             self._teacher.vectors[:, 0], pictures.groups, count=min(NUM_NEAREST, len(pictures) - 1)
         )
@@ -230,6 +237,7 @@ class Training:
         else:
             self.step, tensors = found
             self._restore(tensors)
+        self._teacher = teacher.through(self._basis)
 
     @property
     def is_done(self) -> bool:
@@ -272,8 +280,9 @@ class Training:
     def finished(self, side_px: int) -> Student:
         """The student for use: the running average of the weights, with batch-norm statistics of its own.
 
-        Averaged statistics are of other weights and of views of several sizes. So they are measured anew, over views
-        at the size that the bundle will see. On val this was worth more than any other choice after training.
+        Averaged statistics are of other weights, of views of several sizes and of batches with more that is alike than
+        videos have. So they are measured anew, over views at the size that the bundle will see, of pictures drawn
+        evenly. On val this was worth more than any other choice after training.
         """
         student = _student(self.settings)
         student.load_state_dict({**student.state_dict(), **self._average})
@@ -283,8 +292,10 @@ class Training:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over all batches
         student.train()
-        for step in range(STATISTICS_BATCHES):
-            views = self._draw(step, side_px=side_px).views
+        evenly = replace(self.settings, hard_share=0.0, furniture=replace(self.settings.furniture, share=0.0))
+        for number in range(STATISTICS_BATCHES):
+            step = self.settings.steps + number  # drawn as at the end of the run, and by no step of it
+            views = self._draw(step, settings=evenly, side_px=side_px).views
             student.maps(torch.cat([views.query, views.target]))
         return student.eval().cpu()
 
@@ -292,7 +303,7 @@ class Training:
         """Leave a checkpoint."""
         tensors = {f"student.{name}": tensor for name, tensor in self.student.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self._average.items()}
-        tensors["teacher.turn"] = self._turn
+        tensors["teacher.basis"] = self._basis
         for number, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
         save_checkpoint(self.folder, self.step, tensors)
@@ -317,7 +328,7 @@ class Training:
             self.student.whiten(torch.cat(pooled).flatten(0, 1))
         whole = self.student.project(torch.cat(pooled)[:, 0])
         left, _, right = torch.linalg.svd((torch.cat(teacher).T @ whole).double())
-        self._turn = (left @ right).float().cpu()
+        self._basis = self._basis @ (left @ right).float().cpu()
         self._average = {name: value.clone() for name, value in _floats(self.student).items()}
 
     def _take(self, start: Mapping[str, Tensor]) -> None:
@@ -326,17 +337,26 @@ class Training:
             raise DataError(f"{self.folder}: the weights to begin with are of another network")
         self.student.load_state_dict({**self.student.state_dict(), **start})
 
-    def _draw(self, step: int, *, side_px: int | None = None) -> Batch:
+    def _draw(self, step: int, *, settings: TrainingSettings | None = None, side_px: int | None = None) -> Batch:
         """What a step learns from.
 
         Args:
+            settings: other than those of the run.
             side_px: of the views; None: that of the step.
         """
-        settings, pictures, teacher = self.settings, self._pictures, self._teacher
+        settings = settings or self.settings
+        pictures, teacher = self._pictures, self._teacher
         generator = torch.Generator().manual_seed(SEEDS_APART * settings.seed + step)
         num_dealt = settings.batch_size - round(settings.hard_share * settings.batch_size)
         chosen = with_nearest(
-            batch_indices(pictures.groups, seed=settings.seed, step=step, batch_size=num_dealt),
+            mixed_indices(
+                pictures.groups,
+                pictures.num_stills,
+                seed=settings.seed,
+                step=step,
+                batch_size=num_dealt,
+                frame_share=settings.frame_share,
+            ),
             self._nearest,
             batch_size=settings.batch_size,
             clique=CLIQUE,
@@ -358,16 +378,16 @@ class Training:
         within = (is_whole & ~is_furnished).nonzero()[:, 0]
         bank = torch.randint(len(pictures), (settings.bank_size,), generator=generator)
         bank_window = torch.randint(num_windows, (settings.bank_size,), generator=generator)
-        turn = self._turn.to(self.device)
         return Batch(
             views,
             pictures.groups[chosen].to(self.device),
-            teacher.vectors[chosen, window].to(self.device) @ turn,
-            teacher.vectors[bank, bank_window].to(self.device) @ turn,
+            teacher.vectors[chosen, window].to(self.device),
+            teacher.vectors[chosen, 0].to(self.device),
+            teacher.vectors[bank, bank_window].to(self.device),
             pictures.groups[bank].to(self.device),
             within.to(self.device),
             teacher.boxes[chosen[within], 1:].to(self.device),
-            teacher.vectors[chosen[within], 1:].to(self.device) @ turn,
+            teacher.vectors[chosen[within], 1:].to(self.device),
         )
 
     def _autocast(self) -> torch.autocast:
@@ -392,7 +412,7 @@ class Training:
             + settings.bank_weight * losses["bank_nce"]
             + settings.similarity_weight * losses["similarity"]
             + settings.distillation_weight * losses["distillation"]
-            + settings.friends_weight * losses["friends"]
+            + settings.friends_weight * (losses["friends"] + losses["window_friends"])
             + settings.window_weight * losses["windows"]
         )
         if not math.isfinite(total.item()):
@@ -420,10 +440,10 @@ class Training:
         likeness = teacher @ teacher.T
         shown = _shown(views, len(groups), settings.host_weight)  # [B, B]
         is_negative = (shown @ is_same.float()) == 0  # neither what it shows, nor its host, nor what shows the same
-        is_unlike = is_negative & (likeness < settings.alike)
+        is_unlike = is_negative & ((shown @ (likeness >= settings.alike).float()) == 0)
         is_unlike = torch.where(is_unlike.any(dim=1, keepdim=True), is_unlike, is_negative)
         is_far = ~is_same & (likeness < settings.apart)
-        region = torch.randint(target.shape[1], (len(groups),)).to(groups.device)
+        region = torch.randint(1, target.shape[1], (len(groups),)).to(groups.device)
         with torch.no_grad():
             hardest = scores.masked_fill(~is_negative, -1).amax(dim=1)
             found_first = (scores.diagonal() > hardest).float().mean()
@@ -435,39 +455,60 @@ class Training:
             ),
             "koleo": koleo(target[:, 0], is_far) + koleo(target[own, region], is_far),
             **self._teacher_losses(batch, query[:, 0], target[:, 0]),
-            "windows": self._window_loss(batch, [stage.chunk(2)[1] for stage in maps]),
+            **self._window_losses(batch, [stage.chunk(2)[1] for stage in maps]),
             "found_first": found_first,
             "positive": scores.detach().diagonal().mean(),
             "hardest_negative": hardest.mean(),
         }
 
     def _teacher_losses(self, batch: Batch, query: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Of the vectors of the whole picture [B, D] against what the teacher says of the targets and of the bank."""
-        settings, teacher = self.settings, batch.teacher
-        bank = torch.cat([teacher, batch.bank])
-        is_other = batch.groups[:, None] != torch.cat([batch.groups, batch.bank_groups])[None, :]  # [B, B + M]
-        shown = _shown(batch.views, len(query), settings.teacher_host)
-        hosted = (batch.views.host >= 0).nonzero()[:, 0]
-        is_unseen = is_other.clone()
-        is_unseen[hosted] &= is_other[batch.views.host[hosted]]
+        """Of the vectors of the whole picture [B, D] against what the teacher says of the targets and of the bank.
+
+        A query is asked for the teacher's vector of its target, though it is edited; one that lies in a host for both.
+        One without a host is held against it as the target itself is.
+        """
+        settings, teacher, views = self.settings, batch.teacher, batch.views
+        bank = torch.cat([teacher, batch.whole_teacher, batch.bank])
+        groups = torch.cat([batch.groups, batch.groups, batch.bank_groups])
+        is_other = batch.groups[:, None] != groups  # [B, 2B + M]
+        is_unlike = is_other & (teacher @ bank.T < settings.alike)
+        own = torch.eye(len(query), device=query.device)
+        hosts = _shown(views, len(query), settings.teacher_host) - own
+        hosted = (views.host >= 0).nonzero()[:, 0]
+        host = views.host[hosted]
+        is_unlike[hosted] &= is_other[host] & (batch.whole_teacher[host] @ bank.T < settings.alike)
+        free = (views.host < 0).nonzero()[:, 0]
+        found, rows = torch.cat([target, query[free]]), torch.cat([torch.arange(len(query)).to(free), free])
         return {
             "bank_nce": info_nce(
                 query @ bank.T,
-                F.pad(shown, (0, len(batch.bank))),
-                is_unseen,
+                torch.cat([own, hosts, own.new_zeros(len(query), len(batch.bank))], dim=1),
+                is_unlike,
                 temperature=settings.bank_temperature,
             ),
-            "similarity": similarity_distillation(target, teacher, bank, temperature=settings.similarity_temperature),
-            "distillation": cosine_distillation(target, teacher),
-            "friends": false_friends(target, teacher, bank, is_other, count=settings.num_friends),
+            "similarity": similarity_distillation(
+                target, teacher, bank, is_other, temperature=settings.similarity_temperature
+            ),
+            "distillation": cosine_distillation(found, teacher[rows]),
+            "friends": false_friends(found, teacher[rows], bank, is_other[rows], count=settings.num_friends),
         }
 
-    def _window_loss(self, batch: Batch, maps: list[Tensor]) -> Tensor:
+    def _window_losses(self, batch: Batch, maps: list[Tensor]) -> dict[str, Tensor]:
         """What the student sees in windows of whole pictures, against what the teacher says of them cut out."""
         if not len(batch.within):
-            return batch.teacher.new_zeros(())
+            nothing = batch.teacher.new_zeros(())
+            return {"windows": nothing, "window_friends": nothing}
         pooled = self.student.pooled_windows([stage[batch.within] for stage in maps], batch.windows)
-        return cosine_distillation(self.student.project(pooled), batch.window_teacher)
+        found, wanted = self.student.project(pooled), batch.window_teacher  # [W, K, D]
+        is_other = batch.groups[batch.within][:, None] != batch.bank_groups  # [W, M]
+        one = torch.randint(found.shape[1], (len(found),)).to(found.device)  # window of each
+        rows = torch.arange(len(found), device=found.device)
+        return {
+            "windows": cosine_distillation(found, wanted),
+            "window_friends": false_friends(
+                found[rows, one], wanted[rows, one], batch.bank, is_other, count=self.settings.num_friends
+            ),
+        }
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -487,7 +528,7 @@ class Training:
                 raise ValueError("the running average is of other weights")
             for name, value in average.items():
                 self._average[name].copy_(value)
-            self._turn.copy_(tensors["teacher.turn"])
+            self._basis.copy_(tensors["teacher.basis"])
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in part("optimizer.").items():
                 number, _, entry = name.partition(".")
@@ -521,6 +562,24 @@ class Training:
         logger.info("%s", " ".join(f"{name} {value}" for name, value in line.items()))
 
 
+def claim_folder(
+    folder: Path,
+    settings: TrainingSettings,
+    pictures: PackedPictures,
+    teacher: TeacherVectors,
+    start: Mapping[str, Tensor] | None,
+) -> None:
+    """Note in the folder of a run what it depends on, or see that it is of this one; see `Training`.
+
+    Raises:
+        DataError: it is of another run, or cannot be read or written.
+    """
+    data = {"pictures": pictures.digest, "teacher": digest(vars(teacher).values())}
+    if start is not None:
+        data["start"] = digest(start[name] for name in sorted(start))
+    claim(folder, asdict(settings), data)
+
+
 def _student(settings: TrainingSettings) -> Student:
     return Student(BackboneSettings(settings.backbone, settings.stages), levels=settings.levels, dim=settings.dim)
 
@@ -551,7 +610,3 @@ def _deterministic() -> Iterator[None]:
 def _floats(student: Student) -> dict[str, Tensor]:
     """Weights and statistics, without counters."""
     return {name: value for name, value in student.state_dict().items() if value.is_floating_point()}
-
-
-def _digest_of(pictures: PackedPictures) -> str:
-    return digest([pictures.pictures, pictures.groups, *vars(pictures.stickers).values()])

@@ -5,16 +5,17 @@
     python scripts/train_mini.py --work WORK --output mini.safetensors             # when it is done
 
 The teacher, SSCD (licence, and where to get it: docs/models/mini.md), sees some windows of every picture once (about
-half an hour of one core). The student then learns, in stages, from random weights: see `visil.s2vs.training`. Each
-stage begins with the bundle that the one before it left behind, `WORK/stage-1.safetensors` ...; a stage whose bundle is
-there is done, so these small files are all that has to be kept. `WORK/stage-1/` holds settings, log and newest
-checkpoint of the stage. Ctrl-C ends a run after its step, with a checkpoint (exit status 130); the same command goes on
-from there. Needed in training itself: torch, timm, numpy and safetensors.
+forty minutes of one core). The student then learns, in stages, from random weights: see `visil.s2vs.training`. Each
+stage begins with the bundle that the one before it left behind. `WORK/stage-1/` holds settings, log, newest checkpoint
+and in the end the bundle of the stage: settings.json, log.jsonl and bundle.safetensors are all that has to be kept, and
+a folder of other settings or data is refused. Ctrl-C ends a run after its step, with a checkpoint (exit status 130);
+the same command goes on from there. Needed in training itself: torch, timm, numpy and safetensors.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import signal
 import sys
@@ -39,18 +40,46 @@ from visil.model.bundle import Bundle, BundleSettings, RegionSettings, load_bund
 from visil.model.making import bundle_of
 from visil.model.network import NetworkSettings
 from visil.model.whitening import Whitening
+from visil.s2vs.claims import SETTINGS
+from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.student import MEAN, STD, Student
-from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import Training, TrainingSettings
+from visil.s2vs.teacher import PICTURES_DIGEST, TeacherVectors
+from visil.s2vs.training import VIEWS, Training, TrainingSettings, claim_folder
 
-PICTURES, TEACHER = "pictures.safetensors", "teacher.safetensors"
+PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bundle.safetensors"
 WINDOW_AREA, WINDOW_ASPECT = (0.2, 0.9), 4 / 3  # of the windows but the first: share of the area, aspect up to
-NUM_WINDOWS = 6  # of a picture; the first is the whole of it
+NUM_WINDOWS = 11  # of a picture; the first is the whole of it
 SIDE_PX = 160  # of the pictures that the bundle sees; chosen on val
 TEACHER_SIDE_PX, BATCH = 224, 32
 
-STAGES = (TrainingSettings(),)
+SSCD = "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"  # SHA-256 of the teacher of what ships
+
+BASE = TrainingSettings()
+STAGES = (  # each at most two hours of two cores
+    replace(BASE, sides_px=((0.0, 128),), views=((0.0, VIEWS),), decay_share=0.2),
+    replace(BASE, sides_px=((0.0, 128),), learning_rate=1e-3, decay_share=0.4),
+    replace(BASE, sides_px=((0.0, 160),), learning_rate=6e-4, decay_share=0.6, steps=2000),
+)
+WITHOUT = {  # ablations: settings that leave something out
+    "sscd": {
+        **dict.fromkeys(
+            (
+                "bank_weight",
+                "similarity_weight",
+                "distillation_weight",
+                "friends_weight",
+                "window_weight",
+                "hard_share",
+            ),
+            0.0,
+        ),
+        "alike": 2.0,  # no cosine is
+        "apart": 2.0,
+    },
+    "footage": {},  # see `main`
+    "furniture": {"furniture": FurnitureSettings(share=0.0)},
+}
 
 
 def main() -> int:
@@ -61,6 +90,7 @@ def main() -> int:
     parser.add_argument(
         "--share", type=_share, default=1.0, help="of the steps of every stage, to compare recipes  [default: 1]"
     )
+    parser.add_argument("--without", choices=sorted(WITHOUT), help="leave something out, to see what it is worth")
     parser.add_argument("--device", default="cpu", help="[default: cpu]")
     parser.add_argument("--threads", type=_positive, help="of torch; another number gives other rounding")
     parser.add_argument("--seed", type=int, default=0, help="of windows and training  [default: 0]")
@@ -76,30 +106,47 @@ def main() -> int:
             raise DataError(
                 f"{options.work / TEACHER}: not made yet; to make it, say where the teacher is: --sscd FILE"
             )
-        _save(teach(pictures, OnnxVectors(options.sscd), seed=options.seed), options.work / TEACHER)
-    teacher = TeacherVectors.read(options.work / TEACHER)
+        _check_teacher(options.sscd)
+        taught = teach(pictures, OnnxVectors(options.sscd), seed=options.seed)
+        _save(taught, options.work / TEACHER, pictures.digest)
+    teacher = TeacherVectors.read(options.work / TEACHER, pictures.digest)
+    if options.without == "footage":
+        stills = slice(pictures.num_stills)
+        teacher = TeacherVectors(teacher.boxes[stills], teacher.vectors[stills])
+        pictures = pictures.without_frames()
     end_s = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
-    before: Bundle | None = None
+    bundle: Bundle | None = None
     with ending_softly() as asked:
         for number, of_stage in enumerate(STAGES, start=1):
-            settings = replace(of_stage, steps=max(1, round(options.share * of_stage.steps)), seed=options.seed)
-            place = options.work / f"stage-{number}.safetensors"
-            if not place.exists():
-                start = None if before is None else weights_of(before)
-                folder = options.work / f"stage-{number}"
+            settings = replace(
+                of_stage,
+                steps=max(1, round(options.share * of_stage.steps)),
+                warmup_steps=round(options.share * of_stage.warmup_steps),
+                seed=len(STAGES) * options.seed + number - 1,  # no stage draws what another has drawn
+                **(WITHOUT[options.without] if options.without else {}),
+            )
+            folder = options.work / f"stage-{number}"
+            start = None if bundle is None else weights_of(bundle)
+            if (folder / BUNDLE).exists():
+                if not (folder / SETTINGS).exists():
+                    raise DataError(f"{folder / SETTINGS}: is gone, so nothing says what {BUNDLE} beside it is of")
+                claim_folder(folder, settings, pictures, teacher, start)
+            else:
                 training = Training(settings, pictures, teacher, folder, device=options.device, start=start)
                 minutes = None if end_s is None else (end_s - time.monotonic()) / 60
                 training.run(max_minutes=minutes, stop=lambda: bool(asked))
-                bundle = finished(settings, training.finished(SIDE_PX), pictures)
+                if training.is_done or (options.output and not asked):
+                    bundle = finished(settings, training.finished(SIDE_PX), pictures)
                 if not training.is_done:
                     print(f"stage {number}, step {training.step} of {settings.steps}: run this again to go on")
                     break
-                bundle.save(place)
-            before = bundle = load_bundle(place)
-            print(f"stage {number} of {len(STAGES)} is done: {place}, hash {bundle.hash[:12]}")
+                bundle.save(folder / BUNDLE)
+            bundle = load_bundle(folder / BUNDLE)
+            print(f"stage {number} of {len(STAGES)} is done: {folder / BUNDLE}, hash {bundle.hash[:12]}")
     if asked:
         return 128 + asked[0]
     if options.output:
+        assert bundle is not None  # of the last stage that was begun
         bundle.save(options.output)
         print(f"{options.output}: hash {bundle.hash[:12]}, {options.output.stat().st_size / 1e6:.1f} MB")
     return 0
@@ -188,16 +235,26 @@ def windows(count: int, generator: torch.Generator) -> Tensor:
 # --- small things ---
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
+def _save(tensors: dict[str, Tensor], path: Path, of_pictures: str) -> None:
     """A whole file or none."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file(tensors, partial)
+        save_file(tensors, partial, {PICTURES_DIGEST: of_pictures})
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: cannot be written ({error})") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_teacher(file: Path) -> None:
+    """Raises DataError where it is another file than the one that the model card says may teach."""
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{file}: the teacher cannot be read ({error})") from error
+    if found != SSCD:
+        raise DataError(f"{file}: is not the sscd.onnx that may teach (docs/models/mini.md): SHA-256 {found[:12]}...")
 
 
 def _check_device(name: str) -> None:

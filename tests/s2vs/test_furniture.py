@@ -81,6 +81,15 @@ def test_pictures_outside_of_the_blocks_stay_as_they_are():
     assert changed(views.query).sum() == 8  # two blocks of four fit into 0.7 * 12
 
 
+def test_a_picture_in_another_one_has_none():
+    given = plain_views()
+    hosted = torch.arange(NUM) < 5
+    views = Views(given.query, given.target, torch.where(hosted, NUM - 1, -1))
+    found, named = with_furniture(views, NO_STICKERS, torch.Generator().manual_seed(0), GROUND)
+    assert changed(found.query).sum() == 4  # of seven without a host
+    assert not (changed(found.query) & hosted).any() and not (named & hosted).any()
+
+
 def test_nothing_is_shared_without_a_share():
     views, named = laid(replace(GROUND, share=0.0))
     assert not changed(views.query).any() and not named.any()

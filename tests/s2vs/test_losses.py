@@ -229,30 +229,49 @@ def unit(*shape, seed):
 
 
 class TestSimilarityDistillation:
-    BANK = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    BANK = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    OTHERS = torch.tensor([[True, True, False]])
 
     def test_by_hand(self):
         """Teacher on the first axis, student on the second, T = 1: both are softmax(1, 0), in either order."""
-        loss = similarity_distillation(self.BANK[1:], self.BANK[:1], self.BANK, temperature=1.0)
+        loss = similarity_distillation(self.BANK[1:2], self.BANK[:1], self.BANK, self.OTHERS, temperature=1.0)
         high, low = math.e / (math.e + 1), 1 / (math.e + 1)
         assert loss.item() == pytest.approx((high - low) * math.log(high / low))
 
+    def test_the_teacher_is_right_and_the_student_is_not(self):
+        """Of the two directions of the divergence it is the one that asks for all that the teacher finds alike."""
+        teacher, student = self.BANK[2:], self.BANK[1:2]
+        everything = torch.ones(1, 3, dtype=torch.bool)
+        wanted, found = ((side @ self.BANK.T / 0.5).softmax(dim=1) for side in (teacher, student))
+        expected = (wanted * (wanted / found).log()).sum()
+        loss = similarity_distillation(student, teacher, self.BANK, everything, temperature=0.5)
+        torch.testing.assert_close(loss, expected)
+        assert (found * (found / wanted).log()).sum() != pytest.approx(expected.item(), rel=1e-3)
+
     def test_it_is_the_mean_over_the_pictures(self):
         student, teacher, bank = unit(3, 8, seed=0), unit(3, 8, seed=1), unit(9, 8, seed=2)
+        is_other = torch.rand(3, 9, generator=torch.Generator().manual_seed(3)) < 0.7
         each = [
-            similarity_distillation(student[i : i + 1], teacher[i : i + 1], bank, temperature=0.1) for i in range(3)
+            similarity_distillation(
+                *(x[i : i + 1] for x in (student, teacher)), bank, is_other[i : i + 1], temperature=0.1
+            )
+            for i in range(3)
         ]
-        whole = similarity_distillation(student, teacher, bank, temperature=0.1)
+        whole = similarity_distillation(student, teacher, bank, is_other, temperature=0.1)
         torch.testing.assert_close(whole, torch.stack(each).mean())
 
     def test_a_student_that_says_the_same_loses_nothing(self):
         teacher, bank = unit(3, 8, seed=1), unit(9, 8, seed=2)
-        assert similarity_distillation(teacher, teacher, bank, temperature=0.1).item() == pytest.approx(0, abs=1e-6)
+        everything = torch.ones(3, 9, dtype=torch.bool)
+        loss = similarity_distillation(teacher, teacher, bank, everything, temperature=0.1)
+        assert loss.item() == pytest.approx(0, abs=1e-6)
 
-    def test_only_the_student_learns(self):
-        student, teacher = unit(3, 8, seed=0).requires_grad_(), unit(3, 8, seed=1)
-        similarity_distillation(student, teacher, unit(9, 8, seed=2), temperature=0.1).backward()
+    def test_what_shows_the_same_has_no_say(self):
+        student = self.BANK[1:2].clone().requires_grad_()
+        bank = self.BANK.clone().requires_grad_()
+        similarity_distillation(student, self.BANK[:1], bank, self.OTHERS, temperature=1.0).backward()
         assert student.grad.abs().sum() > 0
+        assert bank.grad[2].abs().sum() == 0
 
 
 class TestFalseFriends:

@@ -45,6 +45,7 @@ FOOTAGE = {
     "7.mp4": ("7", "train", "yes", 17),  # a component of another folder than the videos' one of that name
     "lab.mp4": ("lab", "train", "no", 18),
     "road.mp4": ("road", "val", "yes", 19),
+    "echo.mp4": ("7", "train", "yes", 14),  # shows what a video of the test split shows; others of its component stay
 }
 MOST_FRAMES = 8  # of a component
 
@@ -159,7 +160,8 @@ def test_sources_and_rule_are_written_down(packed, facts_and_file):
         ("sea", "licence of sea"): 1,
     }
     assert facts["pictures"] == len(packed) == 25
-    assert facts["repeats_left_out"] == 1
+    assert packed.num_stills == 4
+    assert facts["repeats_left_out"] == 6  # a still and five frames
     assert packed.side == SIDE
     assert "ship_ok = yes" in packed.rule
 

@@ -10,12 +10,21 @@ import torch
 from safetensors.torch import save_file
 
 from visil.errors import DataError
-from visil.s2vs.pictures import FORMAT, PackedPictures, Source, batch_indices, nearest_pictures, with_nearest
+from visil.s2vs.pictures import (
+    FORMAT,
+    PackedPictures,
+    Source,
+    batch_indices,
+    mixed_indices,
+    nearest_pictures,
+    with_nearest,
+)
 
 SIDE = 8
 FACTS = {
     "format": FORMAT,
     "rule": "all of them",
+    "stills": 3,
     "sources": [{"source": "hills", "licence": "CC0", "pictures": 3}, {"source": "sea", "licence": "", "pictures": 2}],
 }
 
@@ -97,9 +106,11 @@ class TestReading:
             "null",
             "{",
             "[" * 100_000,
-            {"format": "visil training pictures 2"},
+            {"format": "visil training pictures 1"},
             {"format": FORMAT, "sources": []},
             {**FACTS, "sources": 3},
+            {**FACTS, "stills": 6},
+            {**FACTS, "stills": -1},
             {**FACTS, "sources": [{"source": "hills"}]},
             {**FACTS, "sources": ["hills"]},
             {**FACTS, "sources": [{"source": "hills", "licence": "", "pictures": float("inf")}]},
@@ -209,6 +220,28 @@ class TestBatches:
 
     def test_all_of_them_in_one_batch(self):
         assert sorted(batch_indices(torch.arange(8), seed=0, step=5, batch_size=8).tolist()) == list(range(8))
+
+
+class TestMixedBatches:
+    GROUPS = torch.cat([torch.arange(60), torch.full((25,), 60), torch.full((5,), 61)])  # frames of two components
+
+    def batches(self, share, num_stills=60, count=6):
+        how = {"seed": 0, "batch_size": 10, "frame_share": share}
+        return [mixed_indices(self.GROUPS, num_stills, step=step, **how) for step in range(count)]
+
+    def test_frames_are_a_share_of_every_batch(self):
+        batches = self.batches(0.2)
+        assert [int((batch >= 60).sum()) for batch in batches] == [2] * 6
+        assert all(len(set(batch.tolist())) == 10 for batch in batches)
+
+    def test_stills_come_once_before_any_comes_again(self):
+        seen = torch.cat(self.batches(0.2))
+        assert Counter(seen[seen < 60].tolist()).most_common(1)[0][1] == 1
+
+    @pytest.mark.parametrize(("share", "num_stills"), [(0.0, 60), (0.2, 90), (0.2, 0)])
+    def test_of_one_kind_they_are_plain_batches(self, share, num_stills):
+        plain = [batch_indices(self.GROUPS, seed=0, step=step, batch_size=10) for step in range(6)]
+        assert all(a.equal(b) for a, b in zip(self.batches(share, num_stills), plain, strict=True))
 
 
 class TestNearest:

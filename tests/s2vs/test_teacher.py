@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from visil.errors import DataError
-from visil.s2vs.teacher import TeacherVectors
+from visil.s2vs.teacher import PICTURES_DIGEST, TeacherVectors
 
 NUM_PICTURES, DIM = 40, 6
 
@@ -24,11 +24,11 @@ def made_teacher(rank=DIM):
 class TestReading:
     def written(self, folder, **changed):
         tensors = {name: tensor for name, tensor in (vars(made_teacher()) | changed).items() if tensor is not None}
-        save_file(tensors, folder / "teacher.safetensors")
+        save_file(tensors, folder / "teacher.safetensors", {PICTURES_DIGEST: "a digest"})
         return folder / "teacher.safetensors"
 
     def test_what_was_written(self, tmp_path):
-        read = TeacherVectors.read(self.written(tmp_path))
+        read = TeacherVectors.read(self.written(tmp_path), "a digest")
         assert read.boxes.equal(made_teacher().boxes)
         assert read.vectors.equal(made_teacher().vectors)
 
@@ -37,7 +37,7 @@ class TestReading:
         path = self.written(tmp_path)
         path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
         with pytest.raises(DataError, match="delete it and let it be made again") as caught:
-            TeacherVectors.read(path)
+            TeacherVectors.read(path, "a digest")
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
@@ -67,23 +67,32 @@ class TestReading:
     )
     def test_another_file(self, tmp_path, changed):
         with pytest.raises(DataError, match=r"no readable file of teacher.s vectors .*(vectors|boxes)"):
-            TeacherVectors.read(self.written(tmp_path, **changed))
+            TeacherVectors.read(self.written(tmp_path, **changed), "a digest")
 
 
-class TestReduced:
+def test_vectors_of_other_pictures_are_refused(tmp_path):
+    save_file(vars(made_teacher()), tmp_path / "teacher.safetensors", {PICTURES_DIGEST: "a digest"})
+    with pytest.raises(DataError, match="it is of other pictures"):
+        TeacherVectors.read(tmp_path / "teacher.safetensors", "another")
+
+
+class TestFewerDimensions:
+    def fewer(self, teacher, dim):
+        return teacher.through(teacher.leading(dim)).vectors.flatten(0, 1)
+
     def test_cosines_stay_where_the_directions_suffice(self):
         teacher = made_teacher(rank=3)
-        flat, found = teacher.vectors.flatten(0, 1).float(), teacher.reduced(3).vectors.flatten(0, 1)
+        flat, found = teacher.vectors.flatten(0, 1).float(), self.fewer(teacher, 3)
         assert found.shape == (2 * NUM_PICTURES, 3)
         torch.testing.assert_close(found @ found.T, flat @ flat.T, atol=5e-3, rtol=0)
 
     def test_no_other_directions_keep_more(self):
         teacher = made_teacher()
-        flat, found = teacher.vectors.flatten(0, 1).float(), teacher.reduced(2).vectors.flatten(0, 1)
+        flat, found = teacher.vectors.flatten(0, 1).float(), self.fewer(teacher, 2)
         left, values, _ = torch.linalg.svd(flat, full_matrices=False)
         leading = F.normalize(left[:, :2] * values[:2], dim=-1)
         torch.testing.assert_close(found @ found.T, leading @ leading.T, atol=1e-3, rtol=0)
 
     def test_vectors_are_unit(self):
-        lengths = made_teacher().reduced(4).vectors.norm(dim=-1)
+        lengths = self.fewer(made_teacher(), 4).norm(dim=-1)
         torch.testing.assert_close(lengths, torch.ones_like(lengths))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -34,6 +35,8 @@ SETTINGS = TrainingSettings(
     sides_px=((0.0, 32),),
     steps=2,
     batch_size=8,
+    frame_share=0.2,
+    hard_share=0.25,
     bank_size=20,
     num_friends=2,
     precision="fp32",
@@ -56,7 +59,7 @@ def pictures():
     coarse = torch.rand(NUM_PICTURES, 3, 5, 5, generator=torch.Generator().manual_seed(5))
     shown = F.interpolate(coarse, size=SIDE, mode="bilinear").movedim(1, -1).mul(255).to(torch.uint8).contiguous()
     stickers = Stickers(*torch.zeros(3, 1, 8, 8, 4, dtype=torch.uint8))
-    return PackedPictures(shown, torch.arange(NUM_PICTURES), stickers, (), "made up")
+    return PackedPictures(shown, torch.arange(NUM_PICTURES), stickers, NUM_PICTURES - 2, (), "made up")
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +174,7 @@ class TestCommand:
         return train_mini.main()
 
     def written(self, folder, pictures):
-        facts = {"format": FORMAT, "rule": "all", "sources": []}
+        facts = {"format": FORMAT, "rule": "all", "stills": pictures.num_stills, "sources": []}
         tensors = {"pictures": pictures.pictures, "groups": pictures.groups, **vars(pictures.stickers)}
         save_file(tensors, folder / "pictures.safetensors", metadata={"visil": json.dumps(facts)})
 
@@ -194,33 +197,76 @@ class TestCommand:
         self.written(tmp_path, pictures)
         monkeypatch.setattr(train_mini, "STAGES", (SETTINGS, replace(SETTINGS, sides_px=((0.0, 48),))))
         monkeypatch.setattr(train_mini, "OnnxVectors", lambda path: describe)
+        (tmp_path / "sscd.onnx").write_bytes(b"")
+        monkeypatch.setattr(train_mini, "SSCD", hashlib.sha256(b"").hexdigest())
         monkeypatch.setattr(train_mini, "TEACHER_SIDE_PX", 64)
         monkeypatch.setattr(train_mini, "SIDE_PX", SIDE)
         return tmp_path
 
     def test_the_whole_recipe(self, train_mini, monkeypatch, capsys, recipe):
         """The teacher is asked once, training goes on in pieces, and the bundle is written in the end."""
-        with_teacher = ("--work", recipe, "--sscd", "sscd.onnx", "--max-minutes", 0)
+        with_teacher = ("--work", recipe, "--sscd", recipe / "sscd.onnx", "--max-minutes", 0)
         assert self.run(train_mini, monkeypatch, *with_teacher) == 0
         assert "stage 1, step 0 of 2: run this again to go on" in capsys.readouterr().out
         assert not list(recipe.glob(".*.partial"))
         assert self.run(train_mini, monkeypatch, "--work", recipe, "--output", recipe / "mini.safetensors") == 0
         assert "stage 2 of 2 is done" in capsys.readouterr().out
-        first, second, made = (load_bundle(recipe / f"{name}.safetensors") for name in ("stage-1", "stage-2", "mini"))
+        first, second = (load_bundle(recipe / f"stage-{n}" / "bundle.safetensors") for n in (1, 2))
+        made = load_bundle(recipe / "mini.safetensors")
         assert made.hash == second.hash != first.hash
         assert made.settings.name == "mini"
 
-    def test_what_a_stage_left_behind_is_all_that_the_next_needs(self, train_mini, monkeypatch, capsys, recipe):
-        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", "sscd.onnx")
-        made = load_bundle(recipe / "stage-2.safetensors")
-        (recipe / "stage-2.safetensors").unlink()
-        for folder in ("stage-1", "stage-2"):
-            shutil.rmtree(recipe / folder)
+    def test_what_a_stage_left_behind_is_all_that_the_next_needs(self, train_mini, monkeypatch, recipe):
+        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx")
+        made = load_bundle(recipe / "stage-2" / "bundle.safetensors")
+        shutil.rmtree(recipe / "stage-2")
+        for left_over in (recipe / "stage-1").glob("step-*"):
+            shutil.rmtree(left_over)
         self.run(train_mini, monkeypatch, "--work", recipe)
-        assert load_bundle(recipe / "stage-2.safetensors").hash == made.hash
+        assert load_bundle(recipe / "stage-2" / "bundle.safetensors").hash == made.hash
+
+    def test_a_stage_of_other_settings_is_not_gone_on_from(self, train_mini, monkeypatch, recipe):
+        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx")
+        with pytest.raises(DataError, match="stage-1: is of a run with another seed"):
+            self.run(train_mini, monkeypatch, "--work", recipe, "--seed", 1)
+        (recipe / "stage-1" / "settings.json").unlink()
+        with pytest.raises(DataError, match=r"settings.json: is gone, so nothing says what bundle.safetensors"):
+            self.run(train_mini, monkeypatch, "--work", recipe)
+
+    def test_no_stage_draws_what_another_has_drawn(self, train_mini, monkeypatch, recipe):
+        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx", "--seed", 3)
+        settings = [json.loads((recipe / f"stage-{n}" / "settings.json").read_text(encoding="utf-8")) for n in (1, 2)]
+        assert [entries["seed"] for entries in settings] == [6, 7]
+
+    def test_another_teacher_than_the_one_that_may_is_refused(self, train_mini, monkeypatch, recipe):
+        (recipe / "other.onnx").write_bytes(b"another")
+        with pytest.raises(DataError, match=r"other.onnx: is not the sscd.onnx that may teach"):
+            self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "other.onnx")
+
+    @pytest.mark.parametrize("what", ["sscd", "footage", "furniture"])
+    def test_a_recipe_without_something(self, train_mini, monkeypatch, capsys, recipe, what):
+        """All of it is run, and says in its settings or data that it is another."""
+        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx", "--max-minutes", 0)
+        folder = recipe / "stage-1"
+        with pytest.raises(DataError, match="stage-1: is of a run with"):
+            self.run(train_mini, monkeypatch, "--work", recipe, "--without", what)
+        shutil.rmtree(folder)
+        self.run(train_mini, monkeypatch, "--work", recipe, "--without", what)
+        assert "stage 2 of 2 is done" in capsys.readouterr().out
 
     def test_a_part_of_the_steps(self, train_mini, monkeypatch, capsys, recipe):
-        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", "sscd.onnx", "--share", 0.5, "--max-minutes", 0)
+        self.run(
+            train_mini,
+            monkeypatch,
+            "--work",
+            recipe,
+            "--sscd",
+            recipe / "sscd.onnx",
+            "--share",
+            0.5,
+            "--max-minutes",
+            0,
+        )
         assert "stage 1, step 0 of 1" in capsys.readouterr().out
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

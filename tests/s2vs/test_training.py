@@ -19,6 +19,7 @@ from visil.errors import DataError
 from visil.s2vs import checkpoints
 from visil.s2vs.checkpoints import load_checkpoint
 from visil.s2vs.claims import PIECES, SETTINGS
+from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.teacher import TeacherVectors
@@ -50,7 +51,7 @@ def made_pictures():
     pictures = F.interpolate(coarse, size=SIDE, mode="bilinear").movedim(1, -1).mul(255).to(torch.uint8).contiguous()
     groups = torch.arange(NUM_PICTURES).clamp(max=NUM_PICTURES - 2)
     stickers = torch.randint(256, (3, 2, 8, 24, 4), generator=generator).to(torch.uint8)
-    return PackedPictures(pictures, groups, Stickers(*stickers), (), "made up")
+    return PackedPictures(pictures, groups, Stickers(*stickers), NUM_PICTURES - 4, (), "made up")
 
 
 def made_teacher(num_pictures=NUM_PICTURES, dim=TEACHER_DIM, seed=6):
@@ -417,11 +418,12 @@ class TestBeginning:
 
     def test_the_teacher_is_turned_towards_the_student_and_says_the_same(self, tmp_path):
         run = training(tmp_path)
-        torch.testing.assert_close(run._turn @ run._turn.T, torch.eye(SETTINGS_OF_RUN.dim), atol=1e-5, rtol=0)
+        torch.testing.assert_close(run._basis.T @ run._basis, torch.eye(SETTINGS_OF_RUN.dim), atol=1e-5, rtol=0)
         batch = run._draw(0)
         with torch.no_grad():
             whole = run.student.project(run.student.pooled(run.student.maps(batch.views.target)))[:, 0]
-        turned, as_it_was = (whole * batch.teacher).sum(), (whole * (batch.teacher @ run._turn.T)).sum()
+        as_it_was = batch.teacher @ run._basis.T @ made_teacher().leading(SETTINGS_OF_RUN.dim)
+        turned, as_it_was = (whole * batch.teacher).sum(), (whole * as_it_was).sum()
         assert turned > as_it_was + 0.5
 
 
@@ -458,8 +460,9 @@ class TestTraining:
         seen = []
         student.backbone.get_submodule(first).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         with torch.no_grad():
-            for step in range(STATISTICS_BATCHES):
-                views = ended._draw(step, side_px=32).views
+            evenly = replace(SETTINGS_OF_RUN, hard_share=0.0, furniture=FurnitureSettings(share=0.0))
+            for number in range(STATISTICS_BATCHES):
+                views = ended._draw(SETTINGS_OF_RUN.steps + number, settings=evenly, side_px=32).views
                 student.maps(torch.cat([views.query, views.target]))
         found = student.backbone.get_submodule(first)
         torch.testing.assert_close(found.running_mean, torch.cat(seen).mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-4)
