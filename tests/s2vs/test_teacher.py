@@ -66,7 +66,7 @@ class TestReading:
         ],
     )
     def test_another_file(self, tmp_path, changed):
-        with pytest.raises(DataError, match=r"no readable file of teacher.s vectors .*(vectors|boxes)"):
+        with pytest.raises(DataError, match=r"no readable file of the teacher.s vectors .*(vectors|boxes)"):
             TeacherVectors.read(self.written(tmp_path, **changed), "a digest")
 
 
