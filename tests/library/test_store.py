@@ -145,6 +145,15 @@ class TestStretches:
         ]
         assert sizes == [2 * row_bytes] * 6
 
+    def test_vectors_that_were_read_are_not_kept_in_memory(self, uri, monkeypatch):
+        """Lance keeps long rows that it has read: a library of films would lie in memory after one search."""
+        monkeypatch.setattr(store_module, "STRETCH_FRAMES", 1 << 16)
+        monkeypatch.setattr(store_module, "CACHE_BYTES", 1 << 20)
+        store = Store(uri, DIM)
+        store.put([stored_video(f"{number}.mp4", 1 << 16) for number in range(4)])
+        read_back(store, [record.id for record in store.records()], 1 << 20)
+        assert store._dataset.session().size_bytes() < 2 << 20 < sum(store.vector_bytes().values()) / 2
+
 
 class TestChanges:
     def test_a_commit_is_one_version(self, store):

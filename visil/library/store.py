@@ -68,6 +68,7 @@ from visil.values import EncodedVideo, RegionVectors
 
 STRETCH_FRAMES = 2048  # frames in a row: 19 MB of 9 x 512 half-precision vectors
 BLOCK_BYTES = 8 << 20  # region vectors read at once; float32 copies of more are new memory each time, twice as slow
+CACHE_BYTES = 64 << 20  # of Lance, which would keep up to 1 GiB of vectors: a first read takes no longer without
 FRAGMENT_ROWS = 1024  # about 1 GB in a file: a later compaction leaves it alone
 
 
@@ -214,7 +215,7 @@ class Store:
         if manifest is not None and not self._is_sound(manifest):
             problem = f"{self._sums.name(manifest)} {OTHER_DIGEST}"
             raise LibraryError(f"{self.uri}: version {newest} is damaged ({problem}); {_remedy(self.uri)}")
-        self._dataset = lance.dataset(str(self.uri), version=newest or None)
+        self._dataset = lance.dataset(str(self.uri), version=newest or None, metadata_cache_size_bytes=CACHE_BYTES)
         self._schema = self._dataset.schema  # here, where Lance may panic over it
         self._layout: dict[str, list[tuple[int, int]]] | None = None
         self._salvaged: dict[int, list[dict[str, Any]]] | None = None
