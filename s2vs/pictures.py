@@ -165,7 +165,7 @@ def mixed_indices(
         num_stills: the first of N; the others are frames.
         frame_share: of the batch; without frames, or without stills, all is of the other kind.
     """
-    num_frames = round(frame_share * batch_size) if 0 < num_stills < len(groups) else 0
+    num_frames = min(round(frame_share * batch_size), batch_size - 1) if 0 < num_stills < len(groups) else 0
     if not num_frames:
         return batch_indices(groups, seed=seed, step=step, batch_size=batch_size)
     kinds = ((groups[:num_stills], batch_size - num_frames), (groups[num_stills:], num_frames))

@@ -74,7 +74,7 @@ def _joined(stages: list[Tensor]) -> Tensor:
 def region_matches(query: Tensor, target: Tensor) -> Tensor:
     """Best match of every region of the queries in every target: [Q, R, D] and [T, R, D] -> [Q, R, T] float32.
 
-    Its mean over the regions is the frame-level Chamfer similarity, `visil.model.similarity.frame_similarity`.
+    Its mean over the regions, by their weights, is `visil.model.similarity.frame_similarity`.
     """
     similarity = query.flatten(0, 1) @ target.flatten(0, 1).T  # [Q * R, T * R]
     return similarity.reshape(*query.shape[:2], *target.shape[:2]).amax(dim=3).float()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from visil.errors import DataError
 
-PICTURES_DIGEST = "pictures"  # entry of the metadata
+ORIGIN = "origin"  # entry of the metadata
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class TeacherVectors:
             raise ValueError("boxes: expected shares of the sides, from 0 to 1, with an area")
 
     @classmethod
-    def read(cls, path: Path, pictures_digest: str) -> TeacherVectors:
+    def read(cls, path: Path, origin: str | None = None) -> TeacherVectors:
         """A file that `scripts/train_mini.py` makes.
 
         Args:
-            pictures_digest: of the pictures that it must be of.
+            origin: which pictures, teacher and windows it must be of; None: whichever.
 
         Raises:
-            DataError: it is missing, truncated, of other pictures, or something else.
+            DataError: it is missing, truncated, of another origin, or something else.
         """
         try:
             with safe_open(path, framework="pt") as file:
-                if (file.metadata() or {}).get(PICTURES_DIGEST) != pictures_digest:
-                    raise ValueError("it is of other pictures")
+                if origin is not None and (file.metadata() or {}).get(ORIGIN) != origin:
+                    raise ValueError("it is of other pictures, another teacher or other windows")
                 return cls(file.get_tensor("boxes"), file.get_tensor("vectors"))
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from visil.errors import DataError
 from visil.model.backbone import BackboneSettings
-from visil.model.pyramid import region_weights
+from visil.model.pyramid import num_regions, region_weights
 from visil.s2vs.checkpoints import load_checkpoint, save_checkpoint
 from visil.s2vs.claims import claim, digest, note_piece
 from visil.s2vs.furniture import FurnitureSettings, with_furniture
@@ -134,12 +134,24 @@ class TrainingSettings:
     furniture: FurnitureSettings = field(default_factory=FurnitureSettings)
 
     def __post_init__(self) -> None:
-        if not self.levels or self.levels[0] != 1 or len(self.shares) != len(self.levels):
-            raise ValueError(f"expected levels from 1 and a share for each, got {self.levels} and {self.shares}")
+        is_ascending = list(self.levels) == sorted(set(self.levels)) and self.levels[:1] == (1,)
+        if not is_ascending or len(self.shares) != len(self.levels) or abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError(
+                f"expected rising levels from 1 and a share for each, 1 together, got {self.levels} and {self.shares}"
+            )
+        if not 1 <= self.num_matching <= num_regions(self.levels):
+            raise ValueError(
+                f"num_matching must lie between 1 and the regions of {self.levels}, got {self.num_matching}"
+            )
         if not 0 <= self.hard_share < 1 or not 0 <= self.frame_share < 1:
             raise ValueError("frame_share and hard_share must be at least 0 and less than 1")
         if self.num_friends > self.bank_size:
             raise ValueError(f"num_friends must be at most bank_size, got {self.num_friends} and {self.bank_size}")
+
+    @property
+    def num_dealt(self) -> int:
+        """Pictures of a batch that are dealt; the others look like some of them."""
+        return self.batch_size - round(self.hard_share * self.batch_size)
 
     def rate_of(self, step: int) -> float:
         """The learning rate of a step."""
@@ -292,7 +304,12 @@ class Training:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over all batches
         student.train()
-        evenly = replace(self.settings, hard_share=0.0, furniture=replace(self.settings.furniture, share=0.0))
+        evenly = replace(
+            self.settings,
+            batch_size=self.settings.num_dealt,
+            hard_share=0.0,
+            furniture=replace(self.settings.furniture, share=0.0),
+        )
         for number in range(STATISTICS_BATCHES):
             step = self.settings.steps + number  # drawn as at the end of the run, and by no step of it
             views = self._draw(step, settings=evenly, side_px=side_px).views
@@ -347,14 +364,13 @@ class Training:
         settings = settings or self.settings
         pictures, teacher = self._pictures, self._teacher
         generator = torch.Generator().manual_seed(SEEDS_APART * settings.seed + step)
-        num_dealt = settings.batch_size - round(settings.hard_share * settings.batch_size)
         chosen = with_nearest(
             mixed_indices(
                 pictures.groups,
                 pictures.num_stills,
                 seed=settings.seed,
                 step=step,
-                batch_size=num_dealt,
+                batch_size=settings.num_dealt,
                 frame_share=settings.frame_share,
             ),
             self._nearest,
@@ -440,10 +456,13 @@ class Training:
         likeness = teacher @ teacher.T
         shown = _shown(views, len(groups), settings.host_weight)  # [B, B]
         is_negative = (shown @ is_same.float()) == 0  # neither what it shows, nor its host, nor what shows the same
-        is_unlike = is_negative & ((shown @ (likeness >= settings.alike).float()) == 0)
+        hosts = shown - torch.eye(len(groups), device=groups.device)
+        alike_host = (batch.whole_teacher @ teacher.T >= settings.alike).float()  # a host is seen beyond its target
+        is_unlike = is_negative & (likeness < settings.alike) & ((hosts @ alike_host) == 0)
         is_unlike = torch.where(is_unlike.any(dim=1, keepdim=True), is_unlike, is_negative)
         is_far = ~is_same & (likeness < settings.apart)
-        region = torch.randint(1, target.shape[1], (len(groups),)).to(groups.device)
+        count = target.shape[1]
+        region = torch.randint(min(1, count - 1), count, (len(groups),)).to(groups.device)
         with torch.no_grad():
             hardest = scores.masked_fill(~is_negative, -1).amax(dim=1)
             found_first = (scores.diagonal() > hardest).float().mean()

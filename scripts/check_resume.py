@@ -65,7 +65,7 @@ def _train(work: Path, run: Path, settings: TrainingSettings, until_step: int, t
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     torch.set_num_threads(threads)
     pictures = PackedPictures.read(work / "pictures.safetensors")
-    teacher = TeacherVectors.read(work / "teacher.safetensors", pictures.digest)
+    teacher = TeacherVectors.read(work / "teacher.safetensors")
     Training(settings, pictures, teacher, run, device="cpu").run(until_step=until_step)
 
 

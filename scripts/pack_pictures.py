@@ -50,7 +50,7 @@ NUM_CAPTIONS, NUM_LOGOS, NUM_EMOJI = 256, 128, 256
 RULE = (
     "rows of index.csv and split.csv with split = train and ship_ok = yes; of videos and footage one frame a second, "
     f"at least {MIN_FRAMES_PER_VIDEO}, blank ones too, of a component at most {MAX_FRAMES_PER_COMPONENT}, spread "
-    "evenly; no picture whose perceptual hash is that of a val or test picture"
+    "evenly; no picture whose perceptual hash is nearly that of a val or test picture"
 )
 
 
@@ -102,7 +102,8 @@ def pack(data: Path, output: Path, *, side_px: int = 224) -> dict[str, object]:
     """
     preprocessing = replace(PRESETS["whole-frame"], size_px=side_px, min_samples=MIN_FRAMES_PER_VIDEO)
     origins, pictures = [], []
-    for read in (_stills(data / "images", preprocessing), *(_frames(data / name, preprocessing) for name in CLIPS)):
+    clips = [name for name in CLIPS if (data / name).is_dir()]
+    for read in (_stills(data / "images", preprocessing), *(_frames(data / name, preprocessing) for name in clips)):
         for origin, picture in read:
             origins.append(origin)
             pictures.append(picture)
@@ -123,7 +124,7 @@ def pack(data: Path, output: Path, *, side_px: int = 224) -> dict[str, object]:
         "side_px": side_px,
         "rule": RULE,
         "tables": {
-            name: _sha256(data / name) for name in ("images/index.csv", *(f"{name}/split.csv" for name in CLIPS))
+            name: _sha256(data / name) for name in ("images/index.csv", *(f"{name}/split.csv" for name in clips))
         },
         "sources": [
             {"source": source, "licence": licence, "pictures": number}

@@ -4,12 +4,13 @@
     python scripts/train_mini.py --work WORK --sscd sscd.onnx --max-minutes 60     # as often as needed
     python scripts/train_mini.py --work WORK --output mini.safetensors             # when it is done
 
-The teacher, SSCD (licence, and where to get it: docs/models/mini.md), sees some windows of every picture once (about
-forty minutes of one core). The student then learns, in stages, from random weights: see `visil.s2vs.training`. Each
-stage begins with the bundle that the one before it left behind. `WORK/stage-1/` holds settings, log, newest checkpoint
-and in the end the bundle of the stage: settings.json, log.jsonl and bundle.safetensors are all that has to be kept, and
-a folder of other settings or data is refused. Ctrl-C ends a run after its step, with a checkpoint (exit status 130);
-the same command goes on from there. Needed in training itself: torch, timm, numpy and safetensors.
+The teacher, SSCD (licence: docs/models/mini.md; where to get it: docs/benchmarks.md), sees some windows of every picture
+once (about forty minutes of one core). The student then learns, in stages, from random weights: see
+`visil.s2vs.training`. Each stage begins with the bundle that the one before it left behind. `WORK/stage-1/` holds
+settings, log, newest checkpoint and in the end the bundle of the stage: settings.json, log.jsonl and bundle.safetensors
+are all that has to be kept, and a folder of other settings or data is refused. Ctrl-C ends a run after its step, with a
+checkpoint (exit status 130); the same command goes on from there. Needed in training itself: torch, timm, numpy and
+safetensors.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from visil.s2vs.claims import SETTINGS
 from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.student import MEAN, STD, Student
-from visil.s2vs.teacher import PICTURES_DIGEST, TeacherVectors
+from visil.s2vs.teacher import ORIGIN, TeacherVectors
 from visil.s2vs.training import VIEWS, Training, TrainingSettings, claim_folder
 
 PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bundle.safetensors"
@@ -88,9 +89,16 @@ def main() -> int:
     parser.add_argument("--sscd", type=Path, metavar="FILE", help="ONNX network of the teacher, for the first time")
     parser.add_argument("--max-minutes", type=float, help="of training; stop after so long, to go on another time")
     parser.add_argument(
-        "--share", type=_share, default=1.0, help="of the steps of every stage, to compare recipes  [default: 1]"
+        "--share",
+        type=_share,
+        default=1.0,
+        help="of the steps of every stage, to compare; a run of its own  [default: 1]",
     )
-    parser.add_argument("--without", choices=sorted(WITHOUT), help="leave something out, to see what it is worth")
+    parser.add_argument(
+        "--without",
+        choices=sorted(WITHOUT),
+        help="leave something out, to see what it is worth (footage: all frames of videos); a run of its own in WORK",
+    )
     parser.add_argument("--device", default="cpu", help="[default: cpu]")
     parser.add_argument("--threads", type=_positive, help="of torch; another number gives other rounding")
     parser.add_argument("--seed", type=int, default=0, help="of windows and training  [default: 0]")
@@ -101,6 +109,7 @@ def main() -> int:
         torch.set_num_threads(options.threads)
     _check_device(options.device)
     pictures = PackedPictures.read(options.work / PICTURES)
+    origin = f"pictures {pictures.digest}, teacher {SSCD}, windows of seed {options.seed}"
     if not (options.work / TEACHER).exists():
         if options.sscd is None:
             raise DataError(
@@ -108,12 +117,17 @@ def main() -> int:
             )
         _check_teacher(options.sscd)
         taught = teach(pictures, OnnxVectors(options.sscd), seed=options.seed)
-        _save(taught, options.work / TEACHER, pictures.digest)
-    teacher = TeacherVectors.read(options.work / TEACHER, pictures.digest)
+        _save(taught, options.work / TEACHER, origin)
+    teacher = TeacherVectors.read(options.work / TEACHER, origin)
     if options.without == "footage":
         stills = slice(pictures.num_stills)
         teacher = TeacherVectors(teacher.boxes[stills], teacher.vectors[stills])
         pictures = pictures.without_frames()
+    variant = "".join(
+        f"-{word}"
+        for word in (options.without and f"without-{options.without}", options.share < 1 and f"share-{options.share:g}")
+        if word
+    )
     end_s = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
     bundle: Bundle | None = None
     with ending_softly() as asked:
@@ -125,7 +139,7 @@ def main() -> int:
                 seed=len(STAGES) * options.seed + number - 1,  # no stage draws what another has drawn
                 **(WITHOUT[options.without] if options.without else {}),
             )
-            folder = options.work / f"stage-{number}"
+            folder = options.work / f"stage-{number}{variant}"
             start = None if bundle is None else weights_of(bundle)
             if (folder / BUNDLE).exists():
                 if not (folder / SETTINGS).exists():
@@ -136,7 +150,7 @@ def main() -> int:
                 minutes = None if end_s is None else (end_s - time.monotonic()) / 60
                 training.run(max_minutes=minutes, stop=lambda: bool(asked))
                 if training.is_done or (options.output and not asked):
-                    bundle = finished(settings, training.finished(SIDE_PX), pictures)
+                    bundle = finished(settings, training.finished(SIDE_PX), pictures, name=f"mini{variant}")
                 if not training.is_done:
                     print(f"stage {number}, step {training.step} of {settings.steps}: run this again to go on")
                     break
@@ -172,12 +186,12 @@ def ending_softly() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def finished(settings: TrainingSettings, student: Student, pictures: PackedPictures) -> Bundle:
+def finished(settings: TrainingSettings, student: Student, pictures: PackedPictures, *, name: str = "mini") -> Bundle:
     """The bundle of a student: matrices and kernels in half precision, biases and statistics in single."""
     stored = {name: t.half() if t.ndim > 1 else t for name, t in student.backbone.state_dict().items()}
     return bundle_of(
         BundleSettings(
-            name="mini",
+            name=name,
             preprocessing=replace(PRESETS["whole-frame"], size_px=SIDE_PX, mean=MEAN, std=STD),
             backbone=BackboneSettings(settings.backbone, settings.stages),
             regions=RegionSettings("pyramid", levels=settings.levels, shares=settings.shares),
@@ -235,11 +249,11 @@ def windows(count: int, generator: torch.Generator) -> Tensor:
 # --- small things ---
 
 
-def _save(tensors: dict[str, Tensor], path: Path, of_pictures: str) -> None:
+def _save(tensors: dict[str, Tensor], path: Path, origin: str) -> None:
     """A whole file or none."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file(tensors, partial, {PICTURES_DIGEST: of_pictures})
+        save_file(tensors, partial, {ORIGIN: origin})
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: cannot be written ({error})") from error

@@ -23,6 +23,7 @@ from visil.model.bundle import load_bundle
 from visil.model.catalogue import find_bundle
 from visil.model.making import bundle_of
 from visil.model.model import Model
+from visil.model.network import NetworkSettings
 from visil.model.whitening import Whitening
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.teacher import leading_directions
@@ -41,8 +42,8 @@ def main() -> int:
     options = parser.parse_args()
     bundle = load_bundle(find_bundle(options.model))
     settings, whitening = bundle.settings, bundle.part("whitening")
-    if settings.regions.scheme != "pyramid":
-        raise DataError(f"{options.model}: regions {settings.regions.scheme}, expected those of a pyramid")
+    if settings.regions.scheme != "pyramid" or settings.network != NetworkSettings() or not whitening:
+        raise DataError(f"{options.model}: expected regions of a pyramid, a whitening and no network after it")
     projection = whitening["projection"]
     if options.dim is not None:
         if options.pictures is None or not 1 <= options.dim <= projection.shape[1]:

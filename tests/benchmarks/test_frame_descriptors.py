@@ -78,7 +78,6 @@ class TestWhatCanBeMadeHere:
             "PDQ": "pdqhash is not installed (extra bench)",
             "SSCD": "onnxruntime is not installed (extra bench)",
             "SSCD distilled": "no file of it (--sscd-distilled FILE)",
-            "SSCD of regions": "no file of it (--sscd-regions FILE)",
         }
         assert [kind.name for kind in frame_descriptors({})] == ["colour histogram"]
 

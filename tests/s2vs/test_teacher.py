@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from visil.errors import DataError
-from visil.s2vs.teacher import PICTURES_DIGEST, TeacherVectors
+from visil.s2vs.teacher import ORIGIN, TeacherVectors
 
 NUM_PICTURES, DIM = 40, 6
 
@@ -24,7 +24,7 @@ def made_teacher(rank=DIM):
 class TestReading:
     def written(self, folder, **changed):
         tensors = {name: tensor for name, tensor in (vars(made_teacher()) | changed).items() if tensor is not None}
-        save_file(tensors, folder / "teacher.safetensors", {PICTURES_DIGEST: "a digest"})
+        save_file(tensors, folder / "teacher.safetensors", {ORIGIN: "a digest"})
         return folder / "teacher.safetensors"
 
     def test_what_was_written(self, tmp_path):
@@ -71,7 +71,7 @@ class TestReading:
 
 
 def test_vectors_of_other_pictures_are_refused(tmp_path):
-    save_file(vars(made_teacher()), tmp_path / "teacher.safetensors", {PICTURES_DIGEST: "a digest"})
+    save_file(vars(made_teacher()), tmp_path / "teacher.safetensors", {ORIGIN: "a digest"})
     with pytest.raises(DataError, match="it is of other pictures"):
         TeacherVectors.read(tmp_path / "teacher.safetensors", "another")
 

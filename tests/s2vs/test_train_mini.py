@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from visil.errors import DataError
 from visil.model.bundle import load_bundle
 from visil.model.model import Model
+from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import FORMAT, PackedPictures
 from visil.s2vs.teacher import TeacherVectors
@@ -37,6 +38,7 @@ SETTINGS = TrainingSettings(
     batch_size=8,
     frame_share=0.2,
     hard_share=0.25,
+    furniture=FurnitureSettings(share=0.8, block_size=2),
     bank_size=20,
     num_friends=2,
     precision="fp32",
@@ -229,8 +231,11 @@ class TestCommand:
 
     def test_a_stage_of_other_settings_is_not_gone_on_from(self, train_mini, monkeypatch, recipe):
         self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx")
-        with pytest.raises(DataError, match="stage-1: is of a run with another seed"):
+        with pytest.raises(DataError, match=r"teacher.safetensors: .* another teacher or other windows"):
             self.run(train_mini, monkeypatch, "--work", recipe, "--seed", 1)
+        monkeypatch.setattr(train_mini, "STAGES", (replace(SETTINGS, learning_rate=1e-3),))
+        with pytest.raises(DataError, match="stage-1: is of a run with another learning_rate"):
+            self.run(train_mini, monkeypatch, "--work", recipe)
         (recipe / "stage-1" / "settings.json").unlink()
         with pytest.raises(DataError, match=r"settings.json: is gone, so nothing says what bundle.safetensors"):
             self.run(train_mini, monkeypatch, "--work", recipe)
@@ -247,14 +252,25 @@ class TestCommand:
 
     @pytest.mark.parametrize("what", ["sscd", "footage", "furniture"])
     def test_a_recipe_without_something(self, train_mini, monkeypatch, capsys, recipe, what):
-        """All of it is run, and says in its settings or data that it is another."""
-        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx", "--max-minutes", 0)
-        folder = recipe / "stage-1"
-        with pytest.raises(DataError, match="stage-1: is of a run with"):
-            self.run(train_mini, monkeypatch, "--work", recipe, "--without", what)
-        shutil.rmtree(folder)
-        self.run(train_mini, monkeypatch, "--work", recipe, "--without", what)
-        assert "stage 2 of 2 is done" in capsys.readouterr().out
+        """It lies beside the whole one, and is called by what it lacks."""
+        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx")
+        output = recipe / "without.safetensors"
+        self.run(train_mini, monkeypatch, "--work", recipe, "--without", what, "--output", output)
+        assert f"stage 2 of 2 is done: {recipe / f'stage-2-without-{what}'}" in capsys.readouterr().out
+        whole, made = load_bundle(recipe / "stage-2" / "bundle.safetensors"), load_bundle(output)
+        assert (whole.settings.name, made.settings.name) == ("mini", f"mini-without-{what}")
+        assert not torch.equal(whole.tensors["whitening.projection"], made.tensors["whitening.projection"])
+
+    def test_without_sscd_nothing_depends_on_what_it_says(self, train_mini, monkeypatch, recipe):
+        def trained(name, describe):
+            work = recipe / name
+            work.mkdir()
+            shutil.copy(recipe / "pictures.safetensors", work)
+            monkeypatch.setattr(train_mini, "OnnxVectors", lambda path: describe)
+            self.run(train_mini, monkeypatch, "--work", work, "--sscd", recipe / "sscd.onnx", "--without", "sscd")
+            return load_bundle(work / "stage-2-without-sscd" / "bundle.safetensors").hash
+
+        assert trained("one", describe) == trained("other", lambda images: describe(images)[:, ::-1].copy())
 
     def test_a_part_of_the_steps(self, train_mini, monkeypatch, capsys, recipe):
         self.run(

@@ -23,7 +23,8 @@ from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import LOG, STATISTICS_BATCHES, Training, TrainingSettings
+from visil.s2vs.training import LOG, STATISTICS_BATCHES, Batch, Training, TrainingSettings
+from visil.s2vs.views import Views
 
 # A tiny network of timm's own tests; the side changes in the middle, between two checkpoints.
 SETTINGS_OF_RUN = TrainingSettings(
@@ -404,6 +405,16 @@ class TestBeginning:
         for name, parameter in run.student.named_parameters():
             torch.testing.assert_close(parameter.detach(), weights[name], rtol=0, atol=0)
 
+    def test_a_stage_with_weights_to_begin_with_is_resumed_as_well(self, tmp_path, in_one_piece):
+        state = training(in_one_piece).student.state_dict()
+        weights = {name: value for name, value in state.items() if value.is_floating_point()}
+        training(tmp_path / "whole", start=weights).run()
+        for end in (2, 3, 6):
+            training(tmp_path / "pieces", start=weights).run(until_step=end)
+        assert_same(all_tensors(tmp_path / "pieces"), all_tensors(tmp_path / "whole"))
+        with pytest.raises(DataError, match="with other start"):
+            training(tmp_path / "pieces")
+
     def test_weights_of_another_network(self, tmp_path):
         with pytest.raises(DataError, match="weights to begin with are of another network"):
             training(tmp_path, start={"mean": torch.zeros(3)})
@@ -425,6 +436,119 @@ class TestBeginning:
         as_it_was = batch.teacher @ run._basis.T @ made_teacher().leading(SETTINGS_OF_RUN.dim)
         turned, as_it_was = (whole * batch.teacher).sum(), (whole * as_it_was).sum()
         assert turned > as_it_was + 0.5
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One that has just begun."""
+    return training(tmp_path_factory.mktemp("begun"))
+
+
+class TestMasks:
+    """Four pictures, the first query lies in the second picture; gradients show what has a say in its loss."""
+
+    DIM = SETTINGS_OF_RUN.dim
+
+    def unit(self, *shape, seed):
+        return F.normalize(torch.randn(*shape, self.DIM, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+    def batch(self, **changed):
+        views = Views(torch.zeros(4, 3, 32, 32), torch.zeros(4, 3, 32, 32), torch.tensor([1, -1, -1, -1]))
+        usual = {
+            "views": views,
+            "groups": torch.arange(4),
+            "teacher": self.unit(4, seed=1),
+            "whole_teacher": self.unit(4, seed=2),
+            "bank": self.unit(30, seed=3),
+            "bank_groups": torch.arange(10, 40),
+            "within": torch.tensor([2]),
+            "windows": torch.tensor([[[0.1, 0.2, 0.8, 0.7]]]),
+            "window_teacher": self.unit(1, 1, seed=4),
+        }
+        return Batch(**(usual | changed))
+
+    def gradient_of_first_query(self, run, batch, name="bank_nce"):
+        query = self.unit(4, seed=5).requires_grad_()
+        run._teacher_losses(batch, query, self.unit(4, seed=6))[name].backward()
+        return query.grad[0]
+
+    def moved(self, run, change, name="bank_nce", **of_both):
+        """Whether the gradient of the first query is another one after a change of the batch."""
+        before, after = self.batch(**of_both), self.batch(**(of_both | change))
+        gradients = [self.gradient_of_first_query(run, batch, name) for batch in (before, after)]
+        return not torch.allclose(*gradients, atol=1e-7)
+
+    def flipped(self, row):
+        bank = self.unit(30, seed=3)
+        bank[row] = -bank[row]
+        return {"bank": bank}
+
+    @pytest.mark.parametrize(("group", "has_a_say"), [(0, False), (1, False), (2, True), (10, True)])
+    def test_what_shows_the_same_as_a_query_or_its_host_is_no_negative(self, run, group, has_a_say):
+        groups = torch.arange(10, 40)
+        groups[0] = group
+        assert self.moved(run, self.flipped(0), bank_groups=groups) == has_a_say
+
+    @pytest.mark.parametrize("of", ["teacher", "whole_teacher"])
+    def test_what_the_teacher_finds_alike_to_a_query_or_its_host_is_no_negative(self, run, of):
+        alike = self.unit(30, seed=3)
+        alike[0] = F.normalize((self.unit(4, seed=1)[0] if of == "teacher" else self.unit(4, seed=2)[1]) + 0.1, dim=-1)
+        gone = alike.clone()
+        gone[0] = F.normalize(gone[0] + 0.05 * self.unit(30, seed=8)[0], dim=-1)
+        assert not self.moved(run, {"bank": gone}, bank=alike)
+
+    def test_a_host_is_known_by_its_whole_picture(self, run):
+        other = self.unit(4, seed=2)
+        other[1] = -other[1]
+        assert self.moved(run, {"whole_teacher": other})
+
+    @pytest.mark.parametrize("name", ["distillation", "friends"])
+    def test_only_a_query_without_a_host_is_held_against_its_target(self, run, name):
+        hosted = self.gradient_of_first_query(run, self.batch(), name)
+        free_views = replace(self.batch().views, host=torch.full((4,), -1))
+        free = self.gradient_of_first_query(run, self.batch(views=free_views), name)
+        assert hosted.abs().sum() == 0 < free.abs().sum()
+
+    @pytest.mark.parametrize("host", [[-1, -1, -1, -1], [1, 2, 3, 0]], ids=["nobody", "everybody"])
+    def test_whoever_lies_in_a_host_the_losses_are_numbers(self, run, host):
+        views = replace(self.batch().views, host=torch.tensor(host))
+        losses = run._teacher_losses(self.batch(views=views), self.unit(4, seed=5), self.unit(4, seed=6))
+        assert all(loss.isfinite() for loss in losses.values())
+
+    def test_windows_are_those_of_the_pictures_that_are_named(self, run):
+        maps = [torch.rand(4, channels, 6, 6) for channels in run.student.backbone.feature_info.channels()]
+        for stage in maps:
+            stage.requires_grad_()
+        run._window_losses(self.batch(), maps)["windows"].backward()
+        assert all(
+            (stage.grad.flatten(1).abs().sum(dim=1) > 0).tolist() == [False, False, True, False] for stage in maps
+        )
+
+    def test_without_a_whole_picture_there_is_no_loss_of_windows(self, run):
+        nobody = self.batch(within=torch.zeros(0, dtype=torch.int64))
+        assert all(loss == 0 for loss in run._window_losses(nobody, []).values())
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"levels": (2, 3)},
+            {"levels": (1, 2, 2)},
+            {"shares": (0.5, 0.5)},
+            {"shares": (0.5, 0.5, 0.5)},
+            {"num_matching": 15},
+            {"hard_share": 1.0},
+            {"num_friends": 31},
+        ],
+        ids=str,
+    )
+    def test_settings_that_no_run_could_end_with_are_refused(self, changed):
+        with pytest.raises(ValueError, match=r"must|expected"):
+            replace(SETTINGS_OF_RUN, **changed)
+
+    def test_one_region_a_frame_is_trained_too(self, tmp_path):
+        training(tmp_path, replace(SETTINGS_OF_RUN, levels=(1,), shares=(1.0,), num_matching=1, steps=1)).run()
 
 
 class TestTraining:
@@ -453,14 +577,19 @@ class TestTraining:
         assert not student.projection.equal(ended.student.projection)
 
     def test_statistics_are_those_of_views_at_the_size_that_is_searched(self, in_one_piece):
-        """Of the first layer: the mean of what it sees, over the views of the first steps at that size."""
+        """Of the first layer: the mean of what it sees, over views behind the last step at that size."""
         ended = training(in_one_piece)
         student = ended.finished(32)
         first = next(name for name, module in student.backbone.named_modules() if isinstance(module, nn.BatchNorm2d))
         seen = []
         student.backbone.get_submodule(first).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         with torch.no_grad():
-            evenly = replace(SETTINGS_OF_RUN, hard_share=0.0, furniture=FurnitureSettings(share=0.0))
+            evenly = replace(
+                SETTINGS_OF_RUN,
+                batch_size=SETTINGS_OF_RUN.num_dealt,
+                hard_share=0.0,
+                furniture=FurnitureSettings(share=0.0),
+            )
             for number in range(STATISTICS_BATCHES):
                 views = ended._draw(SETTINGS_OF_RUN.steps + number, settings=evenly, side_px=32).views
                 student.maps(torch.cat([views.query, views.target]))

@@ -185,17 +185,18 @@ def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int
     """Make what is missing of the benchmark in a folder below `work`, named after the settings and tables of the data.
 
     Args:
-        data: the folder with `videos`, `footage` and `images`.
+        data: the folder with `videos`, `images` and, if there is some, `footage`.
 
     Raises:
         DataError: there is too little footage or there are too few pictures, or a table cannot be read.
     """
-    real, others = read_real_videos(data / "videos"), read_footage(data / "footage")
+    real = read_real_videos(data / "videos")
+    others = read_footage(data / "footage") if (data / "footage").is_dir() else RealVideos(data / "footage", {}, {})
     if both := real.videos.keys() & others.videos.keys():
         raise DataError(f"{others.folder}: {min(both)!r} is the name of a file of {real.folder} too; rename one")
     tables = [
         *(data / "videos" / f"{name}.csv" for name in ("manifest", "pairs", "split")),
-        *(data / "footage" / f"{name}.csv" for name in ("manifest", "split")),
+        *(table for name in ("manifest", "split") if (table := data / "footage" / f"{name}.csv").exists()),
         data / "images/index.csv",
     ]
     folder = work / f"{settings.name}-{_digest(tables)}"

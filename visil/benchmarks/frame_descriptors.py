@@ -129,6 +129,8 @@ def why_not_run(files: Mapping[str, Path | None]) -> dict[str, str]:
     reasons = {}
     for kind in KINDS:
         file = files.get(kind)
+        if kind in OF_REGIONS and file is None:
+            continue  # for samples: nobody misses it
         if kind in OF_FILES and file is None:
             reasons[kind] = f"no file of it ({OF_FILES[kind]} FILE)"
         elif file is not None and not file.is_file():
@@ -150,9 +152,9 @@ def frame_descriptors(files: Mapping[str, Path | None]) -> list[FrameDescriptor]
     reasons = why_not_run(files)
     found = []
     for kind in KINDS:
-        if kind in reasons:
-            continue
         file = files.get(kind)
+        if kind in reasons or (kind in OF_FILES and file is None):
+            continue
         if file is None:
             found.append(FrameDescriptor(kind, OF_PICTURES[kind]))
         else:
