@@ -61,8 +61,8 @@ def claim(folder: Path, settings: Mapping[str, Any], data: Mapping[str, str]) ->
     other = _difference(noted, wanted)
     if other:
         raise DataError(f"{folder}: is of a run with another {other}; take another folder")
-    for kind in data:
-        if noted_data.get(kind) != data[kind]:
+    for kind in sorted(noted_data.keys() | data.keys()):
+        if noted_data.get(kind) != data.get(kind):
             raise DataError(f"{folder}: is of a run with other {kind}; take another folder")
     _write(place, {**wanted, "data": noted_data})
 

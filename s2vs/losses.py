@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MIN_SQUARED_DISTANCE = 1e-6  # of two vectors in KoLeo (published): equal ones would have an infinite loss
+NEVER = -1e4  # as a logit: less than any, and no infinity, whose difference from another is no number
 SSCD_FLOOR = 1e-6  # of what a positive of SSCD competes with (published)
 
 
@@ -152,6 +153,41 @@ def koleo(vectors: Tensor, is_other: Tensor) -> Tensor:
     squared = (2 - 2 * (vectors * vectors[nearest]).sum(dim=1)).clamp(min=MIN_SQUARED_DISTANCE)  # [N]
     has_other = is_other.any(dim=1)
     return -(squared.log() / 2 * has_other).sum() / has_other.sum().clamp(min=1)
+
+
+def similarity_distillation(
+    student: Tensor, teacher: Tensor, bank: Tensor, is_other: Tensor, *, temperature: float
+) -> Tensor:
+    """What of others the teacher finds alike and what not, as the student's similarities with a bank must say it.
+
+        L = 1/N · Σ_i KL( softmax_j(t_i·b_j / T) ‖ softmax_j(s_i·b_j / T) ),   j over others
+
+    Args:
+        student, teacher: [N, D], unit, of the same pictures.
+        bank: [M, D], unit, teacher's vectors of any pictures.
+        is_other: bool [N, M], True where j shows something else than i: against itself everything else is nothing.
+    """
+    masked = torch.where(is_other, 0.0, NEVER)
+    wanted = (teacher @ bank.T / temperature + masked).log_softmax(dim=1)
+    found = (student @ bank.T / temperature + masked).log_softmax(dim=1)
+    return F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+
+
+def false_friends(student: Tensor, teacher: Tensor, bank: Tensor, is_other: Tensor, *, count: int) -> Tensor:
+    """How far the student is off where it finds most alike what shows something else.
+
+        L = 1/N · Σ_i Σ_{j in the `count` highest s_i·b_j of others} (s_i·b_j - t_i·b_j)²
+
+    One threshold for all queries fails by its highest false pairs, which a mean over the bank does not see.
+
+    Args:
+        student, teacher, bank: as of `similarity_distillation`.
+        is_other: bool [N, M]; every row needs `count` of them.
+    """
+    found = student @ bank.T  # [N, M]
+    highest = found.detach().masked_fill(~is_other, -torch.inf).topk(count, dim=1).indices
+    wanted = (teacher @ bank.T).gather(1, highest)
+    return (found.gather(1, highest) - wanted).square().sum(dim=1).mean()
 
 
 def cosine_distillation(student: Tensor, teacher: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from visil.errors import DataError
+from visil.s2vs.claims import digest
 from visil.s2vs.overlays import Stickers
 
 TENSORS = ("pictures", "groups", "captions", "logos", "emoji")
-FORMAT = "visil training pictures 1"
+FORMAT = "visil training pictures 2"
+ROWS_AT_ONCE = 1024  # of the similarities of all pictures
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class PackedPictures:
         pictures: uint8 RGB [N, side, side, 3].
         groups: int64 [N], each in [0, N). Pictures of one group show the same thing: never negatives of each other.
         stickers: to lay over them.
+        num_stills: the first ones; those behind them are frames of videos.
         sources: where they come from, the largest first.
         rule: which pictures of the sources were taken.
     """
@@ -54,6 +58,7 @@ class PackedPictures:
     pictures: Tensor
     groups: Tensor
     stickers: Stickers
+    num_stills: int
     sources: tuple[Source, ...]
     rule: str
 
@@ -66,6 +71,8 @@ class PackedPictures:
             raise ValueError(f"pictures: expected sides of 1 px or more, got {_kind(self.pictures)}")
         if not len(self) or self.groups.min() < 0 or self.groups.max() >= len(self):
             raise ValueError(f"groups: expected numbers from 0 to below {len(self)}")
+        if not 0 <= self.num_stills <= len(self):
+            raise ValueError(f"stills: expected a number from 0 to {len(self)}, got {self.num_stills}")
 
     @classmethod
     def read(cls, path: Path) -> PackedPictures:
@@ -84,6 +91,7 @@ class PackedPictures:
                 tensors["pictures"],
                 tensors["groups"],
                 Stickers(tensors["captions"], tensors["logos"], tensors["emoji"]),
+                int(facts["stills"]),
                 tuple(_source(entry) for entry in facts["sources"]),
                 str(facts["rule"]),
             )
@@ -98,10 +106,23 @@ class PackedPictures:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    @cached_property
+    def digest(self) -> str:
+        """Of a part of all tensors: tells one file from another."""
+        return digest([self.pictures, self.groups, *vars(self.stickers).values()])
+
     @property
     def side(self) -> int:
         """Of every picture, pixels."""
         return self.pictures.shape[1] if self.pictures.ndim > 1 else 0
+
+    def without_frames(self) -> PackedPictures:
+        """The stills alone."""
+        return replace(
+            self,
+            pictures=self.pictures[: self.num_stills],
+            groups=self.groups[: self.num_stills].unique(return_inverse=True)[1],
+        )
 
     def batch(self, indices: Tensor) -> Tensor:
         """int64 [B] -> uint8 RGB [B, 3, side, side], channels last in memory."""
@@ -132,6 +153,60 @@ def batch_indices(groups: Tensor, *, seed: int, step: int, batch_size: int) -> T
     places = torch.randperm(len(groups), generator=generator)  # of the groups, one after another
     in_groups = order[places[groups[order]].argsort(stable=True)]
     return in_groups[number::num_batches]
+
+
+def mixed_indices(
+    groups: Tensor, num_stills: int, *, seed: int, step: int, batch_size: int, frame_share: float
+) -> Tensor:
+    """`batch_indices` of stills and of frames of videos apart, so that frames are a given share of every batch.
+
+    Args:
+        groups: int64 [N].
+        num_stills: the first of N; the others are frames.
+        frame_share: of the batch; without frames, or without stills, all is of the other kind.
+    """
+    num_frames = min(round(frame_share * batch_size), batch_size - 1) if 0 < num_stills < len(groups) else 0
+    if not num_frames:
+        return batch_indices(groups, seed=seed, step=step, batch_size=batch_size)
+    kinds = ((groups[:num_stills], batch_size - num_frames), (groups[num_stills:], num_frames))
+    stills, frames = (
+        batch_indices(of_kind.unique(return_inverse=True)[1], seed=seed, step=step, batch_size=size)
+        for of_kind, size in kinds
+    )
+    return torch.cat([stills, num_stills + frames])
+
+
+def nearest_pictures(vectors: Tensor, groups: Tensor, *, count: int) -> Tensor:
+    """The `count` pictures of other groups whose vectors [N, D] are most like each one's: int64 [N, count]."""
+    nearest = []
+    for rows, own in zip(vectors.split(ROWS_AT_ONCE), groups.split(ROWS_AT_ONCE), strict=True):
+        similarity = (rows @ vectors.T).masked_fill(own[:, None] == groups, -torch.inf)
+        nearest.append(similarity.topk(count, dim=1).indices)
+    return torch.cat(nearest)
+
+
+def with_nearest(
+    chosen: Tensor, nearest: Tensor, *, batch_size: int, clique: int, generator: torch.Generator
+) -> Tensor:
+    """Fill a batch up with pictures that look like some of its own: negatives that are hard.
+
+    Args:
+        chosen: int64 [n], different pictures.
+        nearest: as of `nearest_pictures`, at least `clique`.
+        batch_size: pictures in the end, if there are so many that look like the chosen ones.
+        clique: of the nearest pictures of one so many come, drawn without replacement.
+
+    Returns:
+        int64 [at most batch_size], different pictures, the chosen ones first.
+    """
+    batch = chosen
+    for picture in chosen[torch.randperm(len(chosen), generator=generator)]:
+        if len(batch) >= batch_size:
+            break
+        order = torch.randperm(nearest.shape[1], generator=generator)[:clique]
+        found = nearest[picture, order]
+        batch = torch.cat([batch, found[~torch.isin(found, batch)]])
+    return batch[:batch_size]
 
 
 def _source(entry: Any) -> Source:

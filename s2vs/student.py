@@ -1,9 +1,8 @@
 """The network that is trained: pictures -> region vectors, as a bundle computes them.
 
-    views ─► [backbone ─► pyramid of regions ─► projection] ─► region vectors [B, R, D] ─► losses
-                  └────────► head ─► guesses of the teachers' vectors (training only)
+    views ─► [backbone ─► pyramid of regions, or any windows ─► projection] ─► region vectors [B, R, D] ─► losses
 
-Everything up to the projection goes into the bundle: its `backbone` and its `whitening`.
+All of it goes into the bundle: its `backbone` and its `whitening`.
 """
 
 from __future__ import annotations
@@ -13,31 +12,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visil.model.backbone import BackboneSettings, build_network
-from visil.model.pyramid import pyramid_vectors
+from visil.model.pyramid import pyramid_vectors, window_vectors
 
 FLOOR_SHARE = 1e-3  # of the largest variance, added to all: directions without any stay small at the start
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of pixels; the usual ones of ImageNet
 
 
 class Student(nn.Module):
-    """Backbone, regions and projection; and a head for the teachers.
+    """Backbone, regions and projection.
 
     Args:
         dim: of a region vector.
-        teacher_dim: of a teacher's.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, backbone: BackboneSettings, *, levels: tuple[int, ...], dim: int, teacher_dim: int) -> None:
+    def __init__(self, backbone: BackboneSettings, *, levels: tuple[int, ...], dim: int) -> None:
         super().__init__()
         self.levels = levels
         self.backbone = build_network(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         width = sum(self.backbone.feature_info.channels())
         self.mean = nn.Parameter(torch.zeros(width))
         self.projection = nn.Parameter(nn.init.orthogonal_(torch.empty(width, dim)))
-        self.head = nn.Linear(width, teacher_dim)
         self.register_buffer("pixel_mean", torch.tensor(MEAN).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(STD).reshape(1, 3, 1, 1), persistent=False)
 
@@ -48,8 +45,11 @@ class Student(nn.Module):
 
     def pooled(self, maps: list[Tensor]) -> Tensor:
         """Region vectors before the projection, [B, R, C] float32, unit: as `visil.model.regions.region_vectors`."""
-        parts = [F.normalize(pyramid_vectors(stage.float(), self.levels), dim=-1) for stage in maps]
-        return F.normalize(torch.cat(parts, dim=-1), dim=-1)
+        return _joined([pyramid_vectors(stage.float(), self.levels) for stage in maps])
+
+    def pooled_windows(self, maps: list[Tensor], boxes: Tensor) -> Tensor:
+        """The same of any windows [B, K, 4] of the pictures, as shares of their sides: [B, K, C]."""
+        return _joined([window_vectors(stage.float(), boxes) for stage in maps])
 
     def project(self, pooled: Tensor) -> Tensor:
         """[..., C] -> unit vectors [..., D], as `Whitening`."""
@@ -66,10 +66,15 @@ class Student(nn.Module):
         self.projection.copy_(scaled * (self.projection.norm() / scaled.norm()))
 
 
+def _joined(stages: list[Tensor]) -> Tensor:
+    """Vectors of several stages [B, R, C_s] as one, each part and the whole unit."""
+    return F.normalize(torch.cat([F.normalize(vectors, dim=-1) for vectors in stages], dim=-1), dim=-1)
+
+
 def region_matches(query: Tensor, target: Tensor) -> Tensor:
     """Best match of every region of the queries in every target: [Q, R, D] and [T, R, D] -> [Q, R, T] float32.
 
-    Its mean over the regions is the frame-level Chamfer similarity, `visil.model.similarity.frame_similarity`.
+    Its mean over the regions, by their weights, is `visil.model.similarity.frame_similarity`.
     """
     similarity = query.flatten(0, 1) @ target.flatten(0, 1).T  # [Q * R, T * R]
     return similarity.reshape(*query.shape[:2], *target.shape[:2]).amax(dim=3).float()

@@ -1,7 +1,7 @@
 """The training run of a student: one loop, in pieces of any length, with the same weights in the end.
 
     packed pictures ─ batch of step k ─► views ─► student ─► losses ─► AdamW ─► weights, their running average
-                      └─ teachers' vectors of the targets' windows ─────┘
+                      └─ teacher's vectors of the same windows ─────────┘
 
 What happens in a step depends on the seed, the number of the step and the weights alone: pictures and random choices
 are drawn from generators seeded by (seed, step). So a run that is stopped and resumed gives the weights of one that was
@@ -16,31 +16,39 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from visil.errors import DataError
 from visil.model.backbone import BackboneSettings
-from visil.model.pyramid import num_regions
+from visil.model.pyramid import num_regions, region_weights
 from visil.s2vs.checkpoints import load_checkpoint, save_checkpoint
 from visil.s2vs.claims import claim, digest, note_piece
-from visil.s2vs.losses import cosine_distillation, info_nce, koleo, matching_regions_nce
-from visil.s2vs.pictures import PackedPictures, batch_indices
+from visil.s2vs.furniture import FurnitureSettings, with_furniture
+from visil.s2vs.losses import (
+    cosine_distillation,
+    false_friends,
+    info_nce,
+    koleo,
+    matching_regions_nce,
+    similarity_distillation,
+)
+from visil.s2vs.pictures import PackedPictures, mixed_indices, nearest_pictures, with_nearest
 from visil.s2vs.student import Student, region_matches
+from visil.s2vs.teacher import TeacherVectors
 from visil.s2vs.views import Views, ViewSettings, draw_views
 
 logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 SEEDS_APART = 1_000_003  # between the seeds of the steps of two runs
-WHITENED_BATCHES = 8  # that the projection starts from
+STARTING_BATCHES = 16  # that the projection starts from, and that the teacher is turned by
 STATISTICS_BATCHES = 16  # that batch-norm statistics are measured over
+NUM_NEAREST, CLIQUE = 16, 7  # pictures most like one to the teacher; of them come together with it
 MEAN_RATE = 0.1  # of the learning rate: entries of the projection's mean are small
 VIEWS = ViewSettings(inset_weight=3.0, inset=(0.72, 0.32), mirrored=0.4, crop_area=(0.75, 0.22))  # of a plain run
 
@@ -51,7 +59,8 @@ class TrainingSettings:
 
     Attributes:
         stages: of the backbone, see `BackboneSettings`.
-        levels: of the pyramid of regions.
+        levels: of the pyramid of regions; the first is the whole picture.
+        shares: of the levels in the score of a frame, 1 together.
         dim: of a region vector.
         sides_px: schedule of (share, side): from this share of the run on, views have this side.
         steps: of the whole run.
@@ -62,7 +71,17 @@ class TrainingSettings:
         region_temperature: of InfoNCE over single regions, the `num_matching` best ones of a query.
         host_weight: of the picture around a query as a second positive; the query's own has 1.
         whole_share: of the targets, that are whole pictures; the others are windows.
-        pooled_weight, region_weight, koleo_weight, distillation_weight: of the losses; InfoNCE has weight 1.
+        frame_share: of the other pictures of a batch, that are frames of videos.
+        hard_share: of a batch, that looks like other pictures of it to the teacher.
+        teacher_host: what the picture around a query counts where the teacher's vector of what it shows is asked for;
+            the query's own counts 1.
+        bank_size: vectors of the teacher that a query and a target are compared with, besides the batch's own.
+        bank_temperature, similarity_temperature: of the two losses that compare with the bank.
+        num_friends: highest similarities with others that are held against the teacher's.
+        alike: cosine of the teacher from which on two pictures are no negatives of each other.
+        apart: cosine of the teacher below which KoLeo drives two pictures apart.
+        pooled_weight, region_weight, koleo_weight: of the losses between queries and targets; InfoNCE has weight 1.
+        bank_weight, similarity_weight, distillation_weight, friends_weight, window_weight: of those with the teacher.
         max_gradient: norm to which gradients are clipped.
         average_decay: a step, of the running average of the weights, which is what ships.
         precision: of the backbone: `fp32` or `bf16`.
@@ -73,8 +92,9 @@ class TrainingSettings:
     backbone: str = "fasternet_t0"
     stages: tuple[int, ...] = (2, 3)
     levels: tuple[int, ...] = (1, 2, 3)
+    shares: tuple[float, ...] = (0.5, 0.15, 0.35)
     dim: int = 384
-    sides_px: tuple[tuple[float, int], ...] = ((0.0, 112), (0.4, 128), (0.72, 160))
+    sides_px: tuple[tuple[float, int], ...] = ((0.0, 96), (0.4, 128), (0.72, 160))
     steps: int = 4375
     batch_size: int = 192
     learning_rate: float = 1.5e-3
@@ -88,16 +108,50 @@ class TrainingSettings:
     num_matching: int = 3
     host_weight: float = 0.25
     whole_share: float = 0.5
+    frame_share: float = 0.15
+    hard_share: float = 0.45
+    teacher_host: float = 0.4
+    bank_size: int = 4096
+    bank_temperature: float = 0.05
+    similarity_temperature: float = 0.05
+    num_friends: int = 16
+    alike: float = 0.5
+    apart: float = 0.3
     pooled_weight: float = 0.3
     region_weight: float = 0.5
-    koleo_weight: float = 1.5
-    distillation_weight: float = 5.0
+    koleo_weight: float = 0.3
+    bank_weight: float = 1.0
+    similarity_weight: float = 1.0
+    distillation_weight: float = 2.0
+    friends_weight: float = 4.0
+    window_weight: float = 2.0
     average_decay: float = 0.998
     precision: str = "bf16"
     log_steps: int = 20
     checkpoint_steps: int = 250
     seed: int = 0
     views: tuple[tuple[float, ViewSettings], ...] = ((0.0, VIEWS), (0.4, replace(VIEWS, inset_weight=6.0)))
+    furniture: FurnitureSettings = field(default_factory=FurnitureSettings)
+
+    def __post_init__(self) -> None:
+        is_ascending = list(self.levels) == sorted(set(self.levels)) and self.levels[:1] == (1,)
+        if not is_ascending or len(self.shares) != len(self.levels) or abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError(
+                f"expected rising levels from 1 and a share for each, 1 together, got {self.levels} and {self.shares}"
+            )
+        if not 1 <= self.num_matching <= num_regions(self.levels):
+            raise ValueError(
+                f"num_matching must lie between 1 and the regions of {self.levels}, got {self.num_matching}"
+            )
+        if not 0 <= self.hard_share < 1 or not 0 <= self.frame_share < 1:
+            raise ValueError("frame_share and hard_share must be at least 0 and less than 1")
+        if self.num_friends > self.bank_size:
+            raise ValueError(f"num_friends must be at most bank_size, got {self.num_friends} and {self.bank_size}")
+
+    @property
+    def num_dealt(self) -> int:
+        """Pictures of a batch that are dealt; the others look like some of them."""
+        return self.batch_size - round(self.hard_share * self.batch_size)
 
     def rate_of(self, step: int) -> float:
         """The learning rate of a step."""
@@ -115,44 +169,27 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class Teachers:
-    """What the teachers see in some windows of every picture.
+class Batch:
+    """What a step learns from.
 
     Attributes:
-        boxes: float32 [N, V, 4]: (top, left, height, width) as shares of the sides; the first is the whole picture.
-        vectors: float16 [N, V, R, D], unit, regions as the student's.
+        views: of B pictures.
+        groups: int64 [B].
+        teacher: [B, D], the teacher's vectors of the targets' windows; `whole_teacher` of the whole pictures.
+        bank: [M, D], of any windows of any pictures; `bank_groups` int64 [M].
+        within: int64 [W], targets that are whole pictures with nothing around them.
+        windows: [W, K, 4], windows of those; `window_teacher` [W, K, D].
     """
 
-    boxes: Tensor
-    vectors: Tensor
-
-    def __post_init__(self) -> None:
-        if self.boxes.ndim != 3 or self.boxes.shape[1] < 2 or self.boxes.shape[2] != 4:
-            raise ValueError(f"boxes: expected [N, V, 4] with V of 2 or more, got {[*self.boxes.shape]}")
-        if self.vectors.ndim != 4 or self.vectors.shape[:2] != self.boxes.shape[:2]:
-            raise ValueError(f"vectors: expected [{len(self.boxes)}, V, R, D], got {[*self.vectors.shape]}")
-        for name, tensor in vars(self).items():
-            if tensor.dtype not in (torch.float16, torch.float32) or not tensor.numel():
-                raise ValueError(f"{name}: expected numbers in half or single precision, got {tensor.dtype}")
-        is_share = ((self.boxes >= 0) & (self.boxes <= 1)).all()  # no NaN is
-        if not (is_share and (self.boxes[..., 2:] > 0).all()):
-            raise ValueError("boxes: expected shares of the sides, from 0 to 1, with an area")
-
-    @classmethod
-    def read(cls, path: Path) -> Teachers:
-        """A file that `scripts/train_mini.py` makes.
-
-        Raises:
-            DataError: it is missing, truncated, or something else.
-        """
-        try:
-            tensors = load_file(path)
-            return cls(tensors["boxes"], tensors["vectors"])
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(
-                f"{path}: no readable file of teachers' vectors ({reason}); delete it and let it be made again"
-            ) from error
+    views: Views
+    groups: Tensor
+    teacher: Tensor
+    whole_teacher: Tensor
+    bank: Tensor
+    bank_groups: Tensor
+    within: Tensor
+    windows: Tensor
+    window_teacher: Tensor
 
 
 class Training:
@@ -160,28 +197,41 @@ class Training:
 
     Args:
         folder: of the run; made if it is not there.
+        start: weights of a student to begin with, such as those of the stage before; None: random ones.
 
     Raises:
-        DataError: the folder is of a run with other settings or data, or damaged; or the teachers are of other
-            pictures.
+        DataError: the folder is of a run with other settings or data, or damaged; or the teacher's vectors are of other
+            pictures, or too short.
     """
 
     def __init__(
-        self, settings: TrainingSettings, pictures: PackedPictures, teachers: Teachers, folder: Path, *, device: str
+        self,
+        settings: TrainingSettings,
+        pictures: PackedPictures,
+        teacher: TeacherVectors,
+        folder: Path,
+        *,
+        device: str,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
-        if len(teachers.boxes) != len(pictures) or teachers.vectors.shape[2] != num_regions(settings.levels):
+        if len(teacher) != len(pictures) or teacher.vectors.shape[2] < settings.dim:
             raise DataError(
-                f"teachers' vectors are of {len(teachers.boxes)} pictures with {teachers.vectors.shape[2]} regions, "
-                f"expected {len(pictures)} with levels {settings.levels}; make them again"
+                f"the teacher's vectors are of {len(teacher)} pictures in {teacher.vectors.shape[2]} dimensions, "
+                f"expected {len(pictures)} in at least {settings.dim}; make them again"
             )
         self.settings = settings
         self.folder = folder
         self.device = torch.device(device)
         self._pictures = pictures
-        self._teachers = teachers
-        claim(folder, asdict(settings), {"pictures": _digest_of(pictures), "teachers": digest(vars(teachers).values())})
+        claim_folder(folder, settings, pictures, teacher, start)
+        self._basis = teacher.leading(settings.dim)  # [D', D], of what the student learns; see `_begin`
+        self._teacher = teacher.through(self._basis)
+        self._nearest = nearest_pictures(
+            self._teacher.vectors[:, 0], pictures.groups, count=min(NUM_NEAREST, len(pictures) - 1)
+        )
+        self._weights = torch.tensor(region_weights(settings.levels, settings.shares), device=self.device)
         torch.manual_seed(settings.seed)
-        self.student = _student(settings, teachers.vectors.shape[3]).to(self.device).train()
+        self.student = _student(settings).to(self.device).train()
         self._average = {name: value.clone() for name, value in _floats(self.student).items()}
         named = list(self.student.named_parameters())
         self._optimizer = torch.optim.AdamW(
@@ -195,10 +245,11 @@ class Training:
         self.step = 0
         found = load_checkpoint(folder)
         if found is None:
-            self._begin()
+            self._begin(start)
         else:
             self.step, tensors = found
             self._restore(tensors)
+        self._teacher = teacher.through(self._basis)
 
     @property
     def is_done(self) -> bool:
@@ -241,10 +292,11 @@ class Training:
     def finished(self, side_px: int) -> Student:
         """The student for use: the running average of the weights, with batch-norm statistics of its own.
 
-        Averaged statistics are of other weights and of views of several sizes. So they are measured anew, over views
-        at the size that the bundle will see. On val this was worth more than any other choice after training.
+        Averaged statistics are of other weights, of views of several sizes and of batches with more that is alike than
+        videos have. So they are measured anew, over views at the size that the bundle will see, of pictures drawn
+        evenly. On val this was worth more than any other choice after training.
         """
-        student = _student(self.settings, self._teachers.vectors.shape[3])
+        student = _student(self.settings)
         student.load_state_dict({**student.state_dict(), **self._average})
         student.to(self.device)
         norms = [module for module in student.modules() if isinstance(module, torch.nn.BatchNorm2d)]
@@ -252,8 +304,15 @@ class Training:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over all batches
         student.train()
-        for step in range(STATISTICS_BATCHES):
-            views, _, _ = self._draw(step, side_px=side_px)
+        evenly = replace(
+            self.settings,
+            batch_size=self.settings.num_dealt,
+            hard_share=0.0,
+            furniture=replace(self.settings.furniture, share=0.0),
+        )
+        for number in range(STATISTICS_BATCHES):
+            step = self.settings.steps + number  # drawn as at the end of the run, and by no step of it
+            views = self._draw(step, settings=evenly, side_px=side_px).views
             student.maps(torch.cat([views.query, views.target]))
         return student.eval().cpu()
 
@@ -261,44 +320,91 @@ class Training:
         """Leave a checkpoint."""
         tensors = {f"student.{name}": tensor for name, tensor in self.student.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self._average.items()}
+        tensors["teacher.basis"] = self._basis
         for number, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
         save_checkpoint(self.folder, self.step, tensors)
 
     @torch.no_grad()
-    def _begin(self) -> None:
-        """Start the projection as a whitening of what the random backbone sees."""
-        seen = []
-        for step in range(WHITENED_BATCHES):
-            views, _, _ = self._draw(step)
+    def _begin(self, start: Mapping[str, Tensor] | None) -> None:
+        """Take the weights given, or start the projection as a whitening of what a random backbone sees.
+
+        The teacher is turned towards the student: what it says is how alike pictures are, so its vectors may be turned,
+        all alike; the student starts with those that lie nearest to its own (orthogonal Procrustes).
+        """
+        if start is not None:
+            self._take(start)
+        pooled, teacher = [], []
+        for step in range(STARTING_BATCHES):
+            batch = self._draw(step)
             with self._autocast():
-                maps = self.student.maps(views.target)
-            seen.append(self.student.pooled(maps).flatten(0, 1))
-        self.student.whiten(torch.cat(seen))
+                maps = self.student.maps(batch.views.target)
+            pooled.append(self.student.pooled(maps))
+            teacher.append(batch.teacher)
+        if start is None:
+            self.student.whiten(torch.cat(pooled).flatten(0, 1))
+        whole = self.student.project(torch.cat(pooled)[:, 0])
+        left, _, right = torch.linalg.svd((torch.cat(teacher).T @ whole).double())
+        self._basis = self._basis @ (left @ right).float().cpu()
         self._average = {name: value.clone() for name, value in _floats(self.student).items()}
 
-    def _draw(self, step: int, *, side_px: int | None = None) -> tuple[Views, Tensor, Tensor]:
-        """Views of a step, groups [B] of their pictures, and the teachers' vectors [B, R, D] of their targets.
+    def _take(self, start: Mapping[str, Tensor]) -> None:
+        shapes = {name: value.shape for name, value in _floats(self.student).items()}
+        if {name: value.shape for name, value in start.items()} != shapes:
+            raise DataError(f"{self.folder}: the weights to begin with are of another network")
+        self.student.load_state_dict({**self.student.state_dict(), **start})
+
+    def _draw(self, step: int, *, settings: TrainingSettings | None = None, side_px: int | None = None) -> Batch:
+        """What a step learns from.
 
         Args:
+            settings: other than those of the run.
             side_px: of the views; None: that of the step.
         """
-        settings = self.settings
-        chosen = batch_indices(self._pictures.groups, seed=settings.seed, step=step, batch_size=settings.batch_size)
+        settings = settings or self.settings
+        pictures, teacher = self._pictures, self._teacher
         generator = torch.Generator().manual_seed(SEEDS_APART * settings.seed + step)
-        others = torch.randint(1, self._teachers.boxes.shape[1], (len(chosen),), generator=generator)
+        chosen = with_nearest(
+            mixed_indices(
+                pictures.groups,
+                pictures.num_stills,
+                seed=settings.seed,
+                step=step,
+                batch_size=settings.num_dealt,
+                frame_share=settings.frame_share,
+            ),
+            self._nearest,
+            batch_size=settings.batch_size,
+            clique=CLIQUE,
+            generator=generator,
+        )
+        num_windows = teacher.boxes.shape[1]
+        others = torch.randint(1, num_windows, (len(chosen),), generator=generator)
         is_whole = torch.rand(len(chosen), generator=generator) < settings.whole_share
         window = torch.where(is_whole, 0, others)
         views = draw_views(
-            self._pictures.batch(chosen).to(self.device),
-            self._teachers.boxes[chosen, window],
-            self._pictures.stickers,
+            pictures.batch(chosen).to(self.device),
+            teacher.boxes[chosen, window],
+            pictures.stickers,
             side=side_px or settings.side_of(step),
             generator=generator,
             settings=settings.views_of(step),
         )
-        teacher = self._teachers.vectors[chosen, window].to(self.device).float()
-        return views, self._pictures.groups[chosen].to(self.device), teacher
+        views, is_furnished = with_furniture(views, pictures.stickers, generator, settings.furniture)
+        within = (is_whole & ~is_furnished).nonzero()[:, 0]
+        bank = torch.randint(len(pictures), (settings.bank_size,), generator=generator)
+        bank_window = torch.randint(num_windows, (settings.bank_size,), generator=generator)
+        return Batch(
+            views,
+            pictures.groups[chosen].to(self.device),
+            teacher.vectors[chosen, window].to(self.device),
+            teacher.vectors[chosen, 0].to(self.device),
+            teacher.vectors[bank, bank_window].to(self.device),
+            pictures.groups[bank].to(self.device),
+            within.to(self.device),
+            teacher.boxes[chosen[within], 1:].to(self.device),
+            teacher.vectors[chosen[within], 1:].to(self.device),
+        )
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bf16")
@@ -313,13 +419,17 @@ class Training:
         for group, factor in zip(self._optimizer.param_groups, (1.0, 1.0, MEAN_RATE), strict=True):
             group["lr"] = factor * rate
         torch.manual_seed(SEEDS_APART * settings.seed + self.step)  # a backbone may draw, for stochastic depth
-        losses = self._losses(*self._draw(self.step))
+        losses = self._losses(self._draw(self.step))
         total = (
             losses["info_nce"]
             + settings.pooled_weight * losses["pooled_nce"]
             + settings.region_weight * losses["region_nce"]
             + settings.koleo_weight * losses["koleo"]
+            + settings.bank_weight * losses["bank_nce"]
+            + settings.similarity_weight * losses["similarity"]
             + settings.distillation_weight * losses["distillation"]
+            + settings.friends_weight * (losses["friends"] + losses["window_friends"])
+            + settings.window_weight * losses["windows"]
         )
         if not math.isfinite(total.item()):
             raise DataError(
@@ -332,37 +442,91 @@ class Training:
         self._update_average()
         return {name: value.item() for name, value in (losses | {"loss": total.detach(), "gradient": norm}).items()}
 
-    def _losses(self, views: Views, groups: Tensor, teacher: Tensor) -> dict[str, Tensor]:
-        settings = self.settings
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        settings, views, groups, teacher = self.settings, batch.views, batch.groups, batch.teacher
         with self._autocast():
             maps = self.student.maps(torch.cat([views.query, views.target]))
-        pooled = self.student.pooled(maps)  # [2B, R, C]
-        query, target = self.student.project(pooled).chunk(2)  # [B, R, D]
+        query, target = self.student.project(self.student.pooled(maps)).chunk(2)  # [B, R, D]
         with self._autocast():
             matches = region_matches(query, target)  # [B, R, B]
-        scores = matches.mean(dim=1)
+        scores = torch.einsum("qrt,r->qt", matches, self._weights)
 
-        is_same = groups[:, None] == groups[None, :]
         own = torch.arange(len(groups), device=groups.device)
-        weights = torch.eye(len(groups), device=groups.device)
-        hosted = (views.host >= 0).nonzero()[:, 0]
-        weights[hosted, views.host[hosted]] = settings.host_weight
-        is_negative = (weights @ is_same.float()) == 0  # neither what it shows, nor its host, nor what shows the same
-        region = torch.randint(1, target.shape[1], (len(groups),)).to(groups.device)
+        is_same = groups[:, None] == groups[None, :]
+        likeness = teacher @ teacher.T
+        shown = _shown(views, len(groups), settings.host_weight)  # [B, B]
+        is_negative = (shown @ is_same.float()) == 0  # neither what it shows, nor its host, nor what shows the same
+        hosts = shown - torch.eye(len(groups), device=groups.device)
+        alike_host = (batch.whole_teacher @ teacher.T >= settings.alike).float()  # a host is seen beyond its target
+        is_unlike = is_negative & (likeness < settings.alike) & ((hosts @ alike_host) == 0)
+        is_unlike = torch.where(is_unlike.any(dim=1, keepdim=True), is_unlike, is_negative)
+        is_far = ~is_same & (likeness < settings.apart)
+        count = target.shape[1]
+        region = torch.randint(min(1, count - 1), count, (len(groups),)).to(groups.device)
         with torch.no_grad():
             hardest = scores.masked_fill(~is_negative, -1).amax(dim=1)
             found_first = (scores.diagonal() > hardest).float().mean()
         return {
-            "info_nce": info_nce(scores, weights, is_negative, temperature=settings.temperature),
-            "pooled_nce": info_nce(scores, weights, is_negative, temperature=settings.pooled_temperature, pooled=True),
+            "info_nce": info_nce(scores, shown, is_unlike, temperature=settings.temperature),
+            "pooled_nce": info_nce(scores, shown, is_unlike, temperature=settings.pooled_temperature, pooled=True),
             "region_nce": matching_regions_nce(
-                matches, own, is_negative, count=settings.num_matching, temperature=settings.region_temperature
+                matches, own, is_unlike, count=settings.num_matching, temperature=settings.region_temperature
             ),
-            "koleo": koleo(target[:, 0], ~is_same) + koleo(target[own, region], ~is_same),
-            "distillation": cosine_distillation(self.student.head(pooled.chunk(2)[1]), teacher),
+            "koleo": koleo(target[:, 0], is_far) + koleo(target[own, region], is_far),
+            **self._teacher_losses(batch, query[:, 0], target[:, 0]),
+            **self._window_losses(batch, [stage.chunk(2)[1] for stage in maps]),
             "found_first": found_first,
             "positive": scores.detach().diagonal().mean(),
             "hardest_negative": hardest.mean(),
+        }
+
+    def _teacher_losses(self, batch: Batch, query: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Of the vectors of the whole picture [B, D] against what the teacher says of the targets and of the bank.
+
+        A query is asked for the teacher's vector of its target, though it is edited; one that lies in a host for both.
+        One without a host is held against it as the target itself is.
+        """
+        settings, teacher, views = self.settings, batch.teacher, batch.views
+        bank = torch.cat([teacher, batch.whole_teacher, batch.bank])
+        groups = torch.cat([batch.groups, batch.groups, batch.bank_groups])
+        is_other = batch.groups[:, None] != groups  # [B, 2B + M]
+        is_unlike = is_other & (teacher @ bank.T < settings.alike)
+        own = torch.eye(len(query), device=query.device)
+        hosts = _shown(views, len(query), settings.teacher_host) - own
+        hosted = (views.host >= 0).nonzero()[:, 0]
+        host = views.host[hosted]
+        is_unlike[hosted] &= is_other[host] & (batch.whole_teacher[host] @ bank.T < settings.alike)
+        free = (views.host < 0).nonzero()[:, 0]
+        found, rows = torch.cat([target, query[free]]), torch.cat([torch.arange(len(query)).to(free), free])
+        return {
+            "bank_nce": info_nce(
+                query @ bank.T,
+                torch.cat([own, hosts, own.new_zeros(len(query), len(batch.bank))], dim=1),
+                is_unlike,
+                temperature=settings.bank_temperature,
+            ),
+            "similarity": similarity_distillation(
+                target, teacher, bank, is_other, temperature=settings.similarity_temperature
+            ),
+            "distillation": cosine_distillation(found, teacher[rows]),
+            "friends": false_friends(found, teacher[rows], bank, is_other[rows], count=settings.num_friends),
+        }
+
+    def _window_losses(self, batch: Batch, maps: list[Tensor]) -> dict[str, Tensor]:
+        """What the student sees in windows of whole pictures, against what the teacher says of them cut out."""
+        if not len(batch.within):
+            nothing = batch.teacher.new_zeros(())
+            return {"windows": nothing, "window_friends": nothing}
+        pooled = self.student.pooled_windows([stage[batch.within] for stage in maps], batch.windows)
+        found, wanted = self.student.project(pooled), batch.window_teacher  # [W, K, D]
+        is_other = batch.groups[batch.within][:, None] != batch.bank_groups  # [W, M]
+        one = torch.randint(found.shape[1], (len(found),)).to(found.device)  # window of each
+        rows = torch.arange(len(found), device=found.device)
+        return {
+            "windows": cosine_distillation(found, wanted),
+            "window_friends": false_friends(
+                found[rows, one], wanted[rows, one], batch.bank, is_other, count=self.settings.num_friends
+            ),
         }
 
     @torch.no_grad()
@@ -383,6 +547,7 @@ class Training:
                 raise ValueError("the running average is of other weights")
             for name, value in average.items():
                 self._average[name].copy_(value)
+            self._basis.copy_(tensors["teacher.basis"])
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in part("optimizer.").items():
                 number, _, entry = name.partition(".")
@@ -416,9 +581,34 @@ class Training:
         logger.info("%s", " ".join(f"{name} {value}" for name, value in line.items()))
 
 
-def _student(settings: TrainingSettings, teacher_dim: int) -> Student:
-    backbone = BackboneSettings(settings.backbone, settings.stages)
-    return Student(backbone, levels=settings.levels, dim=settings.dim, teacher_dim=teacher_dim)
+def claim_folder(
+    folder: Path,
+    settings: TrainingSettings,
+    pictures: PackedPictures,
+    teacher: TeacherVectors,
+    start: Mapping[str, Tensor] | None,
+) -> None:
+    """Note in the folder of a run what it depends on, or see that it is of this one; see `Training`.
+
+    Raises:
+        DataError: it is of another run, or cannot be read or written.
+    """
+    data = {"pictures": pictures.digest, "teacher": digest(vars(teacher).values())}
+    if start is not None:
+        data["start"] = digest(start[name] for name in sorted(start))
+    claim(folder, asdict(settings), data)
+
+
+def _student(settings: TrainingSettings) -> Student:
+    return Student(BackboneSettings(settings.backbone, settings.stages), levels=settings.levels, dim=settings.dim)
+
+
+def _shown(views: Views, count: int, host_weight: float) -> Tensor:
+    """What every query shows of the pictures of its batch, [B, B]: its own 1, its host the given weight."""
+    shown = torch.eye(count, device=views.host.device)
+    hosted = (views.host >= 0).nonzero()[:, 0]
+    shown[hosted, views.host[hosted]] = host_weight
+    return shown
 
 
 @contextmanager
@@ -439,7 +629,3 @@ def _deterministic() -> Iterator[None]:
 def _floats(student: Student) -> dict[str, Tensor]:
     """Weights and statistics, without counters."""
     return {name: value for name, value in student.state_dict().items() if value.is_floating_point()}
-
-
-def _digest_of(pictures: PackedPictures) -> str:
-    return digest([pictures.pictures, pictures.groups, *vars(pictures.stickers).values()])

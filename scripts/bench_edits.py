@@ -1,15 +1,17 @@
 """The yardstick: how well edited copies are found, and how often unrelated videos are taken for copies.
 
 Queries: 60 for each family of edits (`visil.synth.edits`) at each strength: an edit of at most 10 s of every footage of
-DATA/videos of the split that is at least 5 s long (10 s for edits of time), filled up with edits of montages; and
-negatives: pans over pictures under furniture (a title card, a logo ...) that unrelated videos of the library have too,
-of the same subject as videos of the library, neither, and 100 of 60 s (20 pictures each, which several of them show).
-Library: the real videos of the split, the montages, and a
-pan over every picture of DATA/images of the split that has no other use. Relevant are the source and the files labelled
-ND or PART to it, as far as they must share what the query shows; whatever else is related is left out.
+DATA/videos of the split that is at least 5 s long (10 s for edits of time) and of three of each component of
+DATA/footage, filled up with edits of montages; and negatives: pans over pictures under furniture (a title card, a logo
+...) that unrelated videos of the library have too, of the same subject as videos of the library, neither, and 100 of
+60 s (20 pictures each, which several of them show). Library: the real videos and the footage of the split, the
+montages, and a pan over every picture of DATA/images of the split that has no other use. Relevant are the source and
+the files labelled ND or PART to it, as far as they must share what the query shows; whatever else is related is left
+out.
 
 Measured, for PDQ and pHash with best-match voting, a colour histogram, SSCD and its distilled form (one vector a frame,
-Chamfer; files by --sscd and --sscd-distilled), an untrained network and every --model [default: the built-in one]:
+Chamfer; files by --sscd and --sscd-distilled; --sscd-regions: of fourteen windows, for samples), an untrained network
+and every --model [default: the built-in one]:
 recall@1, mAP and micro-AP by family and strength, and pooled, with 95 % intervals by bootstrap over related sources,
 where there are at least 10 of them; of compilations the share of their N sources among the first N videos; false
 matches among unrelated pairs at thresholds that let 1e-3, 1e-4 and 1e-5 of them through on val; bytes a video;

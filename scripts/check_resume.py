@@ -4,7 +4,7 @@
 
 Trains the settings of `scripts/train_mini.py`, shortened, once in one process and once in five; the sides of views and
 the way they are drawn change on the way. Compares all tensors of the last checkpoints: weights, batch-norm statistics,
-running average, state of the optimizer. Pictures and teachers' vectors are those in WORK (made by that recipe).
+running average, state of the optimizer. Pictures and the teacher's vectors are those in WORK (made by that recipe).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import torch
 
 from visil.s2vs.checkpoints import load_checkpoint
 from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.training import Teachers, Training, TrainingSettings
+from visil.s2vs.teacher import TeacherVectors
+from visil.s2vs.training import Training, TrainingSettings
 
 NUM_PIECES = 5
 
@@ -64,8 +65,8 @@ def _train(work: Path, run: Path, settings: TrainingSettings, until_step: int, t
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     torch.set_num_threads(threads)
     pictures = PackedPictures.read(work / "pictures.safetensors")
-    teachers = Teachers.read(work / "teachers.safetensors")
-    Training(settings, pictures, teachers, run, device="cpu").run(until_step=until_step)
+    teacher = TeacherVectors.read(work / "teacher.safetensors")
+    Training(settings, pictures, teacher, run, device="cpu").run(until_step=until_step)
 
 
 def _bytes_of(run: Path) -> dict[str, bytes]:

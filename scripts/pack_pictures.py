@@ -1,14 +1,14 @@
 """Packs the pictures that a bundle that ships may be trained on, and stickers to put on them, into one file.
 
-    images/index.csv, shards ─┐
-    videos/split.csv, files ──┴─► [train rows with ship_ok ─► squashed to a square] ─► pictures.safetensors
-                                  groups: what shows the same thing                    (visil.s2vs.pictures reads it)
+    images/index.csv, shards ──────────┐
+    videos, footage: split.csv, files ─┴─► [train rows with ship_ok ─► squashed to a square] ─► pictures.safetensors
+                                           groups: what shows the same thing           (visil.s2vs.pictures reads it)
 
     python scripts/pack_pictures.py --data ../shared/data --output pictures.safetensors
 
-Of a picture that repeats one of `val` or `test` (a mirrored or nearly equal one) none goes in. About 40 s on one core
-for 9,000 pictures of 160 px (700 MB). Imports the reading and drawing half of visil, so it is no part of the training
-room, which reads nothing but the file.
+A picture that repeats one of `val` or `test`, still or frame (a mirrored or nearly equal one), does not go in. About
+four minutes on one core for 9,000 pictures of 224 px (1.4 GB). Imports the reading and drawing half of visil, so it is
+no part of the training room, which reads nothing but the file.
 """
 
 from __future__ import annotations
@@ -40,14 +40,17 @@ from visil.s2vs.pictures import FORMAT
 from visil.synth.stickers import OPAQUE, Sticker, caption, emoji, logo
 
 MIN_FRAMES_PER_VIDEO = 3
+MAX_FRAMES_PER_COMPONENT = 120  # of clips that show one place or are of one maker: spread over all of them
+CLIPS = ("videos", "footage")  # folders of short videos, laid out alike
 SEED = 20_261_121  # of the stickers; the benchmarks draw theirs from [seed, purpose] with small seeds
 CAPTION_SIZE_PX = (40, 160)
 LOGO_WIDTH_PX = 96
 EMOJI_SIZE_PX = 64
 NUM_CAPTIONS, NUM_LOGOS, NUM_EMOJI = 256, 128, 256
 RULE = (
-    "rows of index.csv and split.csv with split = train and ship_ok = yes; of videos one frame a second, at least "
-    f"{MIN_FRAMES_PER_VIDEO}, blank ones too; no picture whose perceptual hash is that of a val or test picture"
+    "rows of index.csv and split.csv with split = train and ship_ok = yes; of videos and footage one frame a second, "
+    f"at least {MIN_FRAMES_PER_VIDEO}, blank ones too, of a component at most {MAX_FRAMES_PER_COMPONENT}, spread "
+    "evenly; no picture whose perceptual hash is nearly that of a val or test picture"
 )
 
 
@@ -59,20 +62,24 @@ class Origin:
         name: file name, with the frame's number behind it for videos.
         split: of its row.
         same: pictures with an equal one show the same thing, whatever they look like.
+        group: pictures with an equal one may show the same thing: never negatives of each other.
         source, licence: as stated in the tables.
+        is_frame: of a video; frames come behind all stills.
     """
 
     name: str
     split: str
     same: str
+    group: str
     source: str
     licence: str
+    is_frame: bool = False
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds images/ and videos/")
-    parser.add_argument("--side", type=int, default=160, help="of the square pictures, px [default: 160]")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds images/, videos/ and footage/")
+    parser.add_argument("--side", type=int, default=224, help="of the square pictures, px [default: 224]")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     if args.side < 1:
@@ -82,11 +89,11 @@ def main() -> None:
     print(f"{args.output}: {counted}, {args.output.stat().st_size / 1e6:.1f} MB")
 
 
-def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
+def pack(data: Path, output: Path, *, side_px: int = 224) -> dict[str, object]:
     """Write the packed file; returns its metadata.
 
     Args:
-        data: folder with `images` and `videos`, as their README.md files describe them.
+        data: folder with `images`, `videos` and `footage`, as their README.md files describe them.
         side_px: of the square that every picture is squashed to, whatever its aspect.
 
     Raises:
@@ -95,23 +102,30 @@ def pack(data: Path, output: Path, *, side_px: int = 160) -> dict[str, object]:
     """
     preprocessing = replace(PRESETS["whole-frame"], size_px=side_px, min_samples=MIN_FRAMES_PER_VIDEO)
     origins, pictures = [], []
-    for origin, picture in (*_stills(data / "images", preprocessing), *_frames(data / "videos", preprocessing)):
-        origins.append(origin)
-        pictures.append(picture)
-    components = _components(origins, pictures)
-    held_out = {components[origin.name] for origin in origins if origin.split != "train"}
-    kept = [i for i, origin in enumerate(origins) if components[origin.name] not in held_out]
+    clips = [name for name in CLIPS if (data / name).is_dir()]
+    for read in (_stills(data / "images", preprocessing), *(_frames(data / name, preprocessing) for name in clips)):
+        for origin, picture in read:
+            origins.append(origin)
+            pictures.append(picture)
+    repeats = _repeats(pictures)
+    shown = repeats(origins, [origin.same for origin in origins])
+    held_out = {shown[origin.name] for origin in origins if origin.split != "train"}
+    kept = [i for i, origin in enumerate(origins) if shown[origin.name] not in held_out]
     if not kept:
         raise DataError(f"{data}: no row is of the train split, may ship and shows what no other split shows")
-    groups = _numbered([components[origins[i].name] for i in kept])
+    related = repeats(origins, [origin.group for origin in origins])
+    groups = _numbered([related[origins[i].name] for i in kept])
     facts: dict[str, object] = {
         "format": FORMAT,
         "pictures": len(kept),
+        "stills": sum(not origins[i].is_frame for i in kept),
         "groups": int(groups.max()) + 1,
         "repeats_left_out": sum(origin.split == "train" for origin in origins) - len(kept),
         "side_px": side_px,
         "rule": RULE,
-        "tables": {name: _sha256(data / name) for name in ("images/index.csv", "videos/split.csv")},
+        "tables": {
+            name: _sha256(data / name) for name in ("images/index.csv", *(f"{name}/split.csv" for name in clips))
+        },
         "sources": [
             {"source": source, "licence": licence, "pictures": number}
             for (source, licence), number in Counter(
@@ -144,36 +158,50 @@ def _stills(images: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin
                 if content is None:
                     raise DataError(f"{images / shard}: {member.name} is not a file")
                 same = f"{row['source']}/{row['path'].partition('#')[0].partition('@')[0]}"
-                origin = Origin(member.name, row["split"], same, row["source"], row["licence"])
+                origin = Origin(member.name, row["split"], same, same, row["source"], row["licence"])
                 yield origin, read_still(io.BytesIO(content.read()), preprocessing)[0]
 
 
 def _frames(videos: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin, np.ndarray]]:
-    """Frames of the videos of the train rows that may ship; those of one component show the same thing."""
+    """Frames of the train rows that may ship, and of all of the other splits (to find their repeats)."""
     manifest = _rows(videos / "manifest.csv", "file", "repository", "license")
+    components: dict[tuple[str, str], list[str]] = {}
     for file, row in _rows(videos / "split.csv", "file", "component", "split", "ship_ok").items():
-        if row["split"] == "train" and row["ship_ok"] == "yes":
+        if row["split"] != "train" or row["ship_ok"] == "yes":
             if file not in manifest:
                 raise DataError(f"{videos / 'manifest.csv'}: has no row of {file}, which split.csv names")
+            components.setdefault((row["component"], row["split"]), []).append(file)
+    for (component, split), files in components.items():
+        found = [(file, picture) for file in files for picture in _pictures(videos / file, preprocessing)]
+        wanted = min(len(found), MAX_FRAMES_PER_COMPONENT) if split == "train" else len(found)
+        for number in np.linspace(0, len(found) - 1, wanted).round().astype(int):
+            file, picture = found[number]
+            name = f"{videos.name}/{file}@{number}"
             source, licence = (manifest[file][column] for column in ("repository", "license"))
-            same = f"videos, component {row['component']}"
-            number = 0
-            for frames in read_frames(videos / file, preprocessing):
-                for picture in frames.images:
-                    yield Origin(f"{file}@{number}", "train", same, source, licence), picture
-                    number += 1
+            group = f"{videos.name}, component {component}"
+            yield Origin(name, split, name, group, source, licence, is_frame=True), picture
 
 
-def _components(origins: Sequence[Origin], pictures: Sequence[np.ndarray]) -> dict[str, str]:
-    """Component of every picture by name: what is the same by its origin or by its perceptual hash."""
+def _pictures(video: Path, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
+    for frames in read_frames(video, preprocessing):
+        yield from frames.images
+
+
+def _repeats(pictures: Sequence[np.ndarray]) -> Callable[[Sequence[Origin], Sequence[str]], dict[str, str]]:
+    """What joins pictures by name: equal keys, and perceptual hashes that are nearly equal."""
     hashes, mirrored = [], []
     for picture in map(Image.fromarray, pictures):
         hashes.append(imagehash.phash(picture).hash.ravel())
         mirrored.append(imagehash.phash(ImageOps.mirror(picture)).hash.ravel())
-    first_of: dict[str, str] = {}
-    same = [(first_of.setdefault(origin.same, origin.name), origin.name) for origin in origins]
-    names = [origin.name for origin in origins]
-    return join_repeats(names, np.array(hashes), np.array(mirrored), seen=[*SEEN_REPEATS, *same])
+
+    def joined(origins: Sequence[Origin], keys: Sequence[str]) -> dict[str, str]:
+        first_of: dict[str, str] = {}
+        pairs = zip(keys, origins, strict=True)
+        same = [(first_of.setdefault(key, origin.name), origin.name) for key, origin in pairs]
+        names = [origin.name for origin in origins]
+        return join_repeats(names, np.array(hashes), np.array(mirrored), seen=[*SEEN_REPEATS, *same])
+
+    return joined
 
 
 def _numbered(names: Sequence[str]) -> np.ndarray:

@@ -1,117 +1,166 @@
-"""The recipe of `mini`: pictures -> teachers' vectors -> training -> bundle, each step where the one before it ended.
+"""The recipe of `mini`: pictures -> the teacher's vectors -> stages of training -> bundle; it goes on where it ended.
 
     python scripts/pack_pictures.py --data ../shared/data --output WORK/pictures.safetensors
-    python scripts/train_mini.py --work WORK --weights ../shared/weights --max-minutes 60     # as often as needed
-    python scripts/train_mini.py --work WORK --output mini.safetensors                        # when it says it is done
+    python scripts/train_mini.py --work WORK --sscd sscd.onnx --max-minutes 60     # as often as needed
+    python scripts/train_mini.py --work WORK --output mini.safetensors             # when it is done
 
-Teachers (licences: docs/models/mini.md) see three windows of every picture once (about 25 minutes of one core, in one
-go); the student then learns from random weights, see `visil.s2vs.training`. WORK/run holds its settings, log and newest
-checkpoint. Ctrl-C ends a run after its step, with a checkpoint (exit status 130); the same command goes on from there.
-The bundle can be made at any time (`--max-minutes 0`): it takes the running average of the weights. Needed in training
-itself: torch, timm, numpy and safetensors.
+The teacher, SSCD (licence: docs/models/mini.md; where to get it: docs/benchmarks.md), sees some windows of every picture
+once (about forty minutes of one core). The student then learns, in stages, from random weights: see
+`visil.s2vs.training`. Each stage begins with the bundle that the one before it left behind. `WORK/stage-1/` holds
+settings, log, newest checkpoint and in the end the bundle of the stage: settings.json, log.jsonl and bundle.safetensors
+are all that has to be kept, and a folder of other settings or data is refused. Ctrl-C ends a run after its step, with a
+checkpoint (exit status 130); the same command goes on from there. Needed in training itself: torch, timm, numpy and
+safetensors.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from visil.benchmarks.onnx_vectors import OnnxVectors
+from visil.benchmarks.picture_windows import cut_window
 from visil.errors import DataError, VisilError
 from visil.media.preprocessing import PRESETS
-from visil.model.backbone import Backbone, BackboneSettings
-from visil.model.bundle import Bundle, BundleSettings, RegionSettings
+from visil.model.backbone import BackboneSettings
+from visil.model.bundle import Bundle, BundleSettings, RegionSettings, load_bundle
 from visil.model.making import bundle_of
-from visil.model.model import load_strictly
 from visil.model.network import NetworkSettings
-from visil.model.pyramid import pyramid_vectors
-from visil.model.whitening import Whitening, WhiteningFit
+from visil.model.whitening import Whitening
+from visil.s2vs.claims import SETTINGS
+from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.student import MEAN, STD, Student
-from visil.s2vs.training import Teachers, Training, TrainingSettings
+from visil.s2vs.teacher import ORIGIN, TeacherVectors
+from visil.s2vs.training import VIEWS, Training, TrainingSettings, claim_folder
 
-PICTURES, TEACHERS, RUN = "pictures.safetensors", "teachers.safetensors", "run"
-WINDOW_AREA, WINDOW_ASPECT = (0.3, 0.9), 4 / 3  # of the second and third window: share of the area, aspect up to
-NUM_WINDOWS = 3  # of a picture; the first is the whole of it
+PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bundle.safetensors"
+WINDOW_AREA, WINDOW_ASPECT = (0.2, 0.9), 4 / 3  # of the windows but the first: share of the area, aspect up to
+NUM_WINDOWS = 11  # of a picture; the first is the whole of it
 SIDE_PX = 160  # of the pictures that the bundle sees; chosen on val
-TEACHER_SIDE_PX, TEACHER_DIM, BATCH = 224, 512, 32
-WHITENED_ON = 4000  # pictures
+TEACHER_SIDE_PX, BATCH = 224, 32
 
+SSCD = "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"  # SHA-256 of the teacher of what ships
 
-@dataclass(frozen=True)
-class Teacher:
-    """A network with published weights, see the README of the weights."""
-
-    settings: BackboneSettings
-    file: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-CHOSEN_TEACHERS = (
-    Teacher(
-        BackboneSettings("mobilenetv1_100", (4,), {"pad_type": "same"}),
-        "mobilenetv1_100_in1k.safetensors",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-    ),
-    Teacher(
-        BackboneSettings("resnet50", (3,), stride_in_first_conv=True),
-        "resnet50_in1k_l123.safetensors",
-        mean=(0.48502, 0.45796, 0.40760),
-        std=(0.229, 0.224, 0.225),
-    ),
+BASE = TrainingSettings()
+STAGES = (  # each at most two hours of two cores
+    replace(BASE, sides_px=((0.0, 128),), views=((0.0, VIEWS),), decay_share=0.2),
+    replace(BASE, sides_px=((0.0, 128),), learning_rate=1e-3, decay_share=0.4),
+    replace(BASE, sides_px=((0.0, 160),), learning_rate=6e-4, decay_share=0.6, steps=2000),
 )
+WITHOUT = {  # ablations: settings that leave something out
+    "sscd": {
+        **dict.fromkeys(
+            (
+                "bank_weight",
+                "similarity_weight",
+                "distillation_weight",
+                "friends_weight",
+                "window_weight",
+                "hard_share",
+            ),
+            0.0,
+        ),
+        "alike": 2.0,  # no cosine is
+        "apart": 2.0,
+    },
+    "footage": {},  # see `main`
+    "furniture": {"furniture": FurnitureSettings(share=0.0)},
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the run; holds the packed pictures")
-    parser.add_argument("--weights", type=Path, help="folder of the teachers' weights, for the first time")
+    parser.add_argument("--sscd", type=Path, metavar="FILE", help="ONNX network of the teacher, for the first time")
     parser.add_argument("--max-minutes", type=float, help="of training; stop after so long, to go on another time")
     parser.add_argument(
-        "--steps", type=_positive, default=TrainingSettings.steps, help="of the whole run  [default: %(default)s]"
+        "--share",
+        type=_share,
+        default=1.0,
+        help="of the steps of every stage, to compare; a run of its own  [default: 1]",
+    )
+    parser.add_argument(
+        "--without",
+        choices=sorted(WITHOUT),
+        help="leave something out, to see what it is worth (footage: all frames of videos); a run of its own in WORK",
     )
     parser.add_argument("--device", default="cpu", help="[default: cpu]")
     parser.add_argument("--threads", type=_positive, help="of torch; another number gives other rounding")
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of training; and of the windows that teachers see, when those are made  [default: 0]",
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of windows and training  [default: 0]")
     parser.add_argument("--output", type=Path, help="write the bundle, of the weights as they are by then")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.threads:
         torch.set_num_threads(options.threads)
-    settings = TrainingSettings(steps=options.steps, seed=options.seed)
     _check_device(options.device)
     pictures = PackedPictures.read(options.work / PICTURES)
-    vectors = options.work / TEACHERS
-    if not vectors.exists():
-        if options.weights is None:
-            raise DataError(f"{vectors}: not made yet; to make it, say where the weights are: --weights DIR")
-        _save(teach(pictures, options.weights, settings.levels, seed=options.seed), vectors)
-    training = Training(settings, pictures, Teachers.read(vectors), options.work / RUN, device=options.device)
+    origin = f"pictures {pictures.digest}, teacher {SSCD}, windows of seed {options.seed}"
+    if not (options.work / TEACHER).exists():
+        if options.sscd is None:
+            raise DataError(
+                f"{options.work / TEACHER}: not made yet; to make it, say where the teacher is: --sscd FILE"
+            )
+        _check_teacher(options.sscd)
+        taught = teach(pictures, OnnxVectors(options.sscd), seed=options.seed)
+        _save(taught, options.work / TEACHER, origin)
+    teacher = TeacherVectors.read(options.work / TEACHER, origin)
+    if options.without == "footage":
+        stills = slice(pictures.num_stills)
+        teacher = TeacherVectors(teacher.boxes[stills], teacher.vectors[stills])
+        pictures = pictures.without_frames()
+    variant = "".join(
+        f"-{word}"
+        for word in (options.without and f"without-{options.without}", options.share < 1 and f"share-{options.share:g}")
+        if word
+    )
+    end_s = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
+    bundle: Bundle | None = None
     with ending_softly() as asked:
-        training.run(max_minutes=options.max_minutes, stop=lambda: bool(asked))
-    print(f"step {training.step} of {settings.steps}" + (", done" if training.is_done else ": run this again to go on"))
+        for number, of_stage in enumerate(STAGES, start=1):
+            settings = replace(
+                of_stage,
+                steps=max(1, round(options.share * of_stage.steps)),
+                warmup_steps=round(options.share * of_stage.warmup_steps),
+                seed=len(STAGES) * options.seed + number - 1,  # no stage draws what another has drawn
+                **(WITHOUT[options.without] if options.without else {}),
+            )
+            folder = options.work / f"stage-{number}{variant}"
+            start = None if bundle is None else weights_of(bundle)
+            if (folder / BUNDLE).exists():
+                if not (folder / SETTINGS).exists():
+                    raise DataError(f"{folder / SETTINGS}: is gone, so nothing says what {BUNDLE} beside it is of")
+                claim_folder(folder, settings, pictures, teacher, start)
+            else:
+                training = Training(settings, pictures, teacher, folder, device=options.device, start=start)
+                minutes = None if end_s is None else (end_s - time.monotonic()) / 60
+                training.run(max_minutes=minutes, stop=lambda: bool(asked))
+                if training.is_done or (options.output and not asked):
+                    bundle = finished(settings, training.finished(SIDE_PX), pictures, name=f"mini{variant}")
+                if not training.is_done:
+                    print(f"stage {number}, step {training.step} of {settings.steps}: run this again to go on")
+                    break
+                bundle.save(folder / BUNDLE)
+            bundle = load_bundle(folder / BUNDLE)
+            print(f"stage {number} of {len(STAGES)} is done: {folder / BUNDLE}, hash {bundle.hash[:12]}")
     if asked:
         return 128 + asked[0]
     if options.output:
-        bundle = finished(settings, training.finished(SIDE_PX), pictures)
+        assert bundle is not None  # of the last stage that was begun
         bundle.save(options.output)
         print(f"{options.output}: hash {bundle.hash[:12]}, {options.output.stat().st_size / 1e6:.1f} MB")
     return 0
@@ -137,15 +186,15 @@ def ending_softly() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def finished(settings: TrainingSettings, student: Student, pictures: PackedPictures) -> Bundle:
+def finished(settings: TrainingSettings, student: Student, pictures: PackedPictures, *, name: str = "mini") -> Bundle:
     """The bundle of a student: matrices and kernels in half precision, biases and statistics in single."""
     stored = {name: t.half() if t.ndim > 1 else t for name, t in student.backbone.state_dict().items()}
     return bundle_of(
         BundleSettings(
-            name="mini",
+            name=name,
             preprocessing=replace(PRESETS["whole-frame"], size_px=SIDE_PX, mean=MEAN, std=STD),
             backbone=BackboneSettings(settings.backbone, settings.stages),
-            regions=RegionSettings("pyramid", levels=settings.levels),
+            regions=RegionSettings("pyramid", levels=settings.levels, shares=settings.shares),
             network=NetworkSettings(),
             licence="Apache-2.0",
             training_data=f"{len(pictures)} pictures of {len(pictures.sources)} sources, see docs/models/mini.md",
@@ -155,38 +204,33 @@ def finished(settings: TrainingSettings, student: Student, pictures: PackedPictu
     )
 
 
-# --- teachers ---
+def weights_of(bundle: Bundle) -> dict[str, Tensor]:
+    """The student that a bundle was made of, up to half precision."""
+    backbone = {f"backbone.{name}": tensor for name, tensor in bundle.part("backbone").items()}
+    return {**backbone, **bundle.part("whitening")}
 
 
-def teach(pictures: PackedPictures, weights: Path, levels: tuple[int, ...], *, seed: int) -> dict[str, Tensor]:
-    """The vectors of all teachers, side by side, in some windows of every picture; see `Teachers`.
+# --- the teacher ---
 
-    Raises:
-        DataError: the weights of a teacher cannot be read.
+
+def teach(pictures: PackedPictures, describe: Callable[[np.ndarray], np.ndarray], *, seed: int) -> dict[str, Tensor]:
+    """The teacher's vectors of some windows of every picture; see `TeacherVectors`.
+
+    Args:
+        describe: pictures uint8 [T, H, W, 3] -> one unit vector each, [T, D].
     """
     boxes = windows(len(pictures), torch.Generator().manual_seed(seed))  # [N, V, 4]
-    backbones = [_backbone(teacher, weights / teacher.file) for teacher in CHOSEN_TEACHERS]
     vectors = []
-    for backbone in backbones:
-        pooled = torch.cat(list(_pooled(pictures, boxes, backbone, levels))).unflatten(0, boxes.shape[:2])
-        fit = WhiteningFit()
-        chosen = torch.randperm(len(pooled), generator=torch.Generator().manual_seed(seed))[:WHITENED_ON]
-        for part in pooled[chosen].split(256):
-            fit.update(part.float())
-        whitening = fit.finish(TEACHER_DIM)
-        vectors.append(torch.cat([whitening(part.float()).half() for part in pooled.split(256)]))
-    return {"boxes": boxes, "vectors": torch.cat(vectors, dim=-1).div_(len(vectors) ** 0.5)}  # unit again
-
-
-def _backbone(teacher: Teacher, file: Path) -> Backbone:
-    try:
-        tensors = {name: t.float() for name, t in load_file(file).items()}
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{file}: a teacher's weights cannot be read ({error})") from error
-    backbone = Backbone(teacher.settings, mean=teacher.mean, std=teacher.std)
-    names = backbone.network.state_dict().keys()
-    load_strictly(backbone.network, {name: tensors[name] for name in names if name in tensors}, teacher.file)
-    return backbone
+    for start in range(0, len(pictures), BATCH):
+        numbers = torch.arange(start, min(start + BATCH, len(pictures)))
+        pairs = zip(pictures.batch(numbers), boxes[numbers], strict=True)
+        crops = torch.stack(
+            [cut_window(picture, box, TEACHER_SIDE_PX) for picture, of_picture in pairs for box in of_picture]
+        )
+        vectors.append(torch.from_numpy(describe(crops.movedim(1, -1).contiguous().numpy())))
+        if start % (32 * BATCH) == 0:
+            logging.info("teacher: %d of %d pictures", start, len(pictures))
+    return {"boxes": boxes, "vectors": torch.cat(vectors).unflatten(0, boxes.shape[:2])}
 
 
 def windows(count: int, generator: torch.Generator) -> Tensor:
@@ -202,37 +246,14 @@ def windows(count: int, generator: torch.Generator) -> Tensor:
     return torch.cat([whole, torch.stack([top, left, height, width], dim=-1)], dim=1)
 
 
-@torch.inference_mode()
-def _pooled(pictures: PackedPictures, boxes: Tensor, backbone: Backbone, levels: tuple[int, ...]) -> Iterator[Tensor]:
-    """Pooled region vectors float16 [B, R, C] of every window of every picture, windows of a picture in a row."""
-    for start in range(0, len(pictures), BATCH):
-        numbers = torch.arange(start, min(start + BATCH, len(pictures)))
-        pairs = zip(pictures.batch(numbers), boxes[numbers], strict=True)
-        crops = [cut(picture, box) for picture, of_picture in pairs for box in of_picture]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            (stage,) = backbone(torch.stack(crops).movedim(1, -1))
-        yield F.normalize(pyramid_vectors(stage.float(), levels), dim=-1).half()
-        if start % (32 * BATCH) == 0:
-            logging.info("teacher: %d of %d pictures", start, len(pictures))
-
-
-def cut(picture: Tensor, box: Tensor) -> Tensor:
-    """The window (top, left, height, width) of a picture uint8 [3, S, S], to the pixel, at the teachers' size."""
-    side = picture.shape[-1]
-    top, left, height, width = (box * side).round().int().tolist()
-    window = picture[None, :, top : top + max(1, height), left : left + max(1, width)].float()
-    resized = F.interpolate(window, (TEACHER_SIDE_PX, TEACHER_SIDE_PX), mode="bicubic", antialias=True)[0]
-    return resized.round().clamp(0, 255).byte()
-
-
 # --- small things ---
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
+def _save(tensors: dict[str, Tensor], path: Path, origin: str) -> None:
     """A whole file or none."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file(tensors, partial)
+        save_file(tensors, partial, {ORIGIN: origin})
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: cannot be written ({error})") from error
@@ -240,11 +261,28 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+def _check_teacher(file: Path) -> None:
+    """Raises DataError where it is another file than the one that the model card says may teach."""
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{file}: the teacher cannot be read ({error})") from error
+    if found != SSCD:
+        raise DataError(f"{file}: is not the sscd.onnx that may teach (docs/models/mini.md): SHA-256 {found[:12]}...")
+
+
 def _check_device(name: str) -> None:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:  # torch says of a lacking driver that an assertion failed
         raise DataError(f"--device {name}: {str(error).splitlines()[0]}") from error
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"expected more than 0 and at most 1, got {text}")
+    return share
 
 
 def _positive(text: str) -> int:

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from visil.benchmarks import benchmark_data
 from visil.benchmarks.benchmark_data import (
     DISTRACTOR,
     EDIT,
@@ -46,11 +47,17 @@ VIDEOS = {
     "e.mp4": (12.0, "e", "e", "val"),
 }
 PAIRS = [["b.mp4", "b_copy.mp4", "ND", ""], ["b.mp4", "b_part.mp4", "PART", ""], ["b.mp4", "b_scene.mp4", "SI", ""]]
+FOOTAGE = {
+    "lab_1.mp4": (6.0, "lab_1", "lab", "test"),
+    "lab_2.mp4": (6.0, "lab_2", "lab", "test"),
+    "lab_3.mp4": (3.0, "lab_3", "lab", "test"),
+    "road.mp4": (6.0, "road", "road", "val"),
+}
 FAMILIES = ("crop", "mirror", "clip_inside", "compilation")  # the third is temporal and has a host
-NUM_STILLS = 60
+NUM_STILLS = 64
 NUM_HOSTS = 14
 SETTINGS = BenchmarkSettings(
-    "test", num_queries=3, num_furniture=1, num_no_match=2, num_hosts=NUM_HOSTS, num_long=2, families=FAMILIES
+    "test", num_queries=4, num_furniture=1, num_no_match=2, num_hosts=NUM_HOSTS, num_long=2, families=FAMILIES
 )
 
 
@@ -71,26 +78,38 @@ def write_table(path, columns, rows) -> None:
         csv.writer(file).writerows([columns, *rows])
 
 
+def write_clips(folder: Path, clips: dict[str, tuple[float, str, str, str]]) -> None:
+    folder.mkdir()
+    for number, (name, (duration_s, *_)) in enumerate(clips.items()):
+        pictures = [np.full((48, 64, 3), 30 * number + i % 30, dtype=np.uint8) for i in range(round(4 * duration_s))]
+        write_video(folder / name, pictures, 4)
+    write_table(
+        folder / "manifest.csv",
+        ["file", "group", "footage", "duration_s"],
+        [[name, component, footage, duration_s] for name, (duration_s, footage, component, _) in clips.items()],
+    )
+    write_table(
+        folder / "split.csv",
+        ["file", "component", "split"],
+        [[name, component, split] for name, (*_, component, split) in clips.items()],
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_source_of_a_component():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark_data, "MAX_SOURCES_OF_COMPONENT", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def data_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    videos, images = folder / "videos", folder / "images"
-    videos.mkdir()
+    write_clips(folder / "videos", VIDEOS)
+    write_clips(folder / "footage", FOOTAGE)
+    write_table(folder / "videos" / "pairs.csv", ["a", "b", "label", "note"], PAIRS)
+    images = folder / "images"
     images.mkdir()
-    for number, (name, (duration_s, *_)) in enumerate(VIDEOS.items()):
-        pictures = [np.full((48, 64, 3), 30 * number + i % 30, dtype=np.uint8) for i in range(round(4 * duration_s))]
-        write_video(videos / name, pictures, 4)
-    write_table(
-        videos / "manifest.csv",
-        ["file", "group", "footage", "duration_s"],
-        [[name, component, footage, duration_s] for name, (duration_s, footage, component, _) in VIDEOS.items()],
-    )
-    write_table(videos / "pairs.csv", ["a", "b", "label", "note"], PAIRS)
-    write_table(
-        videos / "split.csv",
-        ["file", "component", "split"],
-        [[name, component, split] for name, (*_, component, split) in VIDEOS.items()],
-    )
     kinds = ["barrel", "anchor", "camera"]
     rows = [
         ["s.tar", f"{i:06d}.jpg", "test", "caltech", f"101_ObjectCategories/{kinds[i % 3]}/image_{i}.jpg"]
@@ -149,10 +168,11 @@ def test_the_library_holds_the_real_videos_of_the_split_and_a_video_of_every_oth
     for video in benchmark_of_test.videos:
         by_kind.setdefault(video.kind, []).append(video)
         assert video.path.exists()
-    assert {video.path.name for video in by_kind[REAL]} == {n for n, (*_, split) in VIDEOS.items() if split == "test"}
-    assert len(by_kind[MONTAGE]) == 2  # clip_inside has one footage of 10 s, and 3 queries
+    of_test = {name for name, (*_, split) in (VIDEOS | FOOTAGE).items() if split == "test"}
+    assert {video.path.name for video in by_kind[REAL]} == of_test
+    assert len(by_kind[MONTAGE]) == 3  # clip_inside has one footage of 10 s, and 4 queries
     assert all(len(by_kind[kind]) == 1 for kind in FURNITURE)
-    unused = NUM_STILLS - 2 - 2 * NUM_SHOTS - NUM_HOSTS - len(FURNITURE) - 2 - 2  # hosts, negatives, look-alikes
+    unused = NUM_STILLS - 2 - 3 * NUM_SHOTS - NUM_HOSTS - len(FURNITURE) - 2 - 2  # hosts, negatives, look-alikes
     assert len(by_kind[DISTRACTOR]) + len(FURNITURE) == unused
 
 
@@ -162,20 +182,21 @@ def test_a_family_has_a_query_of_every_footage_long_enough_for_it_and_else_of_mo
         return sorted("montage" if query.of_montage else query.source.name[0] for query in of_cell)
 
     for level in LEVELS:
-        assert sources("crop", level) == ["a", "b", "montage"]
-        assert sources("clip_inside", level) == ["a", "montage", "montage"]
+        assert sources("crop", level) == ["a", "b", "l", "montage"]  # of the laboratory one
+        assert sources("clip_inside", level) == ["a", "montage", "montage", "montage"]
     assert {query.level for query in benchmark_of_test.queries if query.family == "mirror"} == {"strong"}
 
 
 def test_compilations_show_four_seconds_of_each_of_their_sources_and_are_relevant_to_those_alone(shown):
     compilations = [row for row in shown.values() if row[0].family == "compilation"]
-    assert [query.level for query, *_ in compilations] == ["mild"] * 3 + ["strong"] * 3
+    assert [query.level for query, *_ in compilations] == ["mild"] * 4 + ["strong"] * 4
     for query, relevant, left_out in compilations:
         truth = read_montage_truth(query.path.with_suffix(".json"))
         assert {piece.file for piece in truth.pieces} == relevant
-        assert len(truth.pieces) == len(relevant) == 4  # footages a and b, and the montages: there are no more
-        assert [piece.end_s - piece.start_s for piece in truth.pieces] == pytest.approx([4.0] * 4)
-        assert video_facts(query.path).duration_s == pytest.approx(16.0)
+        num_clips = 6  # of footages a, b and one of the laboratory, and of the montages: there are no more
+        assert len(truth.pieces) == len(relevant) == num_clips
+        assert [piece.end_s - piece.start_s for piece in truth.pieces] == pytest.approx([4.0] * num_clips)
+        assert video_facts(query.path).duration_s == pytest.approx(4.0 * num_clips)
         assert query.tokens.issuperset(f"file:{file}" for file in relevant)
         if "b.mp4" in relevant:
             assert "b_scene.mp4" in left_out
@@ -214,6 +235,24 @@ def test_relevant_are_the_source_and_its_copies_and_what_is_only_related_is_left
             assert "b_scene.mp4" in left_out
         if query.source is not None and query.source.name == "a.mp4":
             assert relevant == {"a.mp4"}
+
+
+def test_footage_is_relevant_to_its_own_edits_alone_and_related_to_all_of_its_component(shown):
+    edits = [row for row in shown.values() if row[0].source is not None and row[0].source.name.startswith("lab")]
+    assert {len(relevant) for _, relevant, _ in edits} == {1}
+    for query, relevant, left_out in edits:
+        assert relevant == {query.source.name}
+        assert left_out >= {"lab_1.mp4", "lab_2.mp4", "lab_3.mp4"} - relevant
+    assert len({query.source.name for query, *_ in edits}) == 1
+    assert "lab_3.mp4" not in {query.source.name for query, *_ in edits}  # too short
+
+
+def test_a_name_that_is_in_both_folders_is_refused(data_folder, tmp_path):
+    for name in ("videos", "images"):
+        (tmp_path / name).symlink_to(data_folder / name)
+    write_clips(tmp_path / "footage", {"a.mp4": (1.0, "a", "lab", "test")})
+    with pytest.raises(DataError, match=r"'a.mp4' is the name of a file of .*videos too; rename one"):
+        prepare(tmp_path, tmp_path / "work", SETTINGS, workers=1)
 
 
 def test_an_edit_of_a_montage_is_relevant_to_it_alone_and_related_to_the_videos_it_is_cut_from(shown):

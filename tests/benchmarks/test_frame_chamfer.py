@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visil.benchmarks.frame_chamfer import FrameChamfer
-from visil.model.similarity import chamfer_similarity
+from visil.model.similarity import chamfer_similarity, frame_similarity
 
 
 def vectors(*degrees: float) -> np.ndarray:
@@ -32,6 +32,13 @@ class TestFrameChamfer:
     def test_without_frames_on_either_side_there_is_no_score(self):
         assert self.LIBRARY.scores(vectors()).tolist() == [0, 0, 0]
         assert FrameChamfer([vectors(), vectors()]).scores(vectors(0)).tolist() == [0, 0]
+
+    def test_several_vectors_of_a_frame_are_its_regions(self):
+        rng = np.random.default_rng(0)
+        query, library = rng.normal(size=(3, 4, 8)), [rng.normal(size=(n, 4, 8)) for n in (2, 5)]
+        unit = [torch.nn.functional.normalize(torch.tensor(side).float(), dim=-1) for side in (query, *library)]
+        expected = [chamfer_similarity(frame_similarity(unit[0], video)).item() for video in unit[1:]]
+        assert FrameChamfer(library).scores(query) == pytest.approx(expected, abs=1e-6)
 
     @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
     @settings(deadline=None, max_examples=30)

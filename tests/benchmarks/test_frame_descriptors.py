@@ -10,12 +10,14 @@ from visil.benchmarks.benchmark_search import kept_descriptors
 from visil.benchmarks.colour_histogram import intersection
 from visil.benchmarks.frame_descriptors import (
     KINDS,
+    OF_FILES,
     OF_PICTURES,
     FrameDescriptor,
     colour_histograms,
     describe_files,
     frame_descriptors,
     missing_package,
+    of_windows,
     why_not_run,
 )
 from visil.benchmarks.hash_voting import HashVoting
@@ -42,6 +44,19 @@ def test_every_kind_knows_a_picture_after_small_changes_from_another_one(kind):
         found = [int(library.scores(copy[None]).argmax()) for copy in copies]
     assert found == list(range(6))
     assert len(describe(pictures[:0])) == 0
+
+
+def test_windows_of_pictures_are_described_one_by_one():
+    def mean_colours(images):
+        return images.mean(axis=(1, 2))
+
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
+    pictures[:, :6, :6] = (200, 100, 50)  # the first window of 1/2 of the sides
+    found = of_windows(mean_colours)(pictures)
+    assert found.shape == (3, 14, 3)
+    assert found[:, 5] == pytest.approx(np.tile((200, 100, 50), (3, 1)), abs=1)
+    assert found[:, 0] == pytest.approx(mean_colours(pictures), abs=1)
+    assert of_windows(mean_colours)(pictures[:0]).shape == (0, 14, 3)
 
 
 def test_files_are_described_by_their_samples_with_content_and_broken_ones_say_why(tmp_path):
@@ -74,7 +89,7 @@ class TestWhatCanBeMadeHere:
 
     @pytest.mark.usefixtures("onnxruntime")
     def test_with_its_file_a_kind_describes_pictures(self, network_file):
-        files = {"SSCD": network_file, "SSCD distilled": network_file}
+        files = dict.fromkeys(OF_FILES, network_file)
         found = {kind.name: kind for kind in frame_descriptors(files)}
         assert set(found) | set(why_not_run(files)) == set(KINDS)
         red = np.zeros((2, 8, 8, 3), dtype=np.uint8)

@@ -158,6 +158,17 @@ class TestRoundTrip:
         assert ("levels" in written["regions"]) == (regions.scheme == "pyramid")
         assert load_bundle(tmp_path / "b.safetensors").settings == made
 
+    def test_shares_of_levels_are_written_in_format_5(self, tmp_path: Path) -> None:
+        made = replace(SETTINGS, regions=RegionSettings("pyramid", levels=(1, 2), shares=(0.6, 0.4)))
+        Bundle(made, BUNDLE.tensors).save(tmp_path / "b.safetensors")
+        written = header_of(tmp_path / "b.safetensors")
+        assert (written["format_version"], written["regions"]["shares"]) == (5, [0.6, 0.4])
+        assert load_bundle(tmp_path / "b.safetensors").settings == made
+
+    def test_windows_of_a_level_share_what_it_counts(self) -> None:
+        assert RegionSettings("pyramid", levels=(1, 2), shares=(0.6, 0.4)).weights == (0.6, 0.1, 0.1, 0.1, 0.1)
+        assert RegionSettings("pyramid", levels=(1, 2)).weights is None
+
     def test_tensors_that_are_views_are_written_as_what_they_show(self, tmp_path: Path) -> None:
         weight = torch.arange(12.0).reshape(3, 4)
         Bundle(SETTINGS, {**CHECK, "whitening.projection": weight.T}).save(tmp_path / "b.safetensors")
@@ -298,10 +309,10 @@ class TestRefusedFiles:
         ):
             load_bundle(tmp_path / "b.safetensors")
 
-    @pytest.mark.parametrize("version", [0, 5, "1", None])
+    @pytest.mark.parametrize("version", [0, 6, "1", None])
     def test_of_another_format_version(self, version: Any, tmp_path: Path) -> None:
         path = write(tmp_path / "b.safetensors", header(format_version=version))
-        with pytest.raises(ModelError, match=f"bundle format {version}, this visil reads formats 1 to 4; update one"):
+        with pytest.raises(ModelError, match=f"bundle format {version}, this visil reads formats 1 to 5; update one"):
             load_bundle(path)
 
     def test_whose_settings_are_of_another_format_than_it_says(self, tmp_path: Path) -> None:
@@ -345,6 +356,12 @@ class TestRefusedFiles:
                 {"format_version": 2, "regions": {"scheme": "pyramid", "levels": levels}}
                 for levels in ([], [0, 1], [2, 1], [1, 1], [1, 9], [1.0], "123", None)
             ),
+            {"format_version": 5, "regions": {"scheme": "adaptive", "shares": [1.0]}},  # of the pyramid
+            *(
+                {"format_version": 5, "regions": {"scheme": "pyramid", "levels": [1, 2], "shares": shares}}
+                for shares in ([1.0], [0.5, 0.25, 0.25], [0.5, 0.4], [1.5, -0.5], ["a", "b"], None)
+            ),
+            {"format_version": 2, "regions": {"scheme": "pyramid", "levels": [1, 2], "shares": [0.5, 0.5]}},
             {"part_samples": 0},
             {"part_samples": "all"},
         ],

@@ -112,6 +112,21 @@ class TestVariants:
         expected = chamfer_similarity(frame_similarity(query, target))
         torch.testing.assert_close(network_of("visil_f").score(query, target), expected)
 
+    def test_regions_count_by_their_weights(self):
+        query, target = video(12), video(9)
+        weights = [0.5, 0.3, 0.1, 0.1, 0.0]
+        network = SimilarityNetwork(NetworkSettings(), DIM, region_weights=weights)
+        expected = chamfer_similarity(frame_similarity(query, target, weights=weights))
+        torch.testing.assert_close(network.score(query, target), expected)
+        assert (network.score(query, target) - network_of("visil_f").score(query, target)).abs() > 1e-3
+
+    def test_the_mean_of_a_frame_is_that_of_its_regions_by_their_weights(self):
+        frames = video(3)
+        weights = [0.5, 0.3, 0.1, 0.1, 0.0]
+        weighted = SimilarityNetwork(NetworkSettings(), DIM, region_weights=weights).frame_mean(frames)
+        torch.testing.assert_close(weighted, (frames * torch.tensor(weights)[:, None]).sum(dim=1))
+        torch.testing.assert_close(network_of("visil_f").frame_mean(frames), frames.mean(dim=1))
+
     def test_symmetric_holds_without_a_comparator_only(self):
         query, target = video(12), video(9)
         plain = SimilarityNetwork(NetworkSettings(symmetric=True), DIM)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visil.model.pyramid import POWER, num_regions, pyramid_vectors
+from visil.model.pyramid import POWER, num_regions, pyramid_vectors, region_boxes, window_vectors
 from visil.model.regions import gem
 
 
@@ -82,3 +82,20 @@ class TestPyramidVectors:
         pyramid_vectors(stage, (1, 2, 3)).sum().backward()
         assert stage.grad is not None
         assert stage.grad.isfinite().all()
+
+
+class TestWindowVectors:
+    @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([(1,), (1, 2, 3), (2, 4)]), st.integers(0, 2**16))
+    @settings(deadline=None, max_examples=25)
+    def test_windows_of_the_levels_are_those_of_the_pyramid(self, height, width, levels, seed):
+        stage = random_map(2, 3, height, width, seed=seed)
+        boxes = region_boxes(levels).expand(2, -1, -1)
+        torch.testing.assert_close(window_vectors(stage, boxes), pyramid_vectors(stage, levels))
+
+    def test_every_map_has_windows_of_its_own(self):
+        stage = random_map(2, 3, 8, 8)
+        boxes = torch.tensor([[[0, 0, 0.5, 1.0]], [[0.5, 0.25, 0.5, 0.25]]])
+        vectors = window_vectors(stage, boxes)
+        assert vectors.shape == (2, 1, 3)
+        torch.testing.assert_close(vectors[0, 0], gem(stage[:1, :, :4], power=POWER)[0])
+        torch.testing.assert_close(vectors[1, 0], gem(stage[1:, :, 4:, 2:4], power=POWER)[0])

@@ -29,12 +29,21 @@ def video(frames: int, regions: int = 4, dim: int = 8, *, seed: int = 0, dtype=t
     return F.normalize(torch.randn(frames, regions, dim, generator=generator, dtype=dtype), dim=-1)
 
 
-def slow_frame_similarity(query, target, *, symmetric=False) -> torch.Tensor:
+def slow_frame_similarity(query, target, *, weights=None, symmetric=False) -> torch.Tensor:
     """The formula, with every product of regions in memory."""
+
+    def averaged(best, dim, num_regions):
+        share = best.new_tensor(weights if weights is not None else [1 / num_regions] * num_regions)
+        return torch.tensordot(best.movedim(dim, -1), share, dims=1)
+
     dots = torch.einsum("...iod,...jpd->...iojp", query, target)
-    there = dots.amax(dim=-1).mean(dim=-2)
-    back = dots.amax(dim=-3).mean(dim=-1)
+    there = averaged(dots.amax(dim=-1), -2, query.shape[-2])
+    back = averaged(dots.amax(dim=-3), -1, target.shape[-2])
     return (there + back) / 2 if symmetric else there
+
+
+def some_weights(regions: int, *, seed: int) -> list[float]:
+    return torch.rand(regions, generator=torch.Generator().manual_seed(seed)).softmax(dim=0).tolist()
 
 
 class TestChamferSimilarity:
@@ -117,6 +126,26 @@ class TestFrameSimilarity:
             frame_similarity(query, target, symmetric=symmetric),
             slow_frame_similarity(query, target, symmetric=symmetric),
         )
+
+    @given(sizes, sizes, sizes, st.booleans(), st.integers(1, 2000), seeds)
+    @few
+    def test_regions_count_by_their_weights(self, tq, tt, regions, symmetric, slab_bytes, seed):
+        sides = [video(t, regions, dim=24, seed=seed + t).sign() for t in (tq, tt)]
+        how = {"weights": some_weights(regions, seed=seed), "symmetric": symmetric}
+        expected = slow_frame_similarity(*sides, **how)
+        torch.testing.assert_close(frame_similarity(*sides, slab_bytes=slab_bytes, **how), expected)
+        packed = frame_similarity(*map(pack_signs, sides), slab_bytes=slab_bytes, **how)
+        torch.testing.assert_close(packed, expected / 24)
+
+    def test_a_region_without_weight_is_found_all_the_same(self):
+        query = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # one frame of two regions
+        target = torch.tensor([[[0.3, 0.0], [0.8, 0.4]]])
+        assert frame_similarity(query, target, weights=[1.0, 0.0]).item() == pytest.approx(0.8)
+
+    @pytest.mark.parametrize(("symmetric", "regions"), [(False, 3), (True, 4)])
+    def test_there_is_a_weight_for_every_region(self, symmetric, regions):
+        with pytest.raises(ValueError, match="4 weights for frames of 3 regions"):
+            frame_similarity(video(2, regions), video(2, 3), weights=[0.25] * 4, symmetric=symmetric)
 
     @given(sizes, st.integers(1, 40), st.integers(1, 2000), st.booleans(), st.sampled_from(list(ROUNDING)), seeds)
     @few

@@ -37,13 +37,14 @@ from pathlib import Path
 import torch
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.training import Teachers, Training, TrainingSettings
+from visil.s2vs.teacher import TeacherVectors
+from visil.s2vs.training import Training, TrainingSettings
 
 stickers = Stickers(*torch.zeros(3, 1, 8, 8, 4, dtype=torch.uint8))
-pictures = PackedPictures(torch.randint(256, (8, 32, 32, 3)).to(torch.uint8), torch.arange(8), stickers, (), "")
-teachers = Teachers(torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(8, 2, 4), torch.randn(8, 2, 14, 6).half())
-settings = TrainingSettings(backbone="test_resnet", dim=8, sides_px=((0.0, 32),), steps=2, batch_size=8)
-Training(settings, pictures, teachers, Path(sys.argv[1]), device="cpu").run()
+pictures = PackedPictures(torch.randint(256, (8, 32, 32, 3)).to(torch.uint8), torch.arange(8), stickers, 8, (), "")
+teacher = TeacherVectors(torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(8, 2, 4), torch.randn(8, 2, 12).half())
+settings = TrainingSettings(backbone="test_resnet", dim=8, sides_px=((0.0, 32),), steps=2, batch_size=6, num_friends=2)
+Training(settings, pictures, teacher, Path(sys.argv[1]), device="cpu").run()
 """
 
 

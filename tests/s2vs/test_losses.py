@@ -10,10 +10,12 @@ from visil.s2vs.losses import (
     MIN_SQUARED_DISTANCE,
     SSCD_FLOOR,
     cosine_distillation,
+    false_friends,
     info_nce,
     koleo,
     matching_regions_nce,
     share_a_picture,
+    similarity_distillation,
     similarity_regularisation,
     sscd_info_nce,
     triplet_loss,
@@ -220,3 +222,75 @@ def test_cosine_distillation_is_the_mean_distance_from_cosine_1():
     teacher = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]])
     assert cosine_distillation(student, teacher).item() == pytest.approx((0 + 1 + 1 - math.sqrt(0.5) + 2) / 4)
     assert cosine_distillation(student, F.normalize(student, dim=-1)).item() == pytest.approx(0, abs=1e-6)
+
+
+def unit(*shape, seed):
+    return F.normalize(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+class TestSimilarityDistillation:
+    BANK = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    OTHERS = torch.tensor([[True, True, False]])
+
+    def test_by_hand(self):
+        """Teacher on the first axis, student on the second, T = 1: both are softmax(1, 0), in either order."""
+        loss = similarity_distillation(self.BANK[1:2], self.BANK[:1], self.BANK, self.OTHERS, temperature=1.0)
+        high, low = math.e / (math.e + 1), 1 / (math.e + 1)
+        assert loss.item() == pytest.approx((high - low) * math.log(high / low))
+
+    def test_the_teacher_is_right_and_the_student_is_not(self):
+        """Of the two directions of the divergence it is the one that asks for all that the teacher finds alike."""
+        teacher, student = self.BANK[2:], self.BANK[1:2]
+        everything = torch.ones(1, 3, dtype=torch.bool)
+        wanted, found = ((side @ self.BANK.T / 0.5).softmax(dim=1) for side in (teacher, student))
+        expected = (wanted * (wanted / found).log()).sum()
+        loss = similarity_distillation(student, teacher, self.BANK, everything, temperature=0.5)
+        torch.testing.assert_close(loss, expected)
+        assert (found * (found / wanted).log()).sum() != pytest.approx(expected.item(), rel=1e-3)
+
+    def test_it_is_the_mean_over_the_pictures(self):
+        student, teacher, bank = unit(3, 8, seed=0), unit(3, 8, seed=1), unit(9, 8, seed=2)
+        is_other = torch.rand(3, 9, generator=torch.Generator().manual_seed(3)) < 0.7
+        each = [
+            similarity_distillation(
+                *(x[i : i + 1] for x in (student, teacher)), bank, is_other[i : i + 1], temperature=0.1
+            )
+            for i in range(3)
+        ]
+        whole = similarity_distillation(student, teacher, bank, is_other, temperature=0.1)
+        torch.testing.assert_close(whole, torch.stack(each).mean())
+
+    def test_a_student_that_says_the_same_loses_nothing(self):
+        teacher, bank = unit(3, 8, seed=1), unit(9, 8, seed=2)
+        everything = torch.ones(3, 9, dtype=torch.bool)
+        loss = similarity_distillation(teacher, teacher, bank, everything, temperature=0.1)
+        assert loss.item() == pytest.approx(0, abs=1e-6)
+
+    def test_what_shows_the_same_has_no_say(self):
+        student = self.BANK[1:2].clone().requires_grad_()
+        bank = self.BANK.clone().requires_grad_()
+        similarity_distillation(student, self.BANK[:1], bank, self.OTHERS, temperature=1.0).backward()
+        assert student.grad.abs().sum() > 0
+        assert bank.grad[2].abs().sum() == 0
+
+
+class TestFalseFriends:
+    STUDENT, TEACHER = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    BANK = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [-1.0, 0.0]])
+
+    def test_by_hand(self):
+        """The two highest of others: 0.8 where the teacher says 0.6, 0.6 where it says 0.8."""
+        is_other = torch.tensor([[False, True, True, True]])
+        loss = false_friends(self.STUDENT, self.TEACHER, self.BANK, is_other, count=2)
+        assert loss.item() == pytest.approx(0.2**2 + 0.2**2)
+
+    def test_what_shows_the_same_is_not_held_against_it(self):
+        everything = torch.ones(1, 4, dtype=torch.bool)
+        loss = false_friends(self.STUDENT, self.TEACHER, self.BANK, everything, count=1)
+        assert loss.item() == pytest.approx(1.0)
+
+    def test_only_the_highest_are_moved(self):
+        student = self.STUDENT.clone().requires_grad_()
+        is_other = torch.tensor([[False, True, True, True]])
+        false_friends(student, self.TEACHER, self.BANK, is_other, count=1).backward()
+        torch.testing.assert_close(student.grad, 2 * (0.8 - 0.6) * self.BANK[1:2])

@@ -39,6 +39,15 @@ VIDEOS = {
     "swim.mp4": ("8", "train", "no", 13),
     "run.mp4": ("9", "test", "yes", 14),
 }
+FOOTAGE = {
+    "sky_1.mp4": ("sky", "train", "yes", 15),
+    "sky_2.mp4": ("sky", "train", "yes", 16),
+    "7.mp4": ("7", "train", "yes", 17),  # a component of another folder than the videos' one of that name
+    "lab.mp4": ("lab", "train", "no", 18),
+    "road.mp4": ("road", "val", "yes", 19),
+    "echo.mp4": ("7", "train", "yes", 14),  # shows what a video of the test split shows; others of its component stay
+}
+MOST_FRAMES = 8  # of a component
 
 
 def pattern(number: int) -> np.ndarray:
@@ -56,9 +65,8 @@ def write_table(path, columns, rows):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    images, videos = folder / "images", folder / "videos"
+    images = folder / "images"
     images.mkdir()
-    videos.mkdir()
     with tarfile.open(images / "images-000.tar", "w") as shard:
         for name, (*_, shown) in STILLS.items():
             content = io.BytesIO()
@@ -74,14 +82,18 @@ def data(tmp_path_factory):
             for name, (split, ship_ok, source, path, _) in STILLS.items()
         ],
     )
-    for name, (*_, shown) in VIDEOS.items():
-        write_video(videos / name, [pattern(shown)] * 10, fps=2)
-    write_table(
-        videos / "split.csv",
-        ["file", "component", "split", "train_licence_ok", "ship_ok"],
-        [[name, component, split, "yes", ship_ok] for name, (component, split, ship_ok, _) in VIDEOS.items()],
-    )
-    write_table(videos / "manifest.csv", ["file", "license", "repository"], [[n, "CC0", "clips"] for n in VIDEOS])
+    for kind, rows in (("videos", VIDEOS), ("footage", FOOTAGE)):
+        clips = folder / kind
+        clips.mkdir()
+        for name, (*_, shown) in rows.items():
+            write_video(clips / name, [pattern(shown)] * 10, fps=2)
+        write_table(
+            clips / "split.csv",
+            ["file", "component", "split", "train_licence_ok", "ship_ok"],
+            [[name, component, split, "yes", ship_ok] for name, (component, split, ship_ok, _) in rows.items()],
+        )
+        table = [[name, "CC0", f"maker of {kind}"] for name in rows]
+        write_table(clips / "manifest.csv", ["file", "license", "repository"], table)
     return folder
 
 
@@ -91,6 +103,7 @@ def script():
     module = importlib.util.module_from_spec(spec)
     sys.modules["pack_pictures"] = module  # dataclasses look there
     spec.loader.exec_module(module)
+    module.MAX_FRAMES_PER_COMPONENT = MOST_FRAMES
     yield module
     del sys.modules["pack_pictures"]
 
@@ -108,7 +121,7 @@ def packed(facts_and_file):
 
 def shown_in(packed):
     """Numbers of the patterns that the packed pictures are nearest to, in their order."""
-    known = [*(shown for *_, shown in STILLS.values()), *(shown for *_, shown in VIDEOS.values())]
+    known = [shown for rows in (STILLS, VIDEOS, FOOTAGE) for *_, shown in rows.values()]
     small = [np.asarray(Image.fromarray(np.ascontiguousarray(pattern(n))).resize((SIDE, SIDE))) for n in known]
     apart = (packed.pictures[:, None].float() - torch.tensor(np.stack(small)).float()).abs().mean(dim=(2, 3, 4))
     assert apart.amin(dim=1).max() < 15
@@ -118,28 +131,37 @@ def shown_in(packed):
 def test_train_rows_that_may_ship_are_taken_but_for_repeats_of_other_splits(packed):
     shown = shown_in(packed)
     assert shown[:4] == [1, 3, 4, -1]
-    assert set(shown[4:]) == {11, 12}
-    assert shown[4:].count(11) == 5  # one a second
+    assert set(shown[4:]) == {11, 12, 15, 16, 17}
+    assert shown.count(17) == MOST_FRAMES / 2  # the other half of its component repeats one of the test split
+
+
+def test_of_a_component_so_many_frames_are_taken_spread_over_its_files(packed):
+    shown = shown_in(packed)
+    assert shown.count(11) + shown.count(12) == shown.count(15) + shown.count(16) == MOST_FRAMES
+    assert shown.count(11) == shown.count(15) == MOST_FRAMES / 2
 
 
 def test_what_shows_the_same_is_a_group(packed):
     first, panel, other_panel, mirrored, *frames = packed.groups.tolist()
     assert first == mirrored  # by its hash
     assert panel == other_panel  # by its path
-    assert len(set(frames)) == 1  # by the component of the videos
-    assert len({first, panel, frames[0]}) == 3
+    walks, skies, others = frames[:MOST_FRAMES], frames[MOST_FRAMES : 2 * MOST_FRAMES], frames[2 * MOST_FRAMES :]
+    assert [len(set(group)) for group in (walks, skies, others)] == [1, 1, 1]  # by the component of their folder
+    assert len({first, panel, walks[0], skies[0], others[0]}) == 5
 
 
 def test_sources_and_rule_are_written_down(packed, facts_and_file):
     facts, _ = facts_and_file
     assert {(s.name, s.licence): s.num_pictures for s in packed.sources} == {
-        ("clips", "CC0"): 10,
+        ("maker of videos", "CC0"): 8,
+        ("maker of footage", "CC0"): 12,
         ("comic", "licence of comic"): 2,
         ("hills", "licence of hills"): 1,
         ("sea", "licence of sea"): 1,
     }
-    assert facts["pictures"] == len(packed) == 14
-    assert facts["repeats_left_out"] == 1
+    assert facts["pictures"] == len(packed) == 24
+    assert packed.num_stills == 4
+    assert facts["repeats_left_out"] == 5  # a still and four frames
     assert packed.side == SIDE
     assert "ship_ok = yes" in packed.rule
 

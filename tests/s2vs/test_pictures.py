@@ -10,12 +10,21 @@ import torch
 from safetensors.torch import save_file
 
 from visil.errors import DataError
-from visil.s2vs.pictures import FORMAT, PackedPictures, Source, batch_indices
+from visil.s2vs.pictures import (
+    FORMAT,
+    PackedPictures,
+    Source,
+    batch_indices,
+    mixed_indices,
+    nearest_pictures,
+    with_nearest,
+)
 
 SIDE = 8
 FACTS = {
     "format": FORMAT,
     "rule": "all of them",
+    "stills": 3,
     "sources": [{"source": "hills", "licence": "CC0", "pictures": 3}, {"source": "sea", "licence": "", "pictures": 2}],
 }
 
@@ -97,9 +106,11 @@ class TestReading:
             "null",
             "{",
             "[" * 100_000,
-            {"format": "visil training pictures 2"},
+            {"format": "visil training pictures 1"},
             {"format": FORMAT, "sources": []},
             {**FACTS, "sources": 3},
+            {**FACTS, "stills": 6},
+            {**FACTS, "stills": -1},
             {**FACTS, "sources": [{"source": "hills"}]},
             {**FACTS, "sources": ["hills"]},
             {**FACTS, "sources": [{"source": "hills", "licence": "", "pictures": float("inf")}]},
@@ -209,3 +220,58 @@ class TestBatches:
 
     def test_all_of_them_in_one_batch(self):
         assert sorted(batch_indices(torch.arange(8), seed=0, step=5, batch_size=8).tolist()) == list(range(8))
+
+
+class TestMixedBatches:
+    GROUPS = torch.cat([torch.arange(60), torch.full((25,), 60), torch.full((5,), 61)])  # frames of two components
+
+    def batches(self, share, num_stills=60, count=6):
+        how = {"seed": 0, "batch_size": 10, "frame_share": share}
+        return [mixed_indices(self.GROUPS, num_stills, step=step, **how) for step in range(count)]
+
+    def test_frames_are_a_share_of_every_batch(self):
+        batches = self.batches(0.2)
+        assert [int((batch >= 60).sum()) for batch in batches] == [2] * 6
+        assert all(len(set(batch.tolist())) == 10 for batch in batches)
+
+    def test_stills_come_once_before_any_comes_again(self):
+        seen = torch.cat(self.batches(0.2))
+        assert Counter(seen[seen < 60].tolist()).most_common(1)[0][1] == 1
+
+    @pytest.mark.parametrize(("share", "num_stills"), [(0.0, 60), (0.2, 90), (0.2, 0)])
+    def test_of_one_kind_they_are_plain_batches(self, share, num_stills):
+        plain = [batch_indices(self.GROUPS, seed=0, step=step, batch_size=10) for step in range(6)]
+        assert all(a.equal(b) for a, b in zip(self.batches(share, num_stills), plain, strict=True))
+
+
+class TestNearest:
+    VECTORS = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0], [0.995, -0.0998]])
+
+    def test_the_most_alike_come_first_and_none_of_its_own_group(self):
+        nearest = nearest_pictures(self.VECTORS, torch.tensor([0, 1, 2, 3, 0]), count=2)
+        assert nearest.tolist() == [[1, 2], [2, 0], [1, 3], [2, 1], [1, 2]]
+
+    def test_many_pictures_are_compared_in_parts(self, monkeypatch):
+        vectors = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+        whole = nearest_pictures(vectors, torch.arange(50), count=3)
+        monkeypatch.setattr("visil.s2vs.pictures.ROWS_AT_ONCE", 7)
+        assert nearest_pictures(vectors, torch.arange(50), count=3).equal(whole)
+
+    def filled(self, seed=0, **changed):
+        nearest = (torch.arange(100)[:, None] + torch.arange(1, 7)) % 100  # the six that follow
+        how = {"batch_size": 40, "clique": 3, "generator": torch.Generator().manual_seed(seed)} | changed
+        return with_nearest(torch.arange(0, 100, 5), nearest, **how)
+
+    def test_a_batch_is_filled_up_with_pictures_like_its_own_and_has_none_twice(self):
+        batch = self.filled()
+        assert batch[:20].equal(torch.arange(0, 100, 5))
+        assert len(batch) == len(set(batch.tolist())) == 40
+        followers = Counter((number // 5 * 5) for number in batch[20:].tolist())
+        assert max(followers.values()) > 1  # several of one picture, not one of each
+
+    def test_it_is_that_of_the_seed(self):
+        assert self.filled(seed=1).equal(self.filled(seed=1))
+        assert not self.filled(seed=1).equal(self.filled(seed=2))
+
+    def test_a_batch_that_is_full_stays(self):
+        assert self.filled(batch_size=20).equal(torch.arange(0, 100, 5))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from visil.model.backbone import BackboneSettings
+from visil.model.pyramid import region_boxes
 from visil.model.similarity import frame_similarity
 from visil.model.whitening import Whitening
 from visil.s2vs.student import Student, region_matches
@@ -13,7 +14,7 @@ from visil.s2vs.student import Student, region_matches
 
 def made_student(dim=6):
     torch.manual_seed(3)
-    return Student(BackboneSettings("test_resnet", (2, 3)), levels=(1, 2), dim=dim, teacher_dim=5).eval()
+    return Student(BackboneSettings("test_resnet", (2, 3)), levels=(1, 2), dim=dim).eval()
 
 
 def unit(*shape, seed):
@@ -38,6 +39,13 @@ def test_the_projection_is_that_of_a_whitening():
         pooled = unit(2, 5, len(student.mean), seed=2)
         whitening = Whitening(student.mean, student.projection)
         torch.testing.assert_close(student.project(pooled), whitening(pooled))
+
+
+def test_windows_of_the_pyramid_are_its_regions():
+    student = made_student()
+    maps = [torch.rand(2, channels, 6, 6) for channels in student.backbone.feature_info.channels()]
+    found = student.pooled_windows(maps, region_boxes((1, 2)).expand(2, -1, -1))
+    torch.testing.assert_close(found, student.pooled(maps))
 
 
 def test_it_begins_with_all_directions_alike():

@@ -1,10 +1,12 @@
-"""The recipe of `mini`: windows and vectors of teachers, the bundle, and what it says when something is missing."""
+"""The recipe of `mini`: windows, the teacher, stages, the bundle, and what it says when something is missing."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -17,18 +19,30 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from visil.errors import DataError
-from visil.model.backbone import Backbone, BackboneSettings
 from visil.model.bundle import load_bundle
 from visil.model.model import Model
+from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import FORMAT, PackedPictures
-from visil.s2vs.training import Teachers, Training, TrainingSettings
+from visil.s2vs.teacher import TeacherVectors
+from visil.s2vs.training import Training, TrainingSettings
 from visil.values import Frames, VideoInfo
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_mini.py"
 NUM_PICTURES, SIDE = 12, 48
 SETTINGS = TrainingSettings(
-    backbone="test_resnet", dim=8, sides_px=((0.0, 32),), steps=2, batch_size=8, precision="fp32", learning_rate=5e-3
+    backbone="test_resnet",
+    dim=8,
+    sides_px=((0.0, 32),),
+    steps=2,
+    batch_size=8,
+    frame_share=0.2,
+    hard_share=0.25,
+    furniture=FurnitureSettings(share=0.8, block_size=2),
+    bank_size=20,
+    num_friends=2,
+    precision="fp32",
+    learning_rate=5e-3,
 )
 
 
@@ -47,33 +61,25 @@ def pictures():
     coarse = torch.rand(NUM_PICTURES, 3, 5, 5, generator=torch.Generator().manual_seed(5))
     shown = F.interpolate(coarse, size=SIDE, mode="bilinear").movedim(1, -1).mul(255).to(torch.uint8).contiguous()
     stickers = Stickers(*torch.zeros(3, 1, 8, 8, 4, dtype=torch.uint8))
-    return PackedPictures(shown, torch.arange(NUM_PICTURES), stickers, (), "made up")
+    return PackedPictures(shown, torch.arange(NUM_PICTURES), stickers, NUM_PICTURES - 2, (), "made up")
 
 
 @pytest.fixture(scope="module")
 def student(pictures, tmp_path_factory):
     boxes = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(NUM_PICTURES, 2, 4).contiguous()
-    vectors = F.normalize(torch.randn(NUM_PICTURES, 2, 14, 6, generator=torch.Generator().manual_seed(1)), dim=-1)
-    training = Training(SETTINGS, pictures, Teachers(boxes, vectors), tmp_path_factory.mktemp("run"), device="cpu")
+    vectors = F.normalize(torch.randn(NUM_PICTURES, 2, 12, generator=torch.Generator().manual_seed(1)), dim=-1)
+    training = Training(
+        SETTINGS, pictures, TeacherVectors(boxes, vectors), tmp_path_factory.mktemp("run"), device="cpu"
+    )
     training.run()
     return training.finished(SIDE)
 
 
-@pytest.fixture
-def tiny_teachers(train_mini, monkeypatch, tmp_path):
-    """Two teachers of random weights in place of the published ones."""
-    teachers = []
-    for seed, (name, stages) in enumerate([("test_resnet", (2,)), ("test_resnet", (3,))]):
-        torch.manual_seed(seed)
-        settings = BackboneSettings(name, stages)
-        network = Backbone(settings, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).network
-        file = f"{seed}.safetensors"
-        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, tmp_path / file)
-        teachers.append(train_mini.Teacher(settings, file, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
-    monkeypatch.setattr(train_mini, "CHOSEN_TEACHERS", tuple(teachers))
-    monkeypatch.setattr(train_mini, "TEACHER_DIM", 6)
-    monkeypatch.setattr(train_mini, "TEACHER_SIDE_PX", 64)
-    return tmp_path
+def describe(images):
+    """In place of the teacher: directions that depend on the colours in the quarters of a picture."""
+    quarters = images.reshape(len(images), 2, images.shape[1] // 2, 2, images.shape[2] // 2, 3).mean(axis=(2, 4))
+    vectors = quarters.reshape(len(images), 12) - 120.0
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
 
 
 def frames(images):
@@ -110,29 +116,27 @@ class TestWindows:
 
 
 class TestTeaching:
-    def test_vectors_of_all_teachers_stand_side_by_side(self, train_mini, pictures, tiny_teachers):
-        taught = Teachers(**train_mini.teach(pictures, tiny_teachers, (1, 2), seed=0))
-        assert taught.vectors.shape == (NUM_PICTURES, train_mini.NUM_WINDOWS, 5, 12)
+    def test_every_window_has_a_vector(self, train_mini, pictures):
+        taught = TeacherVectors(**train_mini.teach(pictures, describe, seed=0))
+        assert taught.vectors.shape == (NUM_PICTURES, train_mini.NUM_WINDOWS, 12)
         assert taught.vectors.dtype == torch.float16
-        lengths = taught.vectors.float().norm(dim=-1)
-        torch.testing.assert_close(lengths, torch.ones_like(lengths), atol=2e-3, rtol=0)
 
-    def test_a_teacher_sees_the_window_and_nothing_else(self, train_mini, pictures, tiny_teachers):
-        """A picture that is nothing but the window has, as a whole, the vectors of the window."""
-        boxes = train_mini.windows(NUM_PICTURES, torch.Generator().manual_seed(0))
-        top, left, height, width = (boxes[4, 1] * SIDE).round().int().tolist()
+    def test_the_teacher_sees_the_window_and_nothing_else(self, train_mini, pictures):
+        """A picture that is nothing but the window has, as a whole, the vector of the window."""
+        taught = train_mini.teach(pictures, describe, seed=0)
+        top, left, height, width = (taught["boxes"][4, 1] * SIDE).round().int().tolist()
         window = pictures.pictures[4, top : top + height, left : left + width].movedim(-1, 0)
         enlarged = F.interpolate(window[None].float(), SIDE, mode="bicubic", antialias=True).round().clamp(0, 255)
-        alone = replace(pictures, pictures=enlarged.byte().movedim(1, -1), groups=torch.zeros(1, dtype=torch.int64))
-        backbone = train_mini._backbone(train_mini.CHOSEN_TEACHERS[0], tiny_teachers / "0.safetensors")
-        (seen,) = train_mini._pooled(pictures, boxes, backbone, (1, 2))
-        (cut,) = train_mini._pooled(alone, torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]), backbone, (1, 2))
-        similarity = (seen[4 * train_mini.NUM_WINDOWS + 1].float() * cut[0].float()).sum(dim=-1)
-        assert similarity.min() > 0.99
+        alone = replace(
+            pictures, pictures=enlarged.byte().movedim(1, -1), groups=torch.zeros(1, dtype=torch.int64), num_stills=1
+        )
+        whole = train_mini.teach(alone, describe, seed=0)["vectors"][0, 0]
+        assert (whole.float() @ taught["vectors"][4, 1].float()).item() > 0.99
 
-    def test_weights_that_are_not_there(self, train_mini, pictures, tmp_path):
-        with pytest.raises(DataError, match=r"mobilenetv1_100_in1k.safetensors: a teacher.s weights cannot be read"):
-            train_mini.teach(pictures, tmp_path, (1, 2), seed=0)
+    def test_pictures_are_described_in_parts(self, train_mini, monkeypatch, pictures):
+        whole = train_mini.teach(pictures, describe, seed=0)
+        monkeypatch.setattr(train_mini, "BATCH", 5)
+        assert train_mini.teach(pictures, describe, seed=0)["vectors"].equal(whole["vectors"])
 
 
 class TestBundle:
@@ -154,11 +158,18 @@ class TestBundle:
     def test_it_says_what_it_is(self, train_mini, pictures, student):
         bundle = train_mini.finished(SETTINGS, student, pictures)
         assert bundle.settings.name == "mini"
-        assert bundle.settings.regions.scheme == "pyramid"
+        assert (bundle.settings.regions.scheme, bundle.settings.regions.shares) == ("pyramid", SETTINGS.shares)
         assert bundle.settings.preprocessing.size_px == train_mini.SIDE_PX
         assert bundle.settings.training_data.startswith(f"{NUM_PICTURES} pictures")
         kernels = [t for n, t in bundle.tensors.items() if n.startswith("backbone.") and t.ndim > 1]
         assert {kernel.dtype for kernel in kernels} == {torch.float16}
+
+    def test_a_stage_begins_with_what_the_one_before_was(self, train_mini, pictures, student):
+        weights = train_mini.weights_of(train_mini.finished(SETTINGS, student, pictures))
+        expected = {name: value for name, value in student.state_dict().items() if value.is_floating_point()}
+        assert weights.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(weights[name], value, atol=1e-6, rtol=1e-3)
 
 
 class TestCommand:
@@ -167,7 +178,7 @@ class TestCommand:
         return train_mini.main()
 
     def written(self, folder, pictures):
-        facts = {"format": FORMAT, "rule": "all", "sources": []}
+        facts = {"format": FORMAT, "rule": "all", "stills": pictures.num_stills, "sources": []}
         tensors = {"pictures": pictures.pictures, "groups": pictures.groups, **vars(pictures.stickers)}
         save_file(tensors, folder / "pictures.safetensors", metadata={"visil": json.dumps(facts)})
 
@@ -175,29 +186,106 @@ class TestCommand:
         with pytest.raises(DataError, match=r"pictures.safetensors: no such file; .scripts/pack_pictures.py. makes it"):
             self.run(train_mini, monkeypatch, "--work", tmp_path)
 
-    def test_without_teachers_and_their_weights(self, train_mini, monkeypatch, pictures, tmp_path):
+    def test_without_what_the_teacher_says_and_without_it(self, train_mini, monkeypatch, pictures, tmp_path):
         self.written(tmp_path, pictures)
-        with pytest.raises(DataError, match=r"teachers.safetensors: not made yet; .* --weights DIR"):
+        with pytest.raises(DataError, match=r"teacher.safetensors: not made yet; .* --sscd FILE"):
             self.run(train_mini, monkeypatch, "--work", tmp_path)
 
     def test_a_device_that_is_not_there(self, train_mini, monkeypatch, tmp_path):
         with pytest.raises(DataError, match=r"^--device nonsense: "):
             self.run(train_mini, monkeypatch, "--work", tmp_path, "--device", "nonsense")
 
-    def test_the_whole_recipe(self, train_mini, monkeypatch, capsys, pictures, tiny_teachers, tmp_path):
-        """Teachers are made once, training goes on in pieces, and the bundle is written in the end."""
+    @pytest.fixture
+    def recipe(self, train_mini, monkeypatch, pictures, tmp_path):
+        """Two stages of two steps, and a teacher."""
         self.written(tmp_path, pictures)
-        monkeypatch.setattr(train_mini, "TrainingSettings", lambda **changed: replace(SETTINGS, **changed))
-        train_mini.TrainingSettings.steps = SETTINGS.steps
+        monkeypatch.setattr(train_mini, "STAGES", (SETTINGS, replace(SETTINGS, sides_px=((0.0, 48),))))
+        monkeypatch.setattr(train_mini, "OnnxVectors", lambda path: describe)
+        (tmp_path / "sscd.onnx").write_bytes(b"")
+        monkeypatch.setattr(train_mini, "SSCD", hashlib.sha256(b"").hexdigest())
+        monkeypatch.setattr(train_mini, "TEACHER_SIDE_PX", 64)
         monkeypatch.setattr(train_mini, "SIDE_PX", SIDE)
-        assert (
-            self.run(train_mini, monkeypatch, "--work", tmp_path, "--weights", tiny_teachers, "--max-minutes", 0) == 0
+        return tmp_path
+
+    def test_the_whole_recipe(self, train_mini, monkeypatch, capsys, recipe):
+        """The teacher is asked once, training goes on in pieces, and the bundle is written in the end."""
+        with_teacher = ("--work", recipe, "--sscd", recipe / "sscd.onnx", "--max-minutes", 0)
+        assert self.run(train_mini, monkeypatch, *with_teacher) == 0
+        assert "stage 1, step 0 of 2: run this again to go on" in capsys.readouterr().out
+        assert not list(recipe.glob(".*.partial"))
+        assert self.run(train_mini, monkeypatch, "--work", recipe, "--output", recipe / "mini.safetensors") == 0
+        assert "stage 2 of 2 is done" in capsys.readouterr().out
+        first, second = (load_bundle(recipe / f"stage-{n}" / "bundle.safetensors") for n in (1, 2))
+        made = load_bundle(recipe / "mini.safetensors")
+        assert made.hash == second.hash != first.hash
+        assert made.settings.name == "mini"
+
+    def test_what_a_stage_left_behind_is_all_that_the_next_needs(self, train_mini, monkeypatch, recipe):
+        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx")
+        made = load_bundle(recipe / "stage-2" / "bundle.safetensors")
+        shutil.rmtree(recipe / "stage-2")
+        for left_over in (recipe / "stage-1").glob("step-*"):
+            shutil.rmtree(left_over)
+        self.run(train_mini, monkeypatch, "--work", recipe)
+        assert load_bundle(recipe / "stage-2" / "bundle.safetensors").hash == made.hash
+
+    def test_a_stage_of_other_settings_is_not_gone_on_from(self, train_mini, monkeypatch, recipe):
+        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx")
+        with pytest.raises(DataError, match=r"teacher.safetensors: .* another teacher or other windows"):
+            self.run(train_mini, monkeypatch, "--work", recipe, "--seed", 1)
+        monkeypatch.setattr(train_mini, "STAGES", (replace(SETTINGS, learning_rate=1e-3),))
+        with pytest.raises(DataError, match="stage-1: is of a run with another learning_rate"):
+            self.run(train_mini, monkeypatch, "--work", recipe)
+        (recipe / "stage-1" / "settings.json").unlink()
+        with pytest.raises(DataError, match=r"settings.json: is gone, so nothing says what bundle.safetensors"):
+            self.run(train_mini, monkeypatch, "--work", recipe)
+
+    def test_no_stage_draws_what_another_has_drawn(self, train_mini, monkeypatch, recipe):
+        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx", "--seed", 3)
+        settings = [json.loads((recipe / f"stage-{n}" / "settings.json").read_text(encoding="utf-8")) for n in (1, 2)]
+        assert [entries["seed"] for entries in settings] == [6, 7]
+
+    def test_another_teacher_than_the_one_that_may_is_refused(self, train_mini, monkeypatch, recipe):
+        (recipe / "other.onnx").write_bytes(b"another")
+        with pytest.raises(DataError, match=r"other.onnx: is not the sscd.onnx that may teach"):
+            self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "other.onnx")
+
+    @pytest.mark.parametrize("what", ["sscd", "footage", "furniture"])
+    def test_a_recipe_without_something(self, train_mini, monkeypatch, capsys, recipe, what):
+        """It lies beside the whole one, and is called by what it lacks."""
+        self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx")
+        output = recipe / "without.safetensors"
+        self.run(train_mini, monkeypatch, "--work", recipe, "--without", what, "--output", output)
+        assert f"stage 2 of 2 is done: {recipe / f'stage-2-without-{what}'}" in capsys.readouterr().out
+        whole, made = load_bundle(recipe / "stage-2" / "bundle.safetensors"), load_bundle(output)
+        assert (whole.settings.name, made.settings.name) == ("mini", f"mini-without-{what}")
+        assert not torch.equal(whole.tensors["whitening.projection"], made.tensors["whitening.projection"])
+
+    def test_without_sscd_nothing_depends_on_what_it_says(self, train_mini, monkeypatch, recipe):
+        def trained(name, describe):
+            work = recipe / name
+            work.mkdir()
+            shutil.copy(recipe / "pictures.safetensors", work)
+            monkeypatch.setattr(train_mini, "OnnxVectors", lambda path: describe)
+            self.run(train_mini, monkeypatch, "--work", work, "--sscd", recipe / "sscd.onnx", "--without", "sscd")
+            return load_bundle(work / "stage-2-without-sscd" / "bundle.safetensors").hash
+
+        assert trained("one", describe) == trained("other", lambda images: describe(images)[:, ::-1].copy())
+
+    def test_a_part_of_the_steps(self, train_mini, monkeypatch, capsys, recipe):
+        self.run(
+            train_mini,
+            monkeypatch,
+            "--work",
+            recipe,
+            "--sscd",
+            recipe / "sscd.onnx",
+            "--share",
+            0.5,
+            "--max-minutes",
+            0,
         )
-        assert "step 0 of 2: run this again to go on" in capsys.readouterr().out
-        assert not list(tmp_path.glob(".*.partial"))
-        assert self.run(train_mini, monkeypatch, "--work", tmp_path, "--output", tmp_path / "mini.safetensors") == 0
-        assert "step 2 of 2, done" in capsys.readouterr().out
-        assert load_bundle(tmp_path / "mini.safetensors").settings.name == "mini"
+        assert "stage 1, step 0 of 1" in capsys.readouterr().out
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_the_first_signal_asks_the_second_ends(self, train_mini, number):

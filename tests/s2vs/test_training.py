@@ -19,9 +19,12 @@ from visil.errors import DataError
 from visil.s2vs import checkpoints
 from visil.s2vs.checkpoints import load_checkpoint
 from visil.s2vs.claims import PIECES, SETTINGS
+from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.training import LOG, STATISTICS_BATCHES, Teachers, Training, TrainingSettings
+from visil.s2vs.teacher import TeacherVectors
+from visil.s2vs.training import LOG, STATISTICS_BATCHES, Batch, Training, TrainingSettings
+from visil.s2vs.views import Views
 
 # A tiny network of timm's own tests; the side changes in the middle, between two checkpoints.
 SETTINGS_OF_RUN = TrainingSettings(
@@ -31,13 +34,15 @@ SETTINGS_OF_RUN = TrainingSettings(
     sides_px=((0.0, 32), (0.5, 48)),
     steps=6,
     batch_size=8,
+    bank_size=30,
+    num_friends=4,
     learning_rate=2e-3,
     warmup_steps=2,
     log_steps=2,
     checkpoint_steps=2,
     precision="fp32",
 )
-NUM_PICTURES, SIDE, NUM_REGIONS = 20, 48, 14
+NUM_PICTURES, SIDE, TEACHER_DIM = 20, 48, 12
 
 
 def made_pictures():
@@ -47,18 +52,18 @@ def made_pictures():
     pictures = F.interpolate(coarse, size=SIDE, mode="bilinear").movedim(1, -1).mul(255).to(torch.uint8).contiguous()
     groups = torch.arange(NUM_PICTURES).clamp(max=NUM_PICTURES - 2)
     stickers = torch.randint(256, (3, 2, 8, 24, 4), generator=generator).to(torch.uint8)
-    return PackedPictures(pictures, groups, Stickers(*stickers), (), "made up")
+    return PackedPictures(pictures, groups, Stickers(*stickers), NUM_PICTURES - 4, (), "made up")
 
 
-def made_teachers(num_pictures=NUM_PICTURES, num_regions=NUM_REGIONS, seed=6):
+def made_teacher(num_pictures=NUM_PICTURES, dim=TEACHER_DIM, seed=6):
     generator = torch.Generator().manual_seed(seed)
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.8, 0.7]]).expand(num_pictures, 2, 4).contiguous()
-    vectors = F.normalize(torch.randn(num_pictures, 2, num_regions, 6, generator=generator), dim=-1)
-    return Teachers(boxes, vectors.half())
+    vectors = F.normalize(torch.randn(num_pictures, 2, dim, generator=generator), dim=-1)
+    return TeacherVectors(boxes, vectors.half())
 
 
-def training(folder, settings=SETTINGS_OF_RUN, teachers=None, pictures=None):
-    return Training(settings, pictures or made_pictures(), teachers or made_teachers(), folder, device="cpu")
+def training(folder, settings=SETTINGS_OF_RUN, teacher=None, pictures=None, start=None):
+    return Training(settings, pictures or made_pictures(), teacher or made_teacher(), folder, device="cpu", start=start)
 
 
 def with_settings(folder, change):
@@ -264,19 +269,19 @@ class TestRefusing:
         with pytest.raises(DataError, match=r"another host_weight \(none, not 0.25\)"):
             training(ended)
 
-    def test_other_pictures_or_teachers_of_the_same_size(self, ended):
+    def test_other_pictures_or_another_teacher_of_the_same_size(self, ended):
         other = made_pictures()
         other.pictures[7, 3, 3] += 1
         with pytest.raises(DataError, match="is of a run with other pictures; take another folder"):
             training(ended, pictures=other)
-        with pytest.raises(DataError, match="is of a run with other teachers; take another folder"):
-            training(ended, teachers=made_teachers(seed=8))
+        with pytest.raises(DataError, match="is of a run with other teacher; take another folder"):
+            training(ended, teacher=made_teacher(seed=8))
 
     def test_a_run_of_an_earlier_version_goes_on_and_its_data_is_noted(self, ended):
         with_settings(ended, lambda entries: entries.pop("data"))
         assert training(ended).step == SETTINGS_OF_RUN.steps
-        with pytest.raises(DataError, match="other teachers"):
-            training(ended, teachers=made_teachers(seed=8))
+        with pytest.raises(DataError, match="other teacher"):
+            training(ended, teacher=made_teacher(seed=8))
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"data": 3}', "", "[" * 100_000], ids=lambda text: text[:12])
     def test_damaged_settings(self, tmp_path, text):
@@ -299,13 +304,13 @@ class TestRefusing:
         assert load_checkpoint(tmp_path)[0] == 1
 
     @pytest.mark.parametrize(
-        "teachers",
-        [made_teachers(num_pictures=NUM_PICTURES - 1), made_teachers(num_regions=9)],
-        ids=["of fewer pictures", "of other regions"],
+        "teacher",
+        [made_teacher(num_pictures=NUM_PICTURES - 1), made_teacher(dim=7)],
+        ids=["of fewer pictures", "of fewer dimensions"],
     )
-    def test_teachers_of_something_else(self, tmp_path, teachers):
+    def test_a_teacher_of_something_else(self, tmp_path, teacher):
         with pytest.raises(DataError, match="make them again"):
-            training(tmp_path, teachers=teachers)
+            training(tmp_path, teacher=teacher)
 
     def test_a_damaged_checkpoint(self, ended):
         (file,) = ended.glob("step-*/00.safetensors")
@@ -390,53 +395,160 @@ class TestRefusing:
         assert not left_over.exists()
 
 
-class TestReadingTeachers:
-    def written(self, folder, **changed):
-        tensors = {name: tensor for name, tensor in (vars(made_teachers()) | changed).items() if tensor is not None}
-        save_file(tensors, folder / "teachers.safetensors")
-        return folder / "teachers.safetensors"
+class TestBeginning:
+    def test_weights_of_another_run_are_where_it_begins(self, tmp_path, in_one_piece):
+        """The stage before, at a learning rate of 0: the weights stay, and the statistics are measured anew."""
+        before = training(in_one_piece).finished(48)
+        weights = {name: value for name, value in before.state_dict().items() if value.is_floating_point()}
+        run = training(tmp_path, replace(SETTINGS_OF_RUN, learning_rate=0.0), start=weights)
+        run.run(until_step=2)
+        for name, parameter in run.student.named_parameters():
+            torch.testing.assert_close(parameter.detach(), weights[name], rtol=0, atol=0)
 
-    def test_what_was_written(self, tmp_path):
-        read = Teachers.read(self.written(tmp_path))
-        assert read.boxes.equal(made_teachers().boxes)
-        assert read.vectors.equal(made_teachers().vectors)
+    def test_a_stage_with_weights_to_begin_with_is_resumed_as_well(self, tmp_path, in_one_piece):
+        state = training(in_one_piece).student.state_dict()
+        weights = {name: value for name, value in state.items() if value.is_floating_point()}
+        training(tmp_path / "whole", start=weights).run()
+        for end in (2, 3, 6):
+            training(tmp_path / "pieces", start=weights).run(until_step=end)
+        assert_same(all_tensors(tmp_path / "pieces"), all_tensors(tmp_path / "whole"))
+        with pytest.raises(DataError, match="with other start"):
+            training(tmp_path / "pieces")
 
-    @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
-    def test_a_truncated_file(self, tmp_path, share):
-        path = self.written(tmp_path)
-        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-        with pytest.raises(DataError, match="delete it and let it be made again") as caught:
-            Teachers.read(path)
-        assert "\n" not in str(caught.value)
+    def test_weights_of_another_network(self, tmp_path):
+        with pytest.raises(DataError, match="weights to begin with are of another network"):
+            training(tmp_path, start={"mean": torch.zeros(3)})
 
+    def test_other_weights_than_those_it_began_with(self, tmp_path, in_one_piece):
+        state = training(in_one_piece).student.state_dict()
+        weights = {name: value for name, value in state.items() if value.is_floating_point()}
+        training(tmp_path, start=weights).run(until_step=1)
+        weights["mean"] = weights["mean"] + 1
+        with pytest.raises(DataError, match="with other start; take another folder"):
+            training(tmp_path, start=weights)
+
+    def test_the_teacher_is_turned_towards_the_student_and_says_the_same(self, tmp_path):
+        run = training(tmp_path)
+        torch.testing.assert_close(run._basis.T @ run._basis, torch.eye(SETTINGS_OF_RUN.dim), atol=1e-5, rtol=0)
+        batch = run._draw(0)
+        with torch.no_grad():
+            whole = run.student.project(run.student.pooled(run.student.maps(batch.views.target)))[:, 0]
+        as_it_was = batch.teacher @ run._basis.T @ made_teacher().leading(SETTINGS_OF_RUN.dim)
+        turned, as_it_was = (whole * batch.teacher).sum(), (whole * as_it_was).sum()
+        assert turned > as_it_was + 0.5
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One that has just begun."""
+    return training(tmp_path_factory.mktemp("begun"))
+
+
+class TestMasks:
+    """Four pictures, the first query lies in the second picture; gradients show what has a say in its loss."""
+
+    DIM = SETTINGS_OF_RUN.dim
+
+    def unit(self, *shape, seed):
+        return F.normalize(torch.randn(*shape, self.DIM, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+    def batch(self, **changed):
+        views = Views(torch.zeros(4, 3, 32, 32), torch.zeros(4, 3, 32, 32), torch.tensor([1, -1, -1, -1]))
+        usual = {
+            "views": views,
+            "groups": torch.arange(4),
+            "teacher": self.unit(4, seed=1),
+            "whole_teacher": self.unit(4, seed=2),
+            "bank": self.unit(30, seed=3),
+            "bank_groups": torch.arange(10, 40),
+            "within": torch.tensor([2]),
+            "windows": torch.tensor([[[0.1, 0.2, 0.8, 0.7]]]),
+            "window_teacher": self.unit(1, 1, seed=4),
+        }
+        return Batch(**(usual | changed))
+
+    def gradient_of_first_query(self, run, batch, name="bank_nce"):
+        query = self.unit(4, seed=5).requires_grad_()
+        run._teacher_losses(batch, query, self.unit(4, seed=6))[name].backward()
+        return query.grad[0]
+
+    def moved(self, run, change, name="bank_nce", **of_both):
+        """Whether the gradient of the first query is another one after a change of the batch."""
+        before, after = self.batch(**of_both), self.batch(**(of_both | change))
+        gradients = [self.gradient_of_first_query(run, batch, name) for batch in (before, after)]
+        return not torch.allclose(*gradients, atol=1e-7)
+
+    def flipped(self, row):
+        bank = self.unit(30, seed=3)
+        bank[row] = -bank[row]
+        return {"bank": bank}
+
+    @pytest.mark.parametrize(("group", "has_a_say"), [(0, False), (1, False), (2, True), (10, True)])
+    def test_what_shows_the_same_as_a_query_or_its_host_is_no_negative(self, run, group, has_a_say):
+        groups = torch.arange(10, 40)
+        groups[0] = group
+        assert self.moved(run, self.flipped(0), bank_groups=groups) == has_a_say
+
+    @pytest.mark.parametrize("of", ["teacher", "whole_teacher"])
+    def test_what_the_teacher_finds_alike_to_a_query_or_its_host_is_no_negative(self, run, of):
+        alike = self.unit(30, seed=3)
+        alike[0] = F.normalize((self.unit(4, seed=1)[0] if of == "teacher" else self.unit(4, seed=2)[1]) + 0.1, dim=-1)
+        gone = alike.clone()
+        gone[0] = F.normalize(gone[0] + 0.05 * self.unit(30, seed=8)[0], dim=-1)
+        assert not self.moved(run, {"bank": gone}, bank=alike)
+
+    def test_a_host_is_known_by_its_whole_picture(self, run):
+        other = self.unit(4, seed=2)
+        other[1] = -other[1]
+        assert self.moved(run, {"whole_teacher": other})
+
+    @pytest.mark.parametrize("name", ["distillation", "friends"])
+    def test_only_a_query_without_a_host_is_held_against_its_target(self, run, name):
+        hosted = self.gradient_of_first_query(run, self.batch(), name)
+        free_views = replace(self.batch().views, host=torch.full((4,), -1))
+        free = self.gradient_of_first_query(run, self.batch(views=free_views), name)
+        assert hosted.abs().sum() == 0 < free.abs().sum()
+
+    @pytest.mark.parametrize("host", [[-1, -1, -1, -1], [1, 2, 3, 0]], ids=["nobody", "everybody"])
+    def test_whoever_lies_in_a_host_the_losses_are_numbers(self, run, host):
+        views = replace(self.batch().views, host=torch.tensor(host))
+        losses = run._teacher_losses(self.batch(views=views), self.unit(4, seed=5), self.unit(4, seed=6))
+        assert all(loss.isfinite() for loss in losses.values())
+
+    def test_windows_are_those_of_the_pictures_that_are_named(self, run):
+        maps = [torch.rand(4, channels, 6, 6) for channels in run.student.backbone.feature_info.channels()]
+        for stage in maps:
+            stage.requires_grad_()
+        run._window_losses(self.batch(), maps)["windows"].backward()
+        assert all(
+            (stage.grad.flatten(1).abs().sum(dim=1) > 0).tolist() == [False, False, True, False] for stage in maps
+        )
+
+    def test_without_a_whole_picture_there_is_no_loss_of_windows(self, run):
+        nobody = self.batch(within=torch.zeros(0, dtype=torch.int64))
+        assert all(loss == 0 for loss in run._window_losses(nobody, []).values())
+
+
+class TestSettings:
     @pytest.mark.parametrize(
         "changed",
         [
-            {"vectors": None},
-            {"boxes": torch.zeros(NUM_PICTURES, 4)},
-            {"vectors": torch.zeros(NUM_PICTURES, 2, 14)},
-            {"vectors": torch.zeros(NUM_PICTURES, 2, NUM_REGIONS, 0)},
-            {"vectors": torch.zeros(NUM_PICTURES, 2, NUM_REGIONS, 6, dtype=torch.int64)},
-            {"boxes": torch.full((NUM_PICTURES, 2, 4), torch.nan)},
-            {"boxes": torch.full((NUM_PICTURES, 2, 4), -1.0)},
-            {"boxes": torch.full((NUM_PICTURES, 2, 4), 5.0)},
-            {"boxes": torch.zeros(NUM_PICTURES, 2, 4)},
+            {"levels": (2, 3)},
+            {"levels": (1, 2, 2)},
+            {"shares": (0.5, 0.5)},
+            {"shares": (0.5, 0.5, 0.5)},
+            {"num_matching": 15},
+            {"hard_share": 1.0},
+            {"num_friends": 31},
         ],
-        ids=[
-            "without vectors",
-            "one box a picture",
-            "one vector a box",
-            "vectors without dimensions",
-            "whole numbers",
-            "boxes that are no numbers",
-            "boxes before the picture",
-            "boxes larger than the picture",
-            "boxes without an area",
-        ],
+        ids=str,
     )
-    def test_another_file(self, tmp_path, changed):
-        with pytest.raises(DataError, match=r"no readable file of teachers. vectors .*(vectors|boxes)"):
-            Teachers.read(self.written(tmp_path, **changed))
+    def test_settings_that_no_run_could_end_with_are_refused(self, changed):
+        with pytest.raises(ValueError, match=r"must|expected"):
+            replace(SETTINGS_OF_RUN, **changed)
+
+    def test_one_region_a_frame_is_trained_too(self, tmp_path):
+        training(tmp_path, replace(SETTINGS_OF_RUN, levels=(1,), shares=(1.0,), num_matching=1, steps=1)).run()
 
 
 class TestTraining:
@@ -446,7 +558,7 @@ class TestTraining:
         )
         training(tmp_path, settings).run()
         lines = [json.loads(line) for line in (tmp_path / LOG).read_text(encoding="utf-8").splitlines()]
-        assert lines[-1]["distillation"] < 0.9 * lines[0]["distillation"]
+        assert lines[-1]["distillation"] < 0.95 * lines[0]["distillation"]
         assert lines[-1]["loss"] < lines[0]["loss"]
 
     def test_what_ships_is_the_running_average_of_the_weights(self, in_one_piece):
@@ -465,15 +577,21 @@ class TestTraining:
         assert not student.projection.equal(ended.student.projection)
 
     def test_statistics_are_those_of_views_at_the_size_that_is_searched(self, in_one_piece):
-        """Of the first layer: the mean of what it sees, over the views of the first steps at that size."""
+        """Of the first layer: the mean of what it sees, over views behind the last step at that size."""
         ended = training(in_one_piece)
         student = ended.finished(32)
         first = next(name for name, module in student.backbone.named_modules() if isinstance(module, nn.BatchNorm2d))
         seen = []
         student.backbone.get_submodule(first).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         with torch.no_grad():
-            for step in range(STATISTICS_BATCHES):
-                views, _, _ = ended._draw(step, side_px=32)
+            evenly = replace(
+                SETTINGS_OF_RUN,
+                batch_size=SETTINGS_OF_RUN.num_dealt,
+                hard_share=0.0,
+                furniture=FurnitureSettings(share=0.0),
+            )
+            for number in range(STATISTICS_BATCHES):
+                views = ended._draw(SETTINGS_OF_RUN.steps + number, settings=evenly, side_px=32).views
                 student.maps(torch.cat([views.query, views.target]))
         found = student.backbone.get_submodule(first)
         torch.testing.assert_close(found.running_mean, torch.cat(seen).mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-4)

@@ -1,11 +1,13 @@
 """The yardstick's videos and queries: what is made, from what, and which pairs are matches.
 
-    real videos, stills ─► roles ─► [plan] ─► files ─► [Benchmark: library, queries, relevant and unrelated pairs]
+    real videos, footage, stills ─► roles ─► [plan] ─► files ─► [Benchmark: library, queries, relevant and unrelated
+                                                                 pairs]
 
 Queries are edits of real videos, edits of montages, compilations of both, and videos that have no match: under the same
 furniture (a title card, a logo ...) as videos of the library, of the same subject as some, neither, or as long as a
-compilation. The library holds the real videos of the split, the montages, and a pan over every still that has no other
-use. All of a split is made from it alone.
+compilation. The library holds the real videos and the footage of the split, the montages, and a pan over every still
+that has no other use. All of a split is made from it alone. Of the footage, most of which is of few places and makers,
+some is edited.
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ import numpy as np
 from visil.benchmarks.benchmark_files import Compilation, Edit, Montage, Pan, make, rng_of
 from visil.benchmarks.stills import Roles, Still, assign_roles, read_stills
 from visil.errors import DataError
-from visil.evaluation.real_videos import ND, PART, RealVideo, RealVideos, components_of, read_real_videos
+from visil.evaluation.real_videos import (
+    ND,
+    PART,
+    RealVideo,
+    RealVideos,
+    components_of,
+    read_footage,
+    read_real_videos,
+)
 from visil.synth.edits import FAMILIES
 from visil.synth.furniture import FURNITURE
 from visil.synth.look_alikes import look_alike_pairs
@@ -33,6 +43,8 @@ MIN_SOURCE_S, MIN_TEMPORAL_SOURCE_S = 5.0, 10.0
 MAX_QUERY_S = 10.0  # of a longer source a part is edited
 QUERY_MAX_FPS, QUERY_MAX_SHORT_SIDE_PX = 15, 240  # one picture a second is compared: more would only cost time
 STILLS_AROUND = 6  # host stills of a query: MAX_QUERY_S of other footage
+
+MAX_SOURCES_OF_COMPONENT = 3  # of the folder of footage: the rest of it is only searched
 
 NUM_SHOTS, SHOT_S = 4, (2.5, 4.0)  # of a montage that queries are made from: 10 to 16 s
 NUM_CUTS = 2  # of the shots, while there is footage
@@ -173,19 +185,28 @@ def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int
     """Make what is missing of the benchmark in a folder below `work`, named after the settings and tables of the data.
 
     Args:
-        data: the folder with `videos` and `images`.
+        data: the folder with `videos`, `images` and, if there is some, `footage`.
 
     Raises:
         DataError: there is too little footage or there are too few pictures, or a table cannot be read.
     """
     real = read_real_videos(data / "videos")
-    tables = [*(data / "videos" / f"{name}.csv" for name in ("manifest", "pairs", "split")), data / "images/index.csv"]
+    others = read_footage(data / "footage") if (data / "footage").is_dir() else RealVideos(data / "footage", {}, {})
+    if both := real.videos.keys() & others.videos.keys():
+        raise DataError(f"{others.folder}: {min(both)!r} is the name of a file of {real.folder} too; rename one")
+    tables = [
+        *(data / "videos" / f"{name}.csv" for name in ("manifest", "pairs", "split")),
+        *(table for name in ("manifest", "split") if (table := data / "footage" / f"{name}.csv").exists()),
+        data / "images/index.csv",
+    ]
     folder = work / f"{settings.name}-{_digest(tables)}"
     stills = read_stills(data / "images", settings.split, folder / "stills")
 
     footages: dict[str, list[LibraryVideo]] = {}
     for video in sorted(real.of_split(settings.split), key=lambda video: video.footage):
         footages.setdefault(video.footage, []).append(_real_video(real, video))
+    edited, searched = _split_footage(others, settings)
+    footages |= edited
     num_montages = max(0, *(settings.num_queries - len(_sources(footages, name)) for name in settings.families))
     roles, look_alikes = _roles(stills, settings, num_pans=num_montages * NUM_SHOTS)
     montages = _plan_montages(real, roles, settings, num_montages, folder / "library")
@@ -200,15 +221,16 @@ def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int
 
     videos = [
         *(video for videos in footages.values() for video in videos),
+        *searched,
         *(video for video, _ in montages),
         *(video for video, _ in pans),
     ]
     queries = [query for query, _ in planned]
     is_relevant = np.zeros((len(queries), len(videos)), dtype=bool)
     column = {video.path: number for number, video in enumerate(videos)}
-    for row, (query, job) in zip(is_relevant, edits, strict=False):
+    for row, (_, job) in zip(is_relevant, edits, strict=False):
         row[column[job.source]] = True
-        if not query.of_montage:
+        if job.truth.source in real.videos:
             partners = shown_partners(real, job.truth)
             row[[column[real.folder / file] for file in partners]] = True
     for row, (_, compilation) in zip(is_relevant[len(edits) :], compilations, strict=False):
@@ -230,6 +252,26 @@ def shown_partners(real: RealVideos, truth: EditTruth) -> frozenset[str]:
 def _real_video(real: RealVideos, video: RealVideo) -> LibraryVideo:
     tokens = PlainVideo(video.file, f"video:{video.component}", video.footage).tokens
     return LibraryVideo(real.folder / video.file, REAL, tokens, video.duration_s)
+
+
+def _split_footage(
+    others: RealVideos, settings: BenchmarkSettings
+) -> tuple[dict[str, list[LibraryVideo]], list[LibraryVideo]]:
+    """Of a folder of footage: by recording what may be edited, and what is only searched."""
+    rng = rng_of(settings.seed, "footage")
+    by_component: dict[str, dict[str, list[LibraryVideo]]] = {}
+    for video in sorted(others.of_split(settings.split), key=lambda video: (video.component, video.footage)):
+        tokens = PlainVideo(video.file, f"footage:{video.component}", f"footage/{video.footage}").tokens
+        found = LibraryVideo(others.folder / video.file, REAL, tokens, video.duration_s)
+        by_component.setdefault(video.component, {}).setdefault(f"footage/{video.footage}", []).append(found)
+    edited: dict[str, list[LibraryVideo]] = {}
+    searched: list[LibraryVideo] = []
+    for recordings in by_component.values():
+        long_enough = [name for name, videos in recordings.items() if videos[0].duration_s >= MIN_SOURCE_S]
+        chosen = {long_enough[i] for i in rng.permutation(len(long_enough))[:MAX_SOURCES_OF_COMPONENT]}
+        edited |= {name: videos for name, videos in recordings.items() if name in chosen}
+        searched += [video for name, videos in recordings.items() if name not in chosen for video in videos]
+    return edited, searched
 
 
 def _tokens(still: Still) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The baseline of one vector a frame: how well every sample of the query is found in a video.
+"""The baseline of one vector a frame, or one a region: how well every sample of the query is found in a video.
 
     frame_descriptors ─► vectors of every video ─► [best frame for every sample ─► mean] ─► scores
 
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 from visil.model.similarity import frame_similarity
@@ -22,17 +21,17 @@ class FrameChamfer:
     """The frame vectors of the videos of a library, ready to be compared with.
 
     Args:
-        vectors: of every video float [T, D]; T may be 0.
+        vectors: of every video float [T, D], or [T, R, D]; T may be 0.
     """
 
     def __init__(self, vectors: Sequence[np.ndarray]) -> None:
         lengths = np.array([len(of_video) for of_video in vectors])
         self._has_frames = lengths > 0
         self._starts = (np.cumsum(lengths) - lengths)[self._has_frames]
-        self._frames = _units(np.concatenate(vectors))  # [N, 1, D]
+        self._frames = _units(np.concatenate(vectors))  # [N, R, D]
 
     def scores(self, query: np.ndarray) -> np.ndarray:
-        """Chamfer similarity of the query's vectors float [T, D] to every video: float32 [V].
+        """Chamfer similarity of the query's vectors float [T, D] or [T, R, D] to every video: float32 [V].
 
         Returns:
             Zeros for a query without a sample, and for videos without one.
@@ -45,5 +44,6 @@ class FrameChamfer:
 
 
 def _units(vectors: np.ndarray) -> Tensor:
-    """[T, D] -> float32 [T, 1, D], one region a frame; half precision leaves norms off by 3e-5."""
-    return F.normalize(rearrange(torch.from_numpy(vectors).float(), "t d -> t 1 d"), dim=-1)
+    """[T, D] or [T, R, D] -> float32 [T, R, D]; half precision leaves norms off by 3e-5."""
+    regions = vectors[:, None] if vectors.ndim == 2 else vectors
+    return F.normalize(torch.from_numpy(regions).float(), dim=-1)

@@ -16,13 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from visil.benchmarks.onnx_vectors import OnnxVectors
+from visil.benchmarks.picture_windows import cut_window
 from visil.errors import VisilError
 from visil.media.blank import has_content
 from visil.media.decoding import decode_files
 from visil.media.preprocessing import PRESETS
 from visil.media.worker_process import DecodeEnd
+from visil.model.pyramid import region_boxes
+from visil.model.regions import LEVELS
 
 LEVELS_A_CHANNEL = 8  # of a colour histogram: 512 bins
 
@@ -59,12 +63,33 @@ def colour_histograms(images: np.ndarray) -> np.ndarray:
 
 Describe = Callable[[np.ndarray], np.ndarray]
 
+
+def of_windows(describe: Describe) -> Describe:
+    """The same of every region of `mini`, cut out: pictures uint8 [T, S, S, 3] -> [T, R, D] for [T, D]."""
+    boxes = region_boxes(LEVELS)
+
+    def described(images: np.ndarray) -> np.ndarray:
+        pictures = torch.from_numpy(images).movedim(-1, 1)
+        crops = [cut_window(picture, box, images.shape[1]) for picture in pictures for box in boxes]
+        if not crops:
+            return np.repeat(describe(images)[:, None], len(boxes), axis=1)
+        rows = describe(torch.stack(crops).movedim(1, -1).contiguous().numpy())
+        return rows.reshape(len(images), len(boxes), -1)
+
+    return described
+
+
 OF_PICTURES: dict[str, Describe] = {
     "pHash": phashes,
     "PDQ": pdq_hashes,
     "colour histogram": colour_histograms,
 }
-OF_FILES = {"SSCD": "--sscd", "SSCD distilled": "--sscd-distilled"}  # kinds of weights in a file: its option
+OF_FILES = {  # kinds of weights in a file: its option
+    "SSCD": "--sscd",
+    "SSCD distilled": "--sscd-distilled",
+    "SSCD of regions": "--sscd-regions",
+}
+OF_REGIONS = ("SSCD of regions",)  # fourteen times as dear: for a sample
 KINDS = (*OF_PICTURES, *OF_FILES)
 PACKAGES = {"pHash": "imagehash", "PDQ": "pdqhash", **dict.fromkeys(OF_FILES, "onnxruntime")}  # extra `bench`
 
@@ -104,6 +129,8 @@ def why_not_run(files: Mapping[str, Path | None]) -> dict[str, str]:
     reasons = {}
     for kind in KINDS:
         file = files.get(kind)
+        if kind in OF_REGIONS and file is None:
+            continue  # for samples: nobody misses it
         if kind in OF_FILES and file is None:
             reasons[kind] = f"no file of it ({OF_FILES[kind]} FILE)"
         elif file is not None and not file.is_file():
@@ -125,21 +152,24 @@ def frame_descriptors(files: Mapping[str, Path | None]) -> list[FrameDescriptor]
     reasons = why_not_run(files)
     found = []
     for kind in KINDS:
-        if kind in reasons:
-            continue
         file = files.get(kind)
+        if kind in reasons or (kind in OF_FILES and file is None):
+            continue
         if file is None:
             found.append(FrameDescriptor(kind, OF_PICTURES[kind]))
         else:
             weights = hashlib.sha256(file.read_bytes()).hexdigest()
-            found.append(FrameDescriptor(kind, OnnxVectors(file), weights))
+            network = OnnxVectors(file)
+            found.append(FrameDescriptor(kind, of_windows(network) if kind in OF_REGIONS else network, weights))
     return found
 
 
 def describe_files(
     paths: Sequence[Path], kinds: Sequence[FrameDescriptor], *, workers: int
 ) -> Iterator[tuple[Path, dict[str, np.ndarray] | VisilError]]:
-    """The descriptors of every file, one row for each sample with content, by name of the kind; or why there are none.
+    """The descriptors of every file, by name of the kind, or why there are none.
+
+    They are one row, or one for each region, for each sample with content.
 
     Samples are those of a library: one a second, more of a short video.
     """

@@ -31,11 +31,14 @@ from visil.errors import ModelError
 from visil.media.preprocessing import Preprocessing
 from visil.model.backbone import BackboneSettings
 from visil.model.network import NetworkSettings
+from visil.model.pyramid import region_weights
 from visil.model.regions import LEVELS, SCHEMES
 from visil.model.threads import one_thread
 
-# 2: with `levels`, of the regions `pyramid`; 3: with `blank` and `bars`; 4: the regions `whole` and the bias after them
-FORMAT_VERSIONS = (1, 2, 3, 4)
+# 2: with `levels`, of the regions `pyramid`; 3: with `blank` and `bars`; 4: the regions `whole`, the bias after them;
+# 5: with `shares` of the levels
+FORMAT_VERSIONS = (1, 2, 3, 4, 5)
+SHARES_OFF = 1e-6  # that shares may miss 1 by
 PARTS = ("backbone", "whitening", "attention", "binarization", "comparator", "check")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PART_SAMPLES = 30  # samples a descriptor stands for
@@ -46,11 +49,17 @@ MAX_LEVEL = 8  # of the `pyramid` scheme: regions a side
 
 @dataclass(frozen=True)
 class RegionSettings:
-    """How stage maps become region vectors; see `visil.model.regions.region_vectors`."""
+    """How stage maps become region vectors (see `visil.model.regions.region_vectors`), and what each counts.
+
+    Attributes:
+        shares: of the levels of `pyramid` in the score of a frame, adding up to 1; the windows of a level count
+            alike. Empty: all windows of all levels do.
+    """
 
     scheme: str = "adaptive"
     grid: int = 3
     levels: tuple[int, ...] = LEVELS
+    shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -62,6 +71,18 @@ class RegionSettings:
         ascending = list(self.levels) == sorted(set(self.levels))
         if not (self.levels and ascending and self.levels[0] >= 1 and self.levels[-1] <= MAX_LEVEL):
             raise ValueError(f"levels must ascend and lie between 1 and {MAX_LEVEL}, got {self.levels}")
+        if self.shares and self.scheme != "pyramid":
+            raise ValueError(f"shares are of the region scheme pyramid, not of {self.scheme}")
+        is_one = abs(sum(self.shares) - 1) <= SHARES_OFF and all(share >= 0 for share in self.shares)
+        if self.shares and not (len(self.shares) == len(self.levels) and is_one):
+            raise ValueError(f"expected a share for each of the levels {self.levels}, 1 together, got {self.shares}")
+
+    @property
+    def weights(self) -> tuple[float, ...] | None:
+        """Of every region of a frame in its score; None: all alike."""
+        if not self.shares:
+            return None
+        return region_weights(self.levels, self.shares)
 
 
 @dataclass(frozen=True)
@@ -91,6 +112,8 @@ class BundleSettings:
     @property
     def format_version(self) -> int:
         """The first format that can say this: an older visil refuses only what it does not know."""
+        if self.regions.shares:
+            return 5
         if self.regions.scheme == "whole":
             return 4
         if self.preprocessing.blank == "flat-spots" or self.preprocessing.bars != "keep":
@@ -102,6 +125,8 @@ class BundleSettings:
         entries = asdict(self)
         if self.regions.scheme != "pyramid":
             del entries["regions"]["levels"]
+        if not self.regions.shares:
+            del entries["regions"]["shares"]
         if self.format_version < 3:
             preprocessing = entries["preprocessing"]
             del preprocessing["bars"]

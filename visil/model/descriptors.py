@@ -21,7 +21,7 @@ def part_descriptors(frame_means: np.ndarray, part_samples: int | None) -> np.nd
     """Mean over the frames of each part, L2-normalised.
 
     Args:
-        frame_means: float [T, D], the mean of the region vectors of every frame.
+        frame_means: float [T, D], the mean of the region vectors of every frame, `SimilarityNetwork.frame_mean`.
 
     Returns:
         float32 [P, D]; no row for a video without frames.

@@ -65,7 +65,7 @@ class Model:
         self.precision = precision
         self.whitening = _whitening(bundle)
         self.dim = self._vector_dim()
-        self.network = SimilarityNetwork(self.settings.network, self.dim)
+        self.network = SimilarityNetwork(self.settings.network, self.dim, region_weights=self.settings.regions.weights)
         parts = {
             f"{part}.{name}": tensor
             for part in ("attention", "binarization", "comparator")
@@ -271,7 +271,7 @@ class VectorEncoder:
         indexed = self._model.network.index(vectors)
         packed = self._model.settings.network.bits is not None
         self._vectors.append(pack_signs(indexed).cpu().numpy() if packed else indexed.half().cpu().numpy())
-        self._frame_means.append(vectors.mean(dim=1).cpu().numpy())
+        self._frame_means.append(self._model.network.frame_mean(vectors).cpu().numpy())
         self._times_s.append(times_s)
 
     def finish(

@@ -78,12 +78,14 @@ class SimilarityNetwork(nn.Module):
     Args:
         settings: which parts there are.
         dim: D of the region vectors.
+        region_weights: of the regions in the score of a frame, adding up to 1; None: all alike (the papers).
     """
 
-    def __init__(self, settings: NetworkSettings, dim: int) -> None:
+    def __init__(self, settings: NetworkSettings, dim: int, *, region_weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.settings = settings
         self.dim = dim
+        self.region_weights = region_weights
         self.attention = Attention(dim, settings.attention) if settings.attention else None
         self.binarization = Binarization(dim, settings.bits) if settings.bits else None
         self.comparator = (
@@ -122,9 +124,15 @@ class SimilarityNetwork(nn.Module):
             items = torch.cat([items, items], dim=dim)
         return items
 
+    def frame_mean(self, vectors: Tensor) -> Tensor:
+        """One vector for all regions of a frame, [..., R, D] -> [..., D], for descriptors; not normalised."""
+        if self.region_weights is None:
+            return vectors.mean(dim=-2)
+        return vectors.new_tensor(self.region_weights) @ vectors
+
     def frame_similarity(self, query: Tensor, target: Tensor) -> Tensor:
         """Indexed vectors [..., Tq, R, D] and [..., Tt, R, D] -> matrix [..., Tq, Tt] in [-1, 1]."""
-        matrix = frame_similarity(query, target, symmetric=self.settings.symmetric)
+        matrix = frame_similarity(query, target, weights=self.region_weights, symmetric=self.settings.symmetric)
         if self.settings.bits and query.dtype != torch.uint8:  # packed codes are divided already
             matrix = matrix / self.settings.bits
         return matrix

@@ -73,6 +73,7 @@ def frame_similarity(
     query: Tensor,
     target: Tensor,
     *,
+    weights: Sequence[float] | None = None,
     symmetric: bool = False,
     query_mask: Tensor | None = None,
     target_mask: Tensor | None = None,
@@ -80,7 +81,7 @@ def frame_similarity(
 ) -> Tensor:
     """Chamfer similarity of the regions of every pair of frames.
 
-        f(i, j) = 1/Rq · Σ_o max_p q[i, o] · t[j, p]
+        f(i, j) = Σ_o w_o · max_p q[i, o] · t[j, p],   Σ_o w_o = 1
 
     Symmetric: the mean of this and of its counterpart with the roles of the sides exchanged. Columns do not
     depend on each other, so the frames of many videos may be given as one long target.
@@ -89,6 +90,7 @@ def frame_similarity(
         query, target: [..., Tq, Rq, D] and [..., Tt, Rt, D], float, or both packed signs (uint8, D/8), whose
             products are divided by the number of bits. Leading axes broadcast. Products are computed in float32
             at least (half precision is for storage), or in the type of an enclosing `torch.autocast`.
+        weights: of the regions of a frame, [Rq], adding up to 1; None: 1/Rq each (the paper).
         query_mask, target_mask: bool [..., Tq] and [..., Tt], True for real frames; None: all are.
         slab_bytes: memory of the products [Tq · Rq] of a few target frames, which exist at a time.
 
@@ -96,11 +98,15 @@ def frame_similarity(
         float [..., Tq, Tt], float32 at least; 0 where either frame is not real.
 
     Raises:
-        ValueError: the sides have another D or kind (float, packed), or one has no frame or region.
+        ValueError: the sides have another D or kind (float, packed), one has no frame or region, or another number of
+            regions than there are weights.
     """
     _check_vectors(query, target)
+    _check_weights(query, target, weights, symmetric)
     blocks = query.split(QUERY_FRAMES, dim=-3)
-    similarity = torch.cat([_block_similarity(block, target, symmetric, slab_bytes) for block in blocks], dim=-2)
+    similarity = torch.cat(
+        [_block_similarity(block, target, weights, symmetric, slab_bytes) for block in blocks], dim=-2
+    )
     if query_mask is not None:
         _check_length("query", query.shape[-3], query_mask)
         similarity = similarity.masked_fill(~query_mask[..., :, None], 0.0)
@@ -110,15 +116,19 @@ def frame_similarity(
     return similarity
 
 
-def _block_similarity(query: Tensor, target: Tensor, symmetric: bool, slab_bytes: int) -> Tensor:
+def _block_similarity(
+    query: Tensor, target: Tensor, weights: Sequence[float] | None, symmetric: bool, slab_bytes: int
+) -> Tensor:
     """`frame_similarity` of a few query frames, without masks."""
     slabs = target.split(_frames_per_slab(query, target, slab_bytes), dim=-3)
     if query.dtype == torch.uint8 and query.device.type == "cpu" and query.ndim == target.ndim == 3:
-        return _packed_similarity(query, slabs, symmetric)
-    return _float_similarity(query, slabs, symmetric)
+        return _packed_similarity(query, slabs, weights, symmetric)
+    return _float_similarity(query, slabs, weights, symmetric)
 
 
-def _float_similarity(query: Tensor, slabs: Sequence[Tensor], symmetric: bool) -> Tensor:
+def _float_similarity(
+    query: Tensor, slabs: Sequence[Tensor], weights: Sequence[float] | None, symmetric: bool
+) -> Tensor:
     """`frame_similarity` by matrix products, without masks."""
     rows = rearrange(_computed(query), "... i o d -> ... (o i) d").contiguous()
     similarity = torch.cat(
@@ -128,6 +138,7 @@ def _float_similarity(query: Tensor, slabs: Sequence[Tensor], symmetric: bool) -
                 "max",
                 num_frames=query.shape[-3],
                 num_regions=slab.shape[-2],
+                weights=weights,
                 symmetric=symmetric,
             )
             for slab in slabs
@@ -137,7 +148,9 @@ def _float_similarity(query: Tensor, slabs: Sequence[Tensor], symmetric: bool) -
     return similarity / rows.shape[-1] if query.dtype == torch.uint8 else similarity
 
 
-def _packed_similarity(query: Tensor, slabs: Sequence[Tensor], symmetric: bool) -> Tensor:
+def _packed_similarity(
+    query: Tensor, slabs: Sequence[Tensor], weights: Sequence[float] | None, symmetric: bool
+) -> Tensor:
     """`frame_similarity` of two plain lists of packed signs on the CPU, by Hamming distances, without masks."""
     rows = rearrange(query.numpy(), "i o d -> (o i) d")
 
@@ -148,6 +161,7 @@ def _packed_similarity(query: Tensor, slabs: Sequence[Tensor], symmetric: bool) 
             "min",
             num_frames=query.shape[-3],
             num_regions=slab.shape[-2],
+            weights=weights,
             symmetric=symmetric,
         )
 
@@ -157,7 +171,15 @@ def _packed_similarity(query: Tensor, slabs: Sequence[Tensor], symmetric: bool) 
     return torch.from_numpy(1 - 2 / (BITS_PER_BYTE * rows.shape[-1]) * distances)
 
 
-def _best_matches(products: Array, best: str, *, num_frames: int, num_regions: int, symmetric: bool) -> Array:
+def _best_matches(
+    products: Array,
+    best: str,
+    *,
+    num_frames: int,
+    num_regions: int,
+    weights: Sequence[float] | None,
+    symmetric: bool,
+) -> Array:
     """What every region finds best in a frame of the other side, averaged over the regions of its own frame.
 
     Args:
@@ -165,16 +187,21 @@ def _best_matches(products: Array, best: str, *, num_frames: int, num_regions: i
         best: `max` or `min`.
         num_frames: Tq.
         num_regions: Rt.
+        weights: of the regions of a frame of either side; None: all alike.
 
     Returns:
         float [..., Tq, Tt], float32 at least.
     """
-    found = reduce(products, "... (j p) oi -> ... j oi", best, p=num_regions)
-    similarity = reduce(_in_float32(found), "... j (o i) -> ... i j", "mean", i=num_frames)
+    found = _in_float32(reduce(products, "... (j p) oi -> ... j oi", best, p=num_regions))
+    if weights is not None:
+        found = found * _as(found, np.repeat(weights, num_frames) * len(weights))
+    similarity = reduce(found, "... j (o i) -> ... i j", "mean", i=num_frames)
     if not symmetric:
         return similarity
-    found = reduce(products, "... jp (o i) -> ... jp i", best, i=num_frames)
-    return (similarity + reduce(_in_float32(found), "... (j p) i -> ... i j", "mean", p=num_regions)) / 2
+    found = _in_float32(reduce(products, "... jp (o i) -> ... jp i", best, i=num_frames))
+    if weights is not None:
+        found = found * _as(found, np.tile(weights, found.shape[-2] // num_regions) * len(weights))[:, None]
+    return (similarity + reduce(found, "... (j p) i -> ... i j", "mean", p=num_regions)) / 2
 
 
 def _products(x: Tensor, y: Tensor) -> Tensor:
@@ -210,6 +237,13 @@ def _in_float32(x: Array) -> Array:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def _as(like: Array, numbers: np.ndarray) -> Array:
+    """Numbers of the kind, precision and device of others."""
+    if isinstance(like, np.ndarray):
+        return numbers.astype(like.dtype)
+    return torch.from_numpy(numbers).to(like)
+
+
 def _frames_per_slab(query: Tensor, target: Tensor, slab_bytes: int) -> int:
     pairs = prod(np.broadcast_shapes(query.shape[:-3], target.shape[:-3]))  # torch's imports sympy: 0.4 s
     frame_bytes = pairs * query.shape[-3] * query.shape[-2] * target.shape[-2] * max(4, query.element_size())
@@ -229,6 +263,12 @@ def _check_vectors(query: Tensor, target: Tensor) -> None:
     for side, vectors in (("query", query), ("target", target)):
         if 0 in vectors.shape[-3:]:
             raise ValueError(f"{side} has no frame or region: {[*vectors.shape]}; such a pair has no score")
+
+
+def _check_weights(query: Tensor, target: Tensor, weights: Sequence[float] | None, symmetric: bool) -> None:
+    for vectors in (query, target) if symmetric else (query,):
+        if weights is not None and len(weights) != vectors.shape[-2]:
+            raise ValueError(f"{len(weights)} weights for frames of {vectors.shape[-2]} regions")
 
 
 def _check_side(side: str, length: int, mask: Tensor | None) -> None:
