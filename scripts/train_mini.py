@@ -4,8 +4,8 @@
     python scripts/train_mini.py --work WORK --sscd sscd.onnx --max-minutes 60     # as often as needed
     python scripts/train_mini.py --work WORK --output mini.safetensors             # when it is done
 
-The teacher, SSCD (licence: docs/models/mini.md; where to get it: docs/benchmarks.md), sees some windows of every picture
-once (about forty minutes of one core). The student then learns, in stages, from random weights: see
+The teacher, SSCD (licence: docs/models/mini.md; where to get it: docs/benchmarks.md), sees some windows of every
+picture once (about forty minutes of one core). The student then learns, in stages, from random weights: see
 `visil.s2vs.training`. Each stage begins with the bundle that the one before it left behind. `WORK/stage-1/` holds
 settings, log, newest checkpoint and in the end the bundle of the stage: settings.json, log.jsonl and bundle.safetensors
 are all that has to be kept, and a folder of other settings or data is refused. Ctrl-C ends a run after its step, with a
