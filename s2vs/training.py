@@ -456,10 +456,7 @@ class Training:
         likeness = teacher @ teacher.T
         shown = _shown(views, len(groups), settings.host_weight)  # [B, B]
         is_negative = (shown @ is_same.float()) == 0  # neither what it shows, nor its host, nor what shows the same
-        hosts = shown - torch.eye(len(groups), device=groups.device)
-        alike_host = (batch.whole_teacher @ teacher.T >= settings.alike).float()  # a host is seen beyond its target
-        is_unlike = is_negative & (likeness < settings.alike) & ((hosts @ alike_host) == 0)
-        is_unlike = torch.where(is_unlike.any(dim=1, keepdim=True), is_unlike, is_negative)
+        is_unlike = _unlike(batch, shown, is_negative, settings.alike)
         is_far = ~is_same & (likeness < settings.apart)
         count = target.shape[1]
         region = torch.randint(min(1, count - 1), count, (len(groups),)).to(groups.device)
@@ -629,3 +626,16 @@ def _deterministic() -> Iterator[None]:
 def _floats(student: Student) -> dict[str, Tensor]:
     """Weights and statistics, without counters."""
     return {name: value for name, value in student.state_dict().items() if value.is_floating_point()}
+
+
+def _unlike(batch: Batch, shown: Tensor, is_negative: Tensor, alike: float) -> Tensor:
+    """Of the negatives [B, B] those that the teacher does not find alike to what a query shows; all if none is left.
+
+    A host counts as a whole: more of it is seen around a query than its own target's window.
+    """
+    hosts = shown - torch.eye(len(shown), device=shown.device)
+    is_alike = (batch.teacher @ batch.teacher.T >= alike) | (
+        (hosts @ (batch.whole_teacher @ batch.teacher.T >= alike).float()) > 0
+    )
+    is_unlike = is_negative & ~is_alike
+    return torch.where(is_unlike.any(dim=1, keepdim=True), is_unlike, is_negative)

@@ -23,7 +23,7 @@ from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import LOG, STATISTICS_BATCHES, Batch, Training, TrainingSettings
+from visil.s2vs.training import LOG, STATISTICS_BATCHES, Batch, Training, TrainingSettings, _unlike
 from visil.s2vs.views import Views
 
 # A tiny network of timm's own tests; the side changes in the middle, between two checkpoints.
@@ -515,6 +515,21 @@ class TestMasks:
         losses = run._teacher_losses(self.batch(views=views), self.unit(4, seed=5), self.unit(4, seed=6))
         assert all(loss.isfinite() for loss in losses.values())
 
+    def test_what_is_alike_to_a_query_or_to_all_of_its_host_is_no_negative_in_the_batch(self):
+        first, second, third, other = torch.eye(self.DIM)[:4]
+        batch = self.batch(
+            teacher=torch.stack([first, second, first, third]),  # the third looks like the first
+            whole_teacher=torch.stack([other, third, other, other]),  # the host, as a whole, like the fourth
+        )
+        shown = torch.eye(4)
+        shown[0, 1] = 0.25
+        is_negative = ~torch.eye(4, dtype=torch.bool)
+        found = _unlike(batch, shown, is_negative & (shown == 0), 0.9)
+        assert found[1:].tolist() == [[True, False, True, True], [False, True, False, True], [True, True, True, False]]
+        assert found[0].tolist() == [False, False, True, True]  # none is left, so all negatives count
+        shown[0, 1] = 0.0
+        assert _unlike(batch, shown, is_negative, 0.9)[0].tolist() == [False, True, False, True]
+
     def test_windows_are_those_of_the_pictures_that_are_named(self, run):
         maps = [torch.rand(4, channels, 6, 6) for channels in run.student.backbone.feature_info.channels()]
         for stage in maps:
@@ -560,6 +575,7 @@ class TestTraining:
         lines = [json.loads(line) for line in (tmp_path / LOG).read_text(encoding="utf-8").splitlines()]
         assert lines[-1]["distillation"] < 0.95 * lines[0]["distillation"]
         assert lines[-1]["loss"] < lines[0]["loss"]
+        assert lines[-1]["windows"] < lines[0]["windows"]
 
     def test_what_ships_is_the_running_average_of_the_weights(self, in_one_piece):
         ended = training(in_one_piece)
