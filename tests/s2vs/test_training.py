@@ -575,7 +575,23 @@ class TestTraining:
         lines = [json.loads(line) for line in (tmp_path / LOG).read_text(encoding="utf-8").splitlines()]
         assert lines[-1]["distillation"] < 0.95 * lines[0]["distillation"]
         assert lines[-1]["loss"] < lines[0]["loss"]
-        assert lines[-1]["windows"] < lines[0]["windows"]
+
+    @pytest.mark.parametrize("name", ["windows", "distillation"])
+    def test_a_loss_with_much_weight_falls_most(self, tmp_path, name):
+        weight = {"windows": "window_weight", "distillation": "distillation_weight"}[name]
+        others = ("bank_weight", "similarity_weight", "distillation_weight", "friends_weight", "window_weight")
+        settings = replace(
+            SETTINGS_OF_RUN,
+            steps=30,
+            log_steps=10,
+            checkpoint_steps=30,
+            sides_px=((0.0, 32),),
+            learning_rate=5e-3,
+            **(dict.fromkeys(others, 0.0) | {weight: 30.0}),
+        )
+        training(tmp_path, settings).run()
+        lines = [json.loads(line) for line in (tmp_path / LOG).read_text(encoding="utf-8").splitlines()]
+        assert lines[-1][name] < lines[0][name]
 
     def test_what_ships_is_the_running_average_of_the_weights(self, in_one_piece):
         ended = training(in_one_piece)
