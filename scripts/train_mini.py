@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
+import shutil
 import signal
 import sys
 import time
@@ -49,6 +50,7 @@ from visil.s2vs.teacher import ORIGIN, TeacherVectors
 from visil.s2vs.training import VIEWS, Training, TrainingSettings, claim_folder
 
 PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bundle.safetensors"
+PARTS, PART = "teacher-parts", 512  # folder of what the teacher has said so far, and of how many pictures at once
 WINDOW_AREA, WINDOW_ASPECT = (0.2, 0.9), 4 / 3  # of the windows but the first: share of the area, aspect up to
 NUM_WINDOWS = 11  # of a picture; the first is the whole of it
 SIDE_PX = 160  # of the pictures that the bundle sees; chosen on val
@@ -116,8 +118,7 @@ def main() -> int:
                 f"{options.work / TEACHER}: not made yet; to make it, say where the teacher is: --sscd FILE"
             )
         _check_teacher(options.sscd)
-        taught = teach(pictures, OnnxVectors(options.sscd), seed=options.seed)
-        _save(taught, options.work / TEACHER, origin)
+        teach(pictures, OnnxVectors(options.sscd), options.work, origin, seed=options.seed)
     teacher = TeacherVectors.read(options.work / TEACHER, origin)
     if options.without == "footage":
         stills = slice(pictures.num_stills)
@@ -213,24 +214,42 @@ def weights_of(bundle: Bundle) -> dict[str, Tensor]:
 # --- the teacher ---
 
 
-def teach(pictures: PackedPictures, describe: Callable[[np.ndarray], np.ndarray], *, seed: int) -> dict[str, Tensor]:
-    """The teacher's vectors of some windows of every picture; see `TeacherVectors`.
+def teach(
+    pictures: PackedPictures, describe: Callable[[np.ndarray], np.ndarray], work: Path, origin: str, *, seed: int
+) -> None:
+    """Write the teacher's vectors of some windows of every picture, see `TeacherVectors`; goes on where it ended.
 
     Args:
         describe: pictures uint8 [T, H, W, 3] -> one unit vector each, [T, D].
+        work: folder in which the file is made; parts that are done lie in a folder of it.
+        origin: of the file, see `TeacherVectors.read`.
+
+    Raises:
+        DataError: a part is of another origin or damaged, or one cannot be written.
     """
     boxes = windows(len(pictures), torch.Generator().manual_seed(seed))  # [N, V, 4]
-    vectors = []
-    for start in range(0, len(pictures), BATCH):
-        numbers = torch.arange(start, min(start + BATCH, len(pictures)))
-        pairs = zip(pictures.batch(numbers), boxes[numbers], strict=True)
-        crops = torch.stack(
-            [cut_window(picture, box, TEACHER_SIDE_PX) for picture, of_picture in pairs for box in of_picture]
-        )
-        vectors.append(torch.from_numpy(describe(crops.movedim(1, -1).contiguous().numpy())))
-        if start % (32 * BATCH) == 0:
-            logging.info("teacher: %d of %d pictures", start, len(pictures))
-    return {"boxes": boxes, "vectors": torch.cat(vectors).unflatten(0, boxes.shape[:2])}
+    folder = work / PARTS
+    folder.mkdir(exist_ok=True)
+    parts = []
+    for numbers in torch.arange(len(pictures)).split(PART):
+        part = folder / f"{numbers[0]:06}.safetensors"
+        if not part.exists():
+            vectors = torch.cat([_described(pictures, describe, some, boxes[some]) for some in numbers.split(BATCH)])
+            _save({"boxes": boxes[numbers], "vectors": vectors}, part, origin)
+            logging.info("teacher: %d of %d pictures", numbers[-1] + 1, len(pictures))
+        parts.append(TeacherVectors.read(part, origin))
+    _save({name: torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])}, work / TEACHER, origin)
+    shutil.rmtree(folder)
+
+
+def _described(
+    pictures: PackedPictures, describe: Callable[[np.ndarray], np.ndarray], numbers: Tensor, boxes: Tensor
+) -> Tensor:
+    """[N, V, D] of some pictures and windows [N, V, 4] of them."""
+    pairs = zip(pictures.batch(numbers), boxes, strict=True)
+    crops = torch.stack([cut_window(picture, box, TEACHER_SIDE_PX) for picture, of_one in pairs for box in of_one])
+    vectors = torch.from_numpy(describe(crops.movedim(1, -1).contiguous().numpy()))
+    return vectors.unflatten(0, boxes.shape[:2])
 
 
 def windows(count: int, generator: torch.Generator) -> Tensor:

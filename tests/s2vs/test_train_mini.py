@@ -116,27 +116,78 @@ class TestWindows:
 
 
 class TestTeaching:
-    def test_every_window_has_a_vector(self, train_mini, pictures):
-        taught = TeacherVectors(**train_mini.teach(pictures, describe, seed=0))
+    @pytest.fixture
+    def teach(self, train_mini, tmp_path):
+        def made(pictures, describe=describe, work="work", origin="of a test"):
+            (tmp_path / work).mkdir(exist_ok=True)
+            train_mini.teach(pictures, describe, tmp_path / work, origin, seed=0)
+            return TeacherVectors.read(tmp_path / work / train_mini.TEACHER, origin)
+
+        return made
+
+    def test_every_window_has_a_vector(self, train_mini, teach, pictures):
+        taught = teach(pictures)
+        assert taught.boxes.equal(train_mini.windows(NUM_PICTURES, torch.Generator().manual_seed(0)))
         assert taught.vectors.shape == (NUM_PICTURES, train_mini.NUM_WINDOWS, 12)
         assert taught.vectors.dtype == torch.float16
 
-    def test_the_teacher_sees_the_window_and_nothing_else(self, train_mini, pictures):
+    def test_the_teacher_sees_the_window_and_nothing_else(self, teach, pictures):
         """A picture that is nothing but the window has, as a whole, the vector of the window."""
-        taught = train_mini.teach(pictures, describe, seed=0)
-        top, left, height, width = (taught["boxes"][4, 1] * SIDE).round().int().tolist()
+        taught = teach(pictures)
+        top, left, height, width = (taught.boxes[4, 1] * SIDE).round().int().tolist()
         window = pictures.pictures[4, top : top + height, left : left + width].movedim(-1, 0)
         enlarged = F.interpolate(window[None].float(), SIDE, mode="bicubic", antialias=True).round().clamp(0, 255)
         alone = replace(
             pictures, pictures=enlarged.byte().movedim(1, -1), groups=torch.zeros(1, dtype=torch.int64), num_stills=1
         )
-        whole = train_mini.teach(alone, describe, seed=0)["vectors"][0, 0]
-        assert (whole.float() @ taught["vectors"][4, 1].float()).item() > 0.99
+        whole = teach(alone, work="alone").vectors[0, 0]
+        assert (whole.float() @ taught.vectors[4, 1].float()).item() > 0.99
 
-    def test_pictures_are_described_in_parts(self, train_mini, monkeypatch, pictures):
-        whole = train_mini.teach(pictures, describe, seed=0)
-        monkeypatch.setattr(train_mini, "BATCH", 5)
-        assert train_mini.teach(pictures, describe, seed=0)["vectors"].equal(whole["vectors"])
+    def test_no_number_of_pictures_at_once_changes_anything(self, train_mini, teach, monkeypatch, pictures):
+        whole = teach(pictures)
+        monkeypatch.setattr(train_mini, "BATCH", 3)
+        monkeypatch.setattr(train_mini, "PART", 5)
+        parts = teach(pictures, work="parts")
+        assert parts.vectors.equal(whole.vectors)
+        assert parts.boxes.equal(whole.boxes)
+
+    def test_it_goes_on_where_it_ended(self, train_mini, teach, monkeypatch, pictures, tmp_path):
+        monkeypatch.setattr(train_mini, "PART", 5)
+        seen = []
+
+        def ending(images):
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+            seen.append(len(images))
+            return describe(images)
+
+        with pytest.raises(KeyboardInterrupt):
+            teach(pictures, ending)
+        seen.clear()
+
+        def counting(images):
+            seen.append(len(images))
+            return describe(images)
+
+        whole = teach(pictures, work="whole")
+        assert teach(pictures, counting).vectors.equal(whole.vectors)
+        assert sum(seen) == (NUM_PICTURES - 2 * 5) * train_mini.NUM_WINDOWS
+        assert [file.name for file in (tmp_path / "work").iterdir()] == [train_mini.TEACHER]
+
+    def test_parts_of_other_pictures_are_refused(self, train_mini, teach, monkeypatch, pictures):
+        monkeypatch.setattr(train_mini, "PART", 5)
+        seen = []
+
+        def ending(images):
+            if seen:
+                raise KeyboardInterrupt
+            seen.append(len(images))
+            return describe(images)
+
+        with pytest.raises(KeyboardInterrupt):
+            teach(pictures, ending)
+        with pytest.raises(DataError, match=r"000000\.safetensors: .*other pictures"):
+            teach(pictures, origin="of another test")
 
 
 class TestBundle:
