@@ -37,7 +37,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from visil.benchmarks.benchmark_data import SPLITS, BenchmarkSettings, prepare
+from visil.benchmarks.benchmark_data import SPLITS, BenchmarkSettings, digest_of_tables, prepare
 from visil.benchmarks.benchmark_search import system_scores
 from visil.benchmarks.frame_descriptors import KINDS, frame_descriptors, why_not_run
 from visil.benchmarks.report import (
@@ -94,7 +94,8 @@ def main() -> None:
     for kind, reason in not_run.items():
         logging.info("%s is not run: %s", kind, reason)
     baselines = [] if options.alone else frame_descriptors(files)
-    known = read_thresholds(options.thresholds) if options.thresholds else None
+    tables = digest_of_tables(options.data)
+    known = read_thresholds(options.thresholds, tables) if options.thresholds else None
     settings = BenchmarkSettings(options.split, seed=options.seed, num_queries=options.queries)
     benchmark = prepare(options.data, options.work, settings, workers=options.workers)
     systems = list(
@@ -145,7 +146,7 @@ def main() -> None:
         strengths = {
             name: {level: family.strength(level) for level in family.levels} for name, family in FAMILIES.items()
         }
-        write_json(options.json, run_facts(ROOT, vars(options) | {"strengths": strengths}), results)
+        write_json(options.json, run_facts(ROOT, vars(options) | {"strengths": strengths, "tables": tables}), results)
 
 
 def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Sequence[Figures]]) -> None:

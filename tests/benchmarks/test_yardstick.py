@@ -203,12 +203,12 @@ def a_run(path: Path, split: str = "val") -> Path:
         "mine": {"bundle": "hash of mine", "thresholds": [0.1, 0.2, 0.3]},
         "PDQ": {"not_run": "pdqhash is not installed"},
     }
-    path.write_text(json.dumps({"settings": {"split": split}, "results": results}))
+    path.write_text(json.dumps({"settings": {"split": split, "tables": "0a1b"}, "results": results}))
     return path
 
 
 def test_thresholds_of_another_run_are_those_of_the_same_bundle(tmp_path):
-    known = read_thresholds(a_run(tmp_path / "val.json"))
+    known = read_thresholds(a_run(tmp_path / "val.json"), "0a1b")
     assert known["mine", "hash of mine"] == [0.1, 0.2, 0.3]
     assert known["pHash", None] == [0.5, 0.6, 0.7]
     assert known.keys() == {("mine", "hash of mine"), ("pHash", None)}
@@ -216,16 +216,21 @@ def test_thresholds_of_another_run_are_those_of_the_same_bundle(tmp_path):
 
 def test_thresholds_that_were_not_chosen_on_val_are_refused(tmp_path):
     with pytest.raises(DataError, match="chosen on val, this is a run on test"):
-        read_thresholds(a_run(tmp_path / "test.json", split="test"))
+        read_thresholds(a_run(tmp_path / "test.json", split="test"), "0a1b")
+
+
+def test_thresholds_of_a_run_over_other_data_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"val\.json: is a run over other data"):
+        read_thresholds(a_run(tmp_path / "val.json"), "2c3d")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": {"split": "val"}, "results": {"pHash": 1}}'])
 def test_a_file_without_thresholds_is_named(tmp_path, content):
     (tmp_path / "val.json").write_text(content)
     with pytest.raises(DataError, match=r"val\.json: no JSON of a run of bench_edits"):
-        read_thresholds(tmp_path / "val.json")
+        read_thresholds(tmp_path / "val.json", "0a1b")
     with pytest.raises(DataError, match=r"none\.json: no JSON of a run of bench_edits"):
-        read_thresholds(tmp_path / "none.json")
+        read_thresholds(tmp_path / "none.json", "0a1b")
 
 
 def test_false_matches_are_counted_by_what_the_pairs_share(scores):

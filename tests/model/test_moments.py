@@ -92,11 +92,17 @@ class TestScore:
 
     def test_what_a_moment_lacks_counts_more_the_more_there_are(self):
         assert self.score(0.0, 0.9, 1) == pytest.approx(0.9)
-        assert self.score(0.0, 0.9, 14) == pytest.approx(1 - 0.1 * (1 + log(14)))
+        assert self.score(0.0, 0.9, 14) == pytest.approx(1 - 0.1 * (1 + 2 * log(14)))
         assert self.score(0.0, 0.9, 58) < self.score(0.0, 0.9, 14)
 
     def test_edited_sources_still_rank_above_strangers(self):
-        assert self.score(0.15, 0.7, 58) == pytest.approx(0.7 / 3)
+        assert self.score(0.15, 0.7, 58) == pytest.approx((1 - 0.3**2) / 4)
+        assert self.score(0.15, 0.71, 5000) > self.score(0.15, 0.7, 5000)
+
+    @pytest.mark.parametrize("num_moments", [14, 58, 5000])
+    def test_a_moment_that_chance_explains_never_passes_for_a_match(self, num_moments):
+        explained = 1 - 0.75 / (1 + 2 * log(num_moments))
+        assert self.score(0.0, explained, num_moments) <= 0.25 + 1e-6
 
     def test_the_whole_counts_where_it_is_better(self):
         assert self.score(0.8, 0.9, 58) == pytest.approx(0.8)

@@ -181,6 +181,26 @@ class Benchmark:
         return ~(self.is_relevant | self.is_unrelated)
 
 
+def digest_of_tables(data: Path) -> str:
+    """Of the tables that the yardstick is planned by: figures of another one are not comparable.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    tables = [
+        *(data / "videos" / f"{name}.csv" for name in ("manifest", "pairs", "split")),
+        *(table for name in ("manifest", "split") if (table := data / "footage" / f"{name}.csv").exists()),
+        data / "images/index.csv",
+    ]
+    digest = hashlib.sha256()
+    try:
+        for table in tables:
+            digest.update(table.read_bytes())
+    except OSError as error:
+        raise DataError(f"{error.filename}: a table of the benchmarks cannot be read ({error.strerror})") from error
+    return digest.hexdigest()[:8]
+
+
 def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int) -> Benchmark:
     """Make what is missing of the benchmark in a folder below `work`, named after the settings and tables of the data.
 
@@ -194,12 +214,7 @@ def prepare(data: Path, work: Path, settings: BenchmarkSettings, *, workers: int
     others = read_footage(data / "footage") if (data / "footage").is_dir() else RealVideos(data / "footage", {}, {})
     if both := real.videos.keys() & others.videos.keys():
         raise DataError(f"{others.folder}: {min(both)!r} is the name of a file of {real.folder} too; rename one")
-    tables = [
-        *(data / "videos" / f"{name}.csv" for name in ("manifest", "pairs", "split")),
-        *(table for name in ("manifest", "split") if (table := data / "footage" / f"{name}.csv").exists()),
-        data / "images/index.csv",
-    ]
-    folder = work / f"{settings.name}-{_digest(tables)}"
+    folder = work / f"{settings.name}-{digest_of_tables(data)}"
     stills = read_stills(data / "images", settings.split, folder / "stills")
 
     footages: dict[str, list[LibraryVideo]] = {}
@@ -514,10 +529,3 @@ def _pan(folder: Path, kind: str, still: Still, settings: BenchmarkSettings, des
         size_px=PAN_SIZE_PX,
         furniture=kind if kind in FURNITURE else "",
     )
-
-
-def _digest(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:8]

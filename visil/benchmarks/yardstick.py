@@ -207,18 +207,23 @@ def thresholds(benchmark: Benchmark, scores: np.ndarray, rates: Sequence[float] 
     return [float(negatives[int(rate * len(negatives))]) for rate in rates]
 
 
-def read_thresholds(path: Path) -> dict[tuple[str, str | None], list[float]]:
+def read_thresholds(path: Path, tables: str) -> dict[tuple[str, str | None], list[float]]:
     """Those that a run of `bench_edits.py` on val chose, by name of the system and hash of its bundle.
 
     Another bundle of the same name gives other scores: it has none here.
 
+    Args:
+        tables: `digest_of_tables` of the data that they are wanted for.
+
     Raises:
-        DataError: the file is not of such a run.
+        DataError: the file is not of such a run, or of a run over other data.
     """
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
         if run["settings"]["split"] != "val":
             raise DataError(f"{path}: thresholds are chosen on val, this is a run on {run['settings']['split']}")
+        if run["settings"]["tables"] != tables:
+            raise DataError(f"{path}: is a run over other data, whose thresholds are others; make one with --split val")
         measured = {name: result for name, result in run["results"].items() if "not_run" not in result}
         return {(name, result.get("bundle")): result["thresholds"] for name, result in measured.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

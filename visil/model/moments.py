@@ -22,7 +22,8 @@ MOMENT_SAMPLES = 3  # the shortest clip that a compilation is expected to hold, 
 MIN_SAMPLES = 16  # of a long query: in a shorter one such a clip is a fifth, and the whole tells
 DESCRIPTOR_STEP = 2  # samples between the moments that candidates are looked for by: no clip lies between two
 MOST_DESCRIPTORS = 4000  # 2.2 hours at one sample a second; each costs a product with every part of the library
-LEAST_SHARE = 1 / 3  # of a query that the best moment counts for at least
+CHANCE_WEIGHT = 2.0  # of ln N, the moments to choose from
+MOST_WITHOUT_CHANCE = 0.25  # raw, that a moment counts for however many there are: less than thresholds of matches
 
 
 def moment_starts(times_s: np.ndarray) -> np.ndarray:
@@ -65,17 +66,23 @@ def best_moment(best: Tensor, where: Tensor, starts: Tensor) -> Tensor:
     return sums.masked_fill_(no_evidence, -torch.inf).amax(dim=-1) / MOMENT_SAMPLES
 
 
-def score_by_moments(whole: Tensor, moment: Tensor, num_moments: int) -> Tensor:
+def score_by_moments(
+    whole: Tensor, moment: Tensor, num_moments: int, *, chance_weight: float = CHANCE_WEIGHT
+) -> Tensor:
     """Raw score of a long query: of the whole or of its best moment, whichever is higher.
 
-        max(whole, r / 3, 1 - (1 + ln N) · (1 - r))        r = best moment, N = moments to choose from
+        max(whole, (1 - (1 - r)²) / 4, 1 - (1 + 2 ln N) · (1 - r))        r = best moment, N = moments to choose from
 
     The more moments there are to choose from, the more the best one finds by chance: what it lacks of 1 is multiplied
-    by 1 + ln N; a single one counts as it is. r / 3 is what it would count if the rest of the query found nothing: too
-    little to pass for a match, enough to rank sources that were edited above strangers.
+    by 1 + 2 ln N; a single one counts as it is. The middle term rises with r to a quarter: too little to pass for a
+    match, enough to rank sources that were edited above strangers.
+
+    Args:
+        chance_weight: the 2.
     """
-    by_chance = 1 + log(num_moments)
-    return torch.maximum(whole, torch.maximum(LEAST_SHARE * moment, 1 - by_chance * (1 - moment)))
+    by_chance = 1 + chance_weight * log(num_moments)
+    least = MOST_WITHOUT_CHANCE * (1 - (1 - moment) ** 2)  # -inf stays what it is
+    return torch.maximum(whole, torch.maximum(least, 1 - by_chance * (1 - moment)))
 
 
 def moment_descriptors(vectors: np.ndarray) -> np.ndarray:
