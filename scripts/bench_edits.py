@@ -25,8 +25,8 @@ pairs of a source and a video are counted beside them. Videos under one design o
 without a match are rows of their own with far fewer pairs: rates as low as 1e-5 cannot be seen in them.
     python scripts/bench_edits.py --split val --model BUNDLE.safetensors --json val.json
     python scripts/bench_edits.py --split test --model BUNDLE.safetensors --thresholds val.json --json test.json
-Thresholds count for the bundle that they were chosen for, by its hash. Made files and features are kept in --work. On
-4 cores the files of val took 6 minutes.
+Thresholds count for the bundle that they were chosen for, by its hash, and over the same data. Made files and features
+are kept in --work. On 4 cores the files of val took 6 minutes.
 """
 
 from __future__ import annotations
@@ -80,7 +80,12 @@ def main() -> None:
     parser = benchmark_parser(__doc__)
     add_system_options(parser, ROOT.parent / "shared" / "data")
     parser.add_argument("--split", choices=SPLITS, default="val", help="[default: val]")
-    parser.add_argument("--thresholds", type=Path, metavar="FILE", help="JSON of a run on val  [default: of this run]")
+    parser.add_argument(
+        "--thresholds",
+        type=Path,
+        metavar="FILE",
+        help="JSON of a run on val over the same data  [default: of this run]",
+    )
     parser.add_argument("--queries", type=int, default=60, help="for a family at a strength  [default: 60]")
     parser.add_argument("--rerank", default="all", help="candidates with a fine score  [default: all]")
     parser.add_argument(

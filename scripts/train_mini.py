@@ -42,7 +42,7 @@ from visil.model.bundle import Bundle, BundleSettings, RegionSettings, load_bund
 from visil.model.making import bundle_of
 from visil.model.network import NetworkSettings
 from visil.model.whitening import Whitening
-from visil.s2vs.claims import SETTINGS
+from visil.s2vs.claims import SETTINGS, digest
 from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.student import MEAN, STD, Student
@@ -88,7 +88,9 @@ WITHOUT = {  # ablations: settings that leave something out
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the run; holds the packed pictures")
-    parser.add_argument("--sscd", type=Path, metavar="FILE", help="ONNX network of the teacher, for the first time")
+    parser.add_argument(
+        "--sscd", type=Path, metavar="FILE", help="ONNX network of the teacher, until teacher.safetensors is made"
+    )
     parser.add_argument("--max-minutes", type=float, help="of training; stop after so long, to go on another time")
     parser.add_argument(
         "--share",
@@ -221,25 +223,28 @@ def teach(
 
     Args:
         describe: pictures uint8 [T, H, W, 3] -> one unit vector each, [T, D].
-        work: folder in which the file is made; parts that are done lie in a folder of it.
+        work: folder in which the file is made; meanwhile parts that are done lie in a folder of it, named after what
+            they depend on.
         origin: of the file, see `TeacherVectors.read`.
 
     Raises:
-        DataError: a part is of another origin or damaged, or one cannot be written.
+        DataError: a part is damaged or cannot be written.
     """
     boxes = windows(len(pictures), torch.Generator().manual_seed(seed))  # [N, V, 4]
-    folder = work / PARTS
+    origin_of_parts = f"{origin}, {digest([boxes])}"
+    folder = work / f"{PARTS}-{hashlib.sha256(origin_of_parts.encode()).hexdigest()[:8]}"
     folder.mkdir(exist_ok=True)
     parts = []
     for numbers in torch.arange(len(pictures)).split(PART):
         part = folder / f"{numbers[0]:06}.safetensors"
         if not part.exists():
             vectors = torch.cat([_described(pictures, describe, some, boxes[some]) for some in numbers.split(BATCH)])
-            _save({"boxes": boxes[numbers], "vectors": vectors}, part, origin)
+            _save({"boxes": boxes[numbers], "vectors": vectors}, part, origin_of_parts)
             logging.info("teacher: %d of %d pictures", numbers[-1] + 1, len(pictures))
-        parts.append(TeacherVectors.read(part, origin))
+        parts.append(TeacherVectors.read(part, origin_of_parts))
     _save({name: torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])}, work / TEACHER, origin)
-    shutil.rmtree(folder)
+    for left in work.glob(f"{PARTS}-*"):
+        shutil.rmtree(left)
 
 
 def _described(
@@ -317,5 +322,7 @@ if __name__ == "__main__":
     except (VisilError, OSError) as error:
         raise SystemExit(f"train_mini: {error}") from error
     except KeyboardInterrupt:
-        print("train_mini: interrupted; the last checkpoint stays", file=sys.stderr)
+        print(
+            "train_mini: interrupted; the last checkpoint, or what the teacher has said so far, stays", file=sys.stderr
+        )
         sys.exit(130)

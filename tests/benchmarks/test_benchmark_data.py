@@ -23,6 +23,7 @@ from visil.benchmarks.benchmark_data import (
     NUM_SHOTS,
     REAL,
     BenchmarkSettings,
+    digest_of_tables,
     prepare,
     shown_partners,
 )
@@ -356,3 +357,25 @@ def test_copies_of_the_source_count_only_if_they_must_show_what_the_query_shows(
     real = read_real_videos(data_folder / "videos")
     truth = EditTruth("q.mp4", "b.mp4", "clip", 0.5, 0.0, shown_s, 0.0, shown_s)
     assert shown_partners(real, truth) == partners
+
+
+class TestDigestOfTables:
+    @pytest.fixture
+    def data(self, tmp_path):
+        for name in ("videos/manifest", "videos/pairs", "videos/split", "images/index"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / f"{name}.csv").write_text(name)
+        return tmp_path
+
+    @pytest.mark.parametrize("table", ["videos/pairs.csv", "images/index.csv", "footage/split.csv"])
+    def test_another_table_is_another_yardstick(self, data, table):
+        before = digest_of_tables(data)
+        assert digest_of_tables(data) == before
+        (data / table).parent.mkdir(exist_ok=True)
+        (data / table).write_text("other")
+        assert digest_of_tables(data) != before
+
+    def test_a_missing_table_is_named(self, data):
+        (data / "videos/pairs.csv").unlink()
+        with pytest.raises(DataError, match=r"pairs\.csv: a table of the benchmarks cannot be read"):
+            digest_of_tables(data)

@@ -224,7 +224,10 @@ def test_thresholds_of_a_run_over_other_data_are_refused(tmp_path):
         read_thresholds(a_run(tmp_path / "val.json"), "2c3d")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": {"split": "val"}, "results": {"pHash": 1}}'])
+A_RUN_WITHOUT_RESULTS = '{"settings": {"split": "val", "tables": "0a1b"}, "results": {"pHash": 1}}'
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", A_RUN_WITHOUT_RESULTS])
 def test_a_file_without_thresholds_is_named(tmp_path, content):
     (tmp_path / "val.json").write_text(content)
     with pytest.raises(DataError, match=r"val\.json: no JSON of a run of bench_edits"):

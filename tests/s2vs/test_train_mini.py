@@ -174,7 +174,8 @@ class TestTeaching:
         assert sum(seen) == (NUM_PICTURES - 2 * 5) * train_mini.NUM_WINDOWS
         assert [file.name for file in (tmp_path / "work").iterdir()] == [train_mini.TEACHER]
 
-    def test_parts_of_other_pictures_are_refused(self, train_mini, teach, monkeypatch, pictures):
+    @pytest.mark.parametrize("other", ["origin", "windows"])
+    def test_parts_of_something_else_are_not_taken(self, train_mini, teach, monkeypatch, pictures, tmp_path, other):
         monkeypatch.setattr(train_mini, "PART", 5)
         seen = []
 
@@ -186,8 +187,12 @@ class TestTeaching:
 
         with pytest.raises(KeyboardInterrupt):
             teach(pictures, ending)
-        with pytest.raises(DataError, match=r"000000\.safetensors: .*other pictures"):
-            teach(pictures, origin="of another test")
+        if other == "windows":
+            monkeypatch.setattr(train_mini, "WINDOW_AREA", (0.5, 0.6))
+        origin = "of another test" if other == "origin" else "of a test"
+        whole = teach(pictures, work="whole", origin=origin)
+        assert teach(pictures, origin=origin).vectors.equal(whole.vectors)
+        assert [file.name for file in (tmp_path / "work").iterdir()] == [train_mini.TEACHER]
 
 
 class TestBundle:

@@ -202,7 +202,7 @@ def thresholds(benchmark: Benchmark, scores: np.ndarray, rates: Sequence[float] 
     The pairs are those of edited queries with real videos, montages and distractors: furniture and look-alikes are
     told apart by thresholds that know nothing of them.
     """
-    pairs = _unrelated_pairs(benchmark)[UNRELATED]
+    pairs = unrelated_pairs(benchmark)[UNRELATED]
     negatives = np.sort(scores[pairs & (scores > NO_SCORE)])[::-1]
     return [float(negatives[int(rate * len(negatives))]) for rate in rates]
 
@@ -222,8 +222,11 @@ def read_thresholds(path: Path, tables: str) -> dict[tuple[str, str | None], lis
         run = json.loads(path.read_text(encoding="utf-8"))
         if run["settings"]["split"] != "val":
             raise DataError(f"{path}: thresholds are chosen on val, this is a run on {run['settings']['split']}")
-        if run["settings"]["tables"] != tables:
-            raise DataError(f"{path}: is a run over other data, whose thresholds are others; make one with --split val")
+        if run["settings"].get("tables") != tables:
+            raise DataError(
+                f"{path}: is a run over other data, or of before thresholds named theirs; run bench_edits.py --split "
+                "val --json FILE again, with the same --data and --model"
+            )
         measured = {name: result for name, result in run["results"].items() if "not_run" not in result}
         return {(name, result.get("bundle")): result["thresholds"] for name, result in measured.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -234,7 +237,7 @@ def false_matches(benchmark: Benchmark, scores: np.ndarray, above: Sequence[floa
     """Unrelated pairs above thresholds, by what they have in common all the same."""
     return [
         _above(benchmark, name, pairs, pairs & (scores > NO_SCORE), scores, above)
-        for name, pairs in _unrelated_pairs(benchmark).items()
+        for name, pairs in unrelated_pairs(benchmark).items()
     ]
 
 
@@ -273,8 +276,8 @@ def _rankings(benchmark: Benchmark, scores: np.ndarray) -> tuple[list[int], list
     ]
 
 
-def _unrelated_pairs(benchmark: Benchmark) -> dict[str, np.ndarray]:
-    """Kinds of unrelated pairs: name -> bool [Q, V]."""
+def unrelated_pairs(benchmark: Benchmark) -> dict[str, np.ndarray]:
+    """Kinds of unrelated pairs: name -> bool [Q, V]; see `false_matches`."""
     query_kind = np.array([query.kind for query in benchmark.queries])[:, None]
     is_pooled = np.array([query.is_pooled for query in benchmark.queries])[:, None]
     video_kind = np.array([video.kind for video in benchmark.videos])[None, :]

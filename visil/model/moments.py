@@ -7,7 +7,7 @@
 The mean over a compilation hides each of its sources. The other direction, how well the frames of the video are found
 in the query, does not; but by it a video of one frame matches whatever is long enough. A moment is the query's own
 side: a few samples in a row, which find two frames of the video at least. Pure functions, no weights.
-How the numbers were chosen: docs/method.md, "Long queries".
+How the numbers were chosen: docs/method.md, "Long queries", and decision 70.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MIN_SAMPLES = 16  # of a long query: in a shorter one such a clip is a fifth, an
 DESCRIPTOR_STEP = 2  # samples between the moments that candidates are looked for by: no clip lies between two
 MOST_DESCRIPTORS = 4000  # 2.2 hours at one sample a second; each costs a product with every part of the library
 CHANCE_WEIGHT = 2.0  # of ln N, the moments to choose from
-MOST_WITHOUT_CHANCE = 0.25  # raw, that a moment counts for however many there are: less than thresholds of matches
+RANKING_CAP = 0.25  # raw, of what ranks a moment that chance explains: below the thresholds of `mini` (docs/method.md)
 
 
 def moment_starts(times_s: np.ndarray) -> np.ndarray:
@@ -78,10 +78,10 @@ def score_by_moments(
     match, enough to rank sources that were edited above strangers.
 
     Args:
-        chance_weight: the 2.
+        chance_weight: factor of ln N; others only to choose it (scripts/bench_moments.py).
     """
     by_chance = 1 + chance_weight * log(num_moments)
-    least = MOST_WITHOUT_CHANCE * (1 - (1 - moment) ** 2)  # -inf stays what it is
+    least = RANKING_CAP * (1 - (1 - moment) ** 2)  # -inf stays what it is
     return torch.maximum(whole, torch.maximum(least, 1 - by_chance * (1 - moment)))
 
 
