@@ -1,0 +1,52 @@
+"""scripts/make_mini: what is run in which order; python itself is one that writes down what it was asked for."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def make(tmp_path):
+    log = tmp_path / "asked"
+    python = tmp_path / "environment" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\ncase "$1" in -c) echo "{python.parent.parent}";; *) echo "$@" >> "{log}";; esac\n')
+    python.chmod(0o755)
+
+    def run(*arguments):
+        log.unlink(missing_ok=True)
+        environment = {**os.environ, "VIRTUAL_ENV": str(python.parent.parent)}
+        command = ["bash", ROOT / "scripts/make_mini", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return done, log.read_text().splitlines() if log.exists() else []
+
+    return run
+
+
+def test_it_packs_then_trains_from_wherever_it_is_called(make, tmp_path):
+    done, asked = make("data", "sscd.onnx", "my work", "--max-minutes", "60")
+    assert done.returncode == 0, done.stderr
+    assert asked[0].startswith("-m pip install")
+    work = tmp_path / "my work"
+    assert asked[1:] == [
+        f"scripts/pack_pictures.py --data {tmp_path}/data --output {work}/pictures.safetensors",
+        f"scripts/train_mini.py --work {work} --sscd {tmp_path}/sscd.onnx --output {work}/mini.safetensors "
+        "--max-minutes 60",
+    ]
+
+
+def test_what_is_packed_is_not_packed_again(make, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/pictures.safetensors").touch()
+    _, asked = make("data", "sscd.onnx", "work")
+    assert [line.split()[0] for line in asked[1:]] == ["scripts/train_mini.py"]
+
+
+def test_too_few_arguments_are_answered_by_what_it_takes(make):
+    done, asked = make("data")
+    assert (done.returncode, asked) == (2, [])
+    assert "scripts/make_mini DATA SSCD WORK" in done.stderr
