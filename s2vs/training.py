@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,171 +25,21 @@ from torch import Tensor
 
 from visil.errors import DataError
 from visil.model.backbone import BackboneSettings
-from visil.model.pyramid import num_regions, region_weights
+from visil.s2vs.batches import SEEDS_APART, Batches
 from visil.s2vs.checkpoints import load_checkpoint, save_checkpoint
 from visil.s2vs.claims import claim, digest, note_piece
-from visil.s2vs.furniture import FurnitureSettings, with_furniture
-from visil.s2vs.losses import (
-    cosine_distillation,
-    false_friends,
-    info_nce,
-    koleo,
-    matching_regions_nce,
-    similarity_distillation,
-)
-from visil.s2vs.pictures import PackedPictures, mixed_indices, nearest_pictures, with_nearest
-from visil.s2vs.student import Student, region_matches
+from visil.s2vs.objective import Objective
+from visil.s2vs.pictures import PackedPictures
+from visil.s2vs.student import Student
 from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.views import Views, ViewSettings, draw_views
+from visil.s2vs.training_settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
-SEEDS_APART = 1_000_003  # between the seeds of the steps of two runs
 STARTING_BATCHES = 16  # that the projection starts from, and that the teacher is turned by
 STATISTICS_BATCHES = 16  # that batch-norm statistics are measured over
-NUM_NEAREST, CLIQUE = 16, 7  # pictures most like one to the teacher; of them come together with it
 MEAN_RATE = 0.1  # of the learning rate: entries of the projection's mean are small
-VIEWS = ViewSettings(inset_weight=3.0, inset=(0.72, 0.32), mirrored=0.4, crop_area=(0.75, 0.22))  # of a plain run
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Everything that a run depends on beside its data.
-
-    Attributes:
-        stages: of the backbone, see `BackboneSettings`.
-        levels: of the pyramid of regions; the first is the whole picture.
-        shares: of the levels in the score of a frame, 1 together.
-        dim: of a region vector.
-        sides_px: schedule of (share, side): from this share of the run on, views have this side.
-        steps: of the whole run.
-        batch_size: pictures a step; each has two views.
-        warmup_steps: the learning rate rises linearly.
-        decay_share: of the run, at its end: the learning rate falls linearly to 0.
-        temperature, pooled_temperature: of InfoNCE over frame scores, within a query and pooled over queries.
-        region_temperature: of InfoNCE over single regions, the `num_matching` best ones of a query.
-        host_weight: of the picture around a query as a second positive; the query's own has 1.
-        whole_share: of the targets, that are whole pictures; the others are windows.
-        frame_share: of the other pictures of a batch, that are frames of videos.
-        hard_share: of a batch, that looks like other pictures of it to the teacher.
-        teacher_host: what the picture around a query counts where the teacher's vector of what it shows is asked for;
-            the query's own counts 1.
-        bank_size: vectors of the teacher that a query and a target are compared with, besides the batch's own.
-        bank_temperature, similarity_temperature: of the two losses that compare with the bank.
-        num_friends: highest similarities with others that are held against the teacher's.
-        alike: cosine of the teacher from which on two pictures are no negatives of each other.
-        apart: cosine of the teacher below which KoLeo drives two pictures apart.
-        pooled_weight, region_weight, koleo_weight: of the losses between queries and targets; InfoNCE has weight 1.
-        bank_weight, similarity_weight, distillation_weight, friends_weight, window_weight: of those with the teacher.
-        max_gradient: norm to which gradients are clipped.
-        average_decay: a step, of the running average of the weights, which is what ships.
-        precision: of the backbone: `fp32` or `bf16`.
-        log_steps, checkpoint_steps: between two lines of the log, two checkpoints.
-        views: schedule of (share, settings): from this share of the run on, views are drawn so.
-    """
-
-    backbone: str = "fasternet_t0"
-    stages: tuple[int, ...] = (2, 3)
-    levels: tuple[int, ...] = (1, 2, 3)
-    shares: tuple[float, ...] = (0.5, 0.15, 0.35)
-    dim: int = 384
-    sides_px: tuple[tuple[float, int], ...] = ((0.0, 96), (0.4, 128), (0.72, 160))
-    steps: int = 4375
-    batch_size: int = 192
-    learning_rate: float = 1.5e-3
-    warmup_steps: int = 300
-    decay_share: float = 0.5
-    weight_decay: float = 0.05
-    max_gradient: float = 1.0
-    temperature: float = 0.04
-    pooled_temperature: float = 0.07
-    region_temperature: float = 0.07
-    num_matching: int = 3
-    host_weight: float = 0.25
-    whole_share: float = 0.5
-    frame_share: float = 0.15
-    hard_share: float = 0.45
-    teacher_host: float = 0.4
-    bank_size: int = 4096
-    bank_temperature: float = 0.05
-    similarity_temperature: float = 0.05
-    num_friends: int = 16
-    alike: float = 0.5
-    apart: float = 0.3
-    pooled_weight: float = 0.3
-    region_weight: float = 0.5
-    koleo_weight: float = 0.3
-    bank_weight: float = 1.0
-    similarity_weight: float = 1.0
-    distillation_weight: float = 2.0
-    friends_weight: float = 4.0
-    window_weight: float = 2.0
-    average_decay: float = 0.998
-    precision: str = "bf16"
-    log_steps: int = 20
-    checkpoint_steps: int = 250
-    seed: int = 0
-    views: tuple[tuple[float, ViewSettings], ...] = ((0.0, VIEWS), (0.4, replace(VIEWS, inset_weight=6.0)))
-    furniture: FurnitureSettings = field(default_factory=FurnitureSettings)
-
-    def __post_init__(self) -> None:
-        is_ascending = list(self.levels) == sorted(set(self.levels)) and self.levels[:1] == (1,)
-        if not is_ascending or len(self.shares) != len(self.levels) or abs(sum(self.shares) - 1) > 1e-6:
-            raise ValueError(
-                f"expected rising levels from 1 and a share for each, 1 together, got {self.levels} and {self.shares}"
-            )
-        if not 1 <= self.num_matching <= num_regions(self.levels):
-            raise ValueError(
-                f"num_matching must lie between 1 and the regions of {self.levels}, got {self.num_matching}"
-            )
-        if not 0 <= self.hard_share < 1 or not 0 <= self.frame_share < 1:
-            raise ValueError("frame_share and hard_share must be at least 0 and less than 1")
-        if self.num_friends > self.bank_size:
-            raise ValueError(f"num_friends must be at most bank_size, got {self.num_friends} and {self.bank_size}")
-
-    @property
-    def num_dealt(self) -> int:
-        """Pictures of a batch that are dealt; the others look like some of them."""
-        return self.batch_size - round(self.hard_share * self.batch_size)
-
-    def rate_of(self, step: int) -> float:
-        """The learning rate of a step."""
-        rising = (step + 1) / self.warmup_steps if self.warmup_steps else 1.0
-        falling = (self.steps - step) / max(1.0, self.decay_share * self.steps)
-        return self.learning_rate * min(1.0, rising, falling)
-
-    def side_of(self, step: int) -> int:
-        """Side of the views of a step, pixels."""
-        return next(side for share, side in reversed(self.sides_px) if step >= share * self.steps)
-
-    def views_of(self, step: int) -> ViewSettings:
-        """How the views of a step are drawn."""
-        return next(views for share, views in reversed(self.views) if step >= share * self.steps)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a step learns from.
-
-    Attributes:
-        views: of B pictures.
-        groups: int64 [B].
-        teacher: [B, D], the teacher's vectors of the targets' windows; `whole_teacher` of the whole pictures.
-        bank: [M, D], of any windows of any pictures; `bank_groups` int64 [M].
-        within: int64 [W], targets that are whole pictures with nothing around them.
-        windows: [W, K, 4], windows of those; `window_teacher` [W, K, D].
-    """
-
-    views: Views
-    groups: Tensor
-    teacher: Tensor
-    whole_teacher: Tensor
-    bank: Tensor
-    bank_groups: Tensor
-    within: Tensor
-    windows: Tensor
-    window_teacher: Tensor
 
 
 class Training:
@@ -222,14 +72,10 @@ class Training:
         self.settings = settings
         self.folder = folder
         self.device = torch.device(device)
-        self._pictures = pictures
         claim_folder(folder, settings, pictures, teacher, start)
         self._basis = teacher.leading(settings.dim)  # [D', D], of what the student learns; see `_begin`
-        self._teacher = teacher.through(self._basis)
-        self._nearest = nearest_pictures(
-            self._teacher.vectors[:, 0], pictures.groups, count=min(NUM_NEAREST, len(pictures) - 1)
-        )
-        self._weights = torch.tensor(region_weights(settings.levels, settings.shares), device=self.device)
+        self._batches = Batches(settings, pictures, teacher.through(self._basis), self.device)
+        self._objective = Objective(settings, self.device)
         torch.manual_seed(settings.seed)
         self.student = _student(settings).to(self.device).train()
         self._average = {name: value.clone() for name, value in _floats(self.student).items()}
@@ -249,7 +95,7 @@ class Training:
         else:
             self.step, tensors = found
             self._restore(tensors)
-        self._teacher = teacher.through(self._basis)
+        self._batches = self._batches.taught(teacher.through(self._basis))
 
     @property
     def is_done(self) -> bool:
@@ -312,7 +158,7 @@ class Training:
         )
         for number in range(STATISTICS_BATCHES):
             step = self.settings.steps + number  # drawn as at the end of the run, and by no step of it
-            views = self._draw(step, settings=evenly, side_px=side_px).views
+            views = self._batches.draw(step, settings=evenly, side_px=side_px).views
             student.maps(torch.cat([views.query, views.target]))
         return student.eval().cpu()
 
@@ -336,7 +182,7 @@ class Training:
             self._take(start)
         pooled, teacher = [], []
         for step in range(STARTING_BATCHES):
-            batch = self._draw(step)
+            batch = self._batches.draw(step)
             with self._autocast():
                 maps = self.student.maps(batch.views.target)
             pooled.append(self.student.pooled(maps))
@@ -354,58 +200,6 @@ class Training:
             raise DataError(f"{self.folder}: the weights to begin with are of another network")
         self.student.load_state_dict({**self.student.state_dict(), **start})
 
-    def _draw(self, step: int, *, settings: TrainingSettings | None = None, side_px: int | None = None) -> Batch:
-        """What a step learns from.
-
-        Args:
-            settings: other than those of the run.
-            side_px: of the views; None: that of the step.
-        """
-        settings = settings or self.settings
-        pictures, teacher = self._pictures, self._teacher
-        generator = torch.Generator().manual_seed(SEEDS_APART * settings.seed + step)
-        chosen = with_nearest(
-            mixed_indices(
-                pictures.groups,
-                pictures.num_stills,
-                seed=settings.seed,
-                step=step,
-                batch_size=settings.num_dealt,
-                frame_share=settings.frame_share,
-            ),
-            self._nearest,
-            batch_size=settings.batch_size,
-            clique=CLIQUE,
-            generator=generator,
-        )
-        num_windows = teacher.boxes.shape[1]
-        others = torch.randint(1, num_windows, (len(chosen),), generator=generator)
-        is_whole = torch.rand(len(chosen), generator=generator) < settings.whole_share
-        window = torch.where(is_whole, 0, others)
-        views = draw_views(
-            pictures.batch(chosen).to(self.device),
-            teacher.boxes[chosen, window],
-            pictures.stickers,
-            side=side_px or settings.side_of(step),
-            generator=generator,
-            settings=settings.views_of(step),
-        )
-        views, is_furnished = with_furniture(views, pictures.stickers, generator, settings.furniture)
-        within = (is_whole & ~is_furnished).nonzero()[:, 0]
-        bank = torch.randint(len(pictures), (settings.bank_size,), generator=generator)
-        bank_window = torch.randint(num_windows, (settings.bank_size,), generator=generator)
-        return Batch(
-            views,
-            pictures.groups[chosen].to(self.device),
-            teacher.vectors[chosen, window].to(self.device),
-            teacher.vectors[chosen, 0].to(self.device),
-            teacher.vectors[bank, bank_window].to(self.device),
-            pictures.groups[bank].to(self.device),
-            within.to(self.device),
-            teacher.boxes[chosen[within], 1:].to(self.device),
-            teacher.vectors[chosen[within], 1:].to(self.device),
-        )
-
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bf16")
 
@@ -419,18 +213,8 @@ class Training:
         for group, factor in zip(self._optimizer.param_groups, (1.0, 1.0, MEAN_RATE), strict=True):
             group["lr"] = factor * rate
         torch.manual_seed(SEEDS_APART * settings.seed + self.step)  # a backbone may draw, for stochastic depth
-        losses = self._losses(self._draw(self.step))
-        total = (
-            losses["info_nce"]
-            + settings.pooled_weight * losses["pooled_nce"]
-            + settings.region_weight * losses["region_nce"]
-            + settings.koleo_weight * losses["koleo"]
-            + settings.bank_weight * losses["bank_nce"]
-            + settings.similarity_weight * losses["similarity"]
-            + settings.distillation_weight * losses["distillation"]
-            + settings.friends_weight * (losses["friends"] + losses["window_friends"])
-            + settings.window_weight * losses["windows"]
-        )
+        losses = self._objective.losses(self.student, self._batches.draw(self.step), self._autocast())
+        total = self._objective.total(losses)
         if not math.isfinite(total.item()):
             raise DataError(
                 f"{self.folder}: the loss of step {self.step} is {total.item()}; a lower learning_rate may help"
@@ -441,90 +225,6 @@ class Training:
         self._optimizer.step()
         self._update_average()
         return {name: value.item() for name, value in (losses | {"loss": total.detach(), "gradient": norm}).items()}
-
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        settings, views, groups, teacher = self.settings, batch.views, batch.groups, batch.teacher
-        with self._autocast():
-            maps = self.student.maps(torch.cat([views.query, views.target]))
-        query, target = self.student.project(self.student.pooled(maps)).chunk(2)  # [B, R, D]
-        with self._autocast():
-            matches = region_matches(query, target)  # [B, R, B]
-        scores = torch.einsum("qrt,r->qt", matches, self._weights)
-
-        own = torch.arange(len(groups), device=groups.device)
-        is_same = groups[:, None] == groups[None, :]
-        likeness = teacher @ teacher.T
-        shown = _shown(views, len(groups), settings.host_weight)  # [B, B]
-        is_negative = (shown @ is_same.float()) == 0  # neither what it shows, nor its host, nor what shows the same
-        is_unlike = _unlike(batch, shown, is_negative, settings.alike)
-        is_far = ~is_same & (likeness < settings.apart)
-        count = target.shape[1]
-        region = torch.randint(min(1, count - 1), count, (len(groups),)).to(groups.device)
-        with torch.no_grad():
-            hardest = scores.masked_fill(~is_negative, -1).amax(dim=1)
-            found_first = (scores.diagonal() > hardest).float().mean()
-        return {
-            "info_nce": info_nce(scores, shown, is_unlike, temperature=settings.temperature),
-            "pooled_nce": info_nce(scores, shown, is_unlike, temperature=settings.pooled_temperature, pooled=True),
-            "region_nce": matching_regions_nce(
-                matches, own, is_unlike, count=settings.num_matching, temperature=settings.region_temperature
-            ),
-            "koleo": koleo(target[:, 0], is_far) + koleo(target[own, region], is_far),
-            **self._teacher_losses(batch, query[:, 0], target[:, 0]),
-            **self._window_losses(batch, [stage.chunk(2)[1] for stage in maps]),
-            "found_first": found_first,
-            "positive": scores.detach().diagonal().mean(),
-            "hardest_negative": hardest.mean(),
-        }
-
-    def _teacher_losses(self, batch: Batch, query: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Of the vectors of the whole picture [B, D] against what the teacher says of the targets and of the bank.
-
-        A query is asked for the teacher's vector of its target, though it is edited; one that lies in a host for both.
-        One without a host is held against it as the target itself is.
-        """
-        settings, teacher, views = self.settings, batch.teacher, batch.views
-        bank = torch.cat([teacher, batch.whole_teacher, batch.bank])
-        groups = torch.cat([batch.groups, batch.groups, batch.bank_groups])
-        is_other = batch.groups[:, None] != groups  # [B, 2B + M]
-        is_unlike = is_other & (teacher @ bank.T < settings.alike)
-        own = torch.eye(len(query), device=query.device)
-        hosts = _shown(views, len(query), settings.teacher_host) - own
-        hosted = (views.host >= 0).nonzero()[:, 0]
-        host = views.host[hosted]
-        is_unlike[hosted] &= is_other[host] & (batch.whole_teacher[host] @ bank.T < settings.alike)
-        free = (views.host < 0).nonzero()[:, 0]
-        found, rows = torch.cat([target, query[free]]), torch.cat([torch.arange(len(query)).to(free), free])
-        return {
-            "bank_nce": info_nce(
-                query @ bank.T,
-                torch.cat([own, hosts, own.new_zeros(len(query), len(batch.bank))], dim=1),
-                is_unlike,
-                temperature=settings.bank_temperature,
-            ),
-            "similarity": similarity_distillation(
-                target, teacher, bank, is_other, temperature=settings.similarity_temperature
-            ),
-            "distillation": cosine_distillation(found, teacher[rows]),
-            "friends": false_friends(found, teacher[rows], bank, is_other[rows], count=settings.num_friends),
-        }
-
-    def _window_losses(self, batch: Batch, maps: list[Tensor]) -> dict[str, Tensor]:
-        """What the student sees in windows of whole pictures, against what the teacher says of them cut out."""
-        if not len(batch.within):
-            nothing = batch.teacher.new_zeros(())
-            return {"windows": nothing, "window_friends": nothing}
-        pooled = self.student.pooled_windows([stage[batch.within] for stage in maps], batch.windows)
-        found, wanted = self.student.project(pooled), batch.window_teacher  # [W, K, D]
-        is_other = batch.groups[batch.within][:, None] != batch.bank_groups  # [W, M]
-        one = torch.randint(found.shape[1], (len(found),)).to(found.device)  # window of each
-        rows = torch.arange(len(found), device=found.device)
-        return {
-            "windows": cosine_distillation(found, wanted),
-            "window_friends": false_friends(
-                found[rows, one], wanted[rows, one], batch.bank, is_other, count=self.settings.num_friends
-            ),
-        }
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -600,14 +300,6 @@ def _student(settings: TrainingSettings) -> Student:
     return Student(BackboneSettings(settings.backbone, settings.stages), levels=settings.levels, dim=settings.dim)
 
 
-def _shown(views: Views, count: int, host_weight: float) -> Tensor:
-    """What every query shows of the pictures of its batch, [B, B]: its own 1, its host the given weight."""
-    shown = torch.eye(count, device=views.host.device)
-    hosted = (views.host >= 0).nonzero()[:, 0]
-    shown[hosted, views.host[hosted]] = host_weight
-    return shown
-
-
 @contextmanager
 def _deterministic() -> Iterator[None]:
     """Sums in an order of their own: with several threads the gradient of an indexing adds in any order otherwise."""
@@ -626,16 +318,3 @@ def _deterministic() -> Iterator[None]:
 def _floats(student: Student) -> dict[str, Tensor]:
     """Weights and statistics, without counters."""
     return {name: value for name, value in student.state_dict().items() if value.is_floating_point()}
-
-
-def _unlike(batch: Batch, shown: Tensor, is_negative: Tensor, alike: float) -> Tensor:
-    """Of the negatives [B, B] those that the teacher does not find alike to what a query shows; all if none is left.
-
-    A host counts as a whole: more of it is seen around a query than its own target's window.
-    """
-    hosts = shown - torch.eye(len(shown), device=shown.device)
-    is_alike = (batch.teacher @ batch.teacher.T >= alike) | (
-        (hosts @ (batch.whole_teacher @ batch.teacher.T >= alike).float()) > 0
-    )
-    is_unlike = is_negative & ~is_alike
-    return torch.where(is_unlike.any(dim=1, keepdim=True), is_unlike, is_negative)

@@ -23,7 +23,8 @@ import torch
 from visil.s2vs.checkpoints import load_checkpoint
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import Training, TrainingSettings
+from visil.s2vs.training import Training
+from visil.s2vs.training_settings import TrainingSettings
 
 NUM_PIECES = 5
 

@@ -18,7 +18,7 @@ import torch
 
 from visil.errors import VisilError
 from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.training import TrainingSettings
+from visil.s2vs.training_settings import TrainingSettings
 from visil.s2vs.views import ViewSettings, draw_views
 
 GAP_PX = 2

@@ -47,7 +47,8 @@ from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.student import MEAN, STD, Student
 from visil.s2vs.teacher import ORIGIN, TeacherVectors
-from visil.s2vs.training import VIEWS, Training, TrainingSettings, claim_folder
+from visil.s2vs.training import Training, claim_folder
+from visil.s2vs.training_settings import VIEWS, TrainingSettings
 
 PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bundle.safetensors"
 PARTS, PART = "teacher-parts", 512  # folder of what the teacher has said so far, and of how many pictures at once

@@ -38,7 +38,8 @@ import torch
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import Training, TrainingSettings
+from visil.s2vs.training import Training
+from visil.s2vs.training_settings import TrainingSettings
 
 stickers = Stickers(*torch.zeros(3, 1, 8, 8, 4, dtype=torch.uint8))
 pictures = PackedPictures(torch.randint(256, (8, 32, 32, 3)).to(torch.uint8), torch.arange(8), stickers, 8, (), "")

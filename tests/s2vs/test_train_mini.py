@@ -25,7 +25,8 @@ from visil.s2vs.furniture import FurnitureSettings
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import FORMAT, PackedPictures
 from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import Training, TrainingSettings
+from visil.s2vs.training import Training
+from visil.s2vs.training_settings import TrainingSettings
 from visil.values import Frames, VideoInfo
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_mini.py"

@@ -17,13 +17,16 @@ from torch import nn
 
 from visil.errors import DataError
 from visil.s2vs import checkpoints
+from visil.s2vs.batches import Batch
 from visil.s2vs.checkpoints import load_checkpoint
 from visil.s2vs.claims import PIECES, SETTINGS
 from visil.s2vs.furniture import FurnitureSettings
+from visil.s2vs.objective import unlike
 from visil.s2vs.overlays import Stickers
 from visil.s2vs.pictures import PackedPictures
 from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import LOG, STATISTICS_BATCHES, Batch, Training, TrainingSettings, _unlike
+from visil.s2vs.training import LOG, STATISTICS_BATCHES, Training
+from visil.s2vs.training_settings import TrainingSettings
 from visil.s2vs.views import Views
 
 # A tiny network of timm's own tests; the side changes in the middle, between two checkpoints.
@@ -430,7 +433,7 @@ class TestBeginning:
     def test_the_teacher_is_turned_towards_the_student_and_says_the_same(self, tmp_path):
         run = training(tmp_path)
         torch.testing.assert_close(run._basis.T @ run._basis, torch.eye(SETTINGS_OF_RUN.dim), atol=1e-5, rtol=0)
-        batch = run._draw(0)
+        batch = run._batches.draw(0)
         with torch.no_grad():
             whole = run.student.project(run.student.pooled(run.student.maps(batch.views.target)))[:, 0]
         as_it_was = batch.teacher @ run._basis.T @ made_teacher().leading(SETTINGS_OF_RUN.dim)
@@ -469,7 +472,7 @@ class TestMasks:
 
     def gradient_of_first_query(self, run, batch, name="bank_nce"):
         query = self.unit(4, seed=5).requires_grad_()
-        run._teacher_losses(batch, query, self.unit(4, seed=6))[name].backward()
+        run._objective.teacher_losses(batch, query, self.unit(4, seed=6))[name].backward()
         return query.grad[0]
 
     def moved(self, run, change, name="bank_nce", **of_both):
@@ -512,7 +515,7 @@ class TestMasks:
     @pytest.mark.parametrize("host", [[-1, -1, -1, -1], [1, 2, 3, 0]], ids=["nobody", "everybody"])
     def test_whoever_lies_in_a_host_the_losses_are_numbers(self, run, host):
         views = replace(self.batch().views, host=torch.tensor(host))
-        losses = run._teacher_losses(self.batch(views=views), self.unit(4, seed=5), self.unit(4, seed=6))
+        losses = run._objective.teacher_losses(self.batch(views=views), self.unit(4, seed=5), self.unit(4, seed=6))
         assert all(loss.isfinite() for loss in losses.values())
 
     def test_what_is_alike_to_a_query_or_to_all_of_its_host_is_no_negative_in_the_batch(self):
@@ -524,24 +527,24 @@ class TestMasks:
         shown = torch.eye(4)
         shown[0, 1] = 0.25
         is_negative = ~torch.eye(4, dtype=torch.bool)
-        found = _unlike(batch, shown, is_negative & (shown == 0), 0.9)
+        found = unlike(batch, shown, is_negative & (shown == 0), 0.9)
         assert found[1:].tolist() == [[True, False, True, True], [False, True, False, True], [True, True, True, False]]
         assert found[0].tolist() == [False, False, True, True]  # none is left, so all negatives count
         shown[0, 1] = 0.0
-        assert _unlike(batch, shown, is_negative, 0.9)[0].tolist() == [False, True, False, True]
+        assert unlike(batch, shown, is_negative, 0.9)[0].tolist() == [False, True, False, True]
 
     def test_windows_are_those_of_the_pictures_that_are_named(self, run):
         maps = [torch.rand(4, channels, 6, 6) for channels in run.student.backbone.feature_info.channels()]
         for stage in maps:
             stage.requires_grad_()
-        run._window_losses(self.batch(), maps)["windows"].backward()
+        run._objective.window_losses(run.student, self.batch(), maps)["windows"].backward()
         assert all(
             (stage.grad.flatten(1).abs().sum(dim=1) > 0).tolist() == [False, False, True, False] for stage in maps
         )
 
     def test_without_a_whole_picture_there_is_no_loss_of_windows(self, run):
         nobody = self.batch(within=torch.zeros(0, dtype=torch.int64))
-        assert all(loss == 0 for loss in run._window_losses(nobody, []).values())
+        assert all(loss == 0 for loss in run._objective.window_losses(run.student, nobody, []).values())
 
 
 class TestSettings:
@@ -623,7 +626,7 @@ class TestTraining:
                 furniture=FurnitureSettings(share=0.0),
             )
             for number in range(STATISTICS_BATCHES):
-                views = ended._draw(SETTINGS_OF_RUN.steps + number, settings=evenly, side_px=32).views
+                views = ended._batches.draw(SETTINGS_OF_RUN.steps + number, settings=evenly, side_px=32).views
                 student.maps(torch.cat([views.query, views.target]))
         found = student.backbone.get_submodule(first)
         torch.testing.assert_close(found.running_mean, torch.cat(seen).mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-4)
