@@ -56,8 +56,12 @@ class TeacherVectors:
         """
         try:
             with safe_open(path, framework="pt") as file:
-                if origin is not None and (file.metadata() or {}).get(ORIGIN) != origin:
-                    raise ValueError("it is of other pictures, another teacher or other windows")
+                found = (file.metadata() or {}).get(ORIGIN)
+                if origin is not None and found != origin:
+                    raise DataError(
+                        f"{path}: is of {found or 'no stated origin'}; wanted are {origin}. Give the same pictures and "
+                        "--seed as before, or take another folder"
+                    )
                 return cls(file.get_tensor("boxes"), file.get_tensor("vectors"))
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from visil.benchmarks.benchmark_data import SPLITS, BenchmarkSettings, digest_of_tables, prepare
-from visil.benchmarks.benchmark_search import system_scores
+from visil.benchmarks.benchmark_search import check_models, system_scores
 from visil.benchmarks.frame_descriptors import KINDS, frame_descriptors, why_not_run
 from visil.benchmarks.report import (
     add_system_options,
@@ -47,6 +47,7 @@ from visil.benchmarks.report import (
     format_table,
     gain_text,
     interval_text,
+    positive,
     print_costs,
     print_table,
     run_facts,
@@ -86,7 +87,7 @@ def main() -> None:
         metavar="FILE",
         help="JSON of a run on val over the same data  [default: of this run]",
     )
-    parser.add_argument("--queries", type=int, default=60, help="for a family at a strength  [default: 60]")
+    parser.add_argument("--queries", type=positive, default=60, help="for a family at a strength  [default: 60]")
     parser.add_argument("--rerank", default="all", help="candidates with a fine score  [default: all]")
     parser.add_argument(
         "--sampling", choices=("time", "keyframes"), help="of the library  [default: as the bundle says]"
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of comparing  [default: fp32]")
     options = parser.parse_args()
 
+    check_models(options.model, device=options.device)
     files = baseline_files(options)
     not_run = {} if options.alone else why_not_run(files)
     for kind, reason in not_run.items():
@@ -251,5 +253,7 @@ def _counts(row: Mapping[str, Any]) -> list[str]:
 if __name__ == "__main__":
     try:
         main()
-    except VisilError as error:
+    except (VisilError, OSError) as error:
         raise SystemExit(f"bench_edits: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("bench_edits: interrupted; what was made stays, and the same command goes on") from None

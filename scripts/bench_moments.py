@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from visil.benchmarks.benchmark_data import EDIT, LONG_NO_MATCH, Benchmark, BenchmarkSettings, digest_of_tables, prepare
-from visil.benchmarks.benchmark_search import benchmark_library, features_folder, ids_of
-from visil.benchmarks.report import benchmark_parser, print_table, run_facts, write_json
+from visil.benchmarks.benchmark_search import benchmark_library, check_models, features_folder, ids_of
+from visil.benchmarks.report import benchmark_parser, folder, print_table, run_facts, write_json
 from visil.benchmarks.yardstick import read_thresholds, unrelated_pairs
 from visil.defaults import DEFAULT_BUNDLE
 from visil.errors import DataError, VisilError
@@ -61,12 +61,13 @@ class Compared(NamedTuple):
 
 def main() -> None:
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--data", type=folder, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--thresholds", type=Path, metavar="FILE", required=True, help="JSON of bench_edits on val")
     options = parser.parse_args()
 
     tables = digest_of_tables(options.data)
     known = read_thresholds(options.thresholds, tables)
+    check_models(options.model, device=options.device)
     benchmark = prepare(
         options.data, options.work, BenchmarkSettings("val", seed=options.seed), workers=options.workers
     )
@@ -229,5 +230,7 @@ def _print(results: dict[str, Any]) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except VisilError as error:
+    except (VisilError, OSError) as error:
         raise SystemExit(f"bench_moments: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("bench_moments: interrupted; what was made stays, and the same command goes on") from None

@@ -184,5 +184,7 @@ def _print(results: Mapping[str, dict[str, Any]], found: Mapping[str, Mapping[st
 if __name__ == "__main__":
     try:
         main()
-    except VisilError as error:
+    except (VisilError, OSError) as error:
         raise SystemExit(f"bench_real: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("bench_real: interrupted; what was made stays, and the same command goes on") from None

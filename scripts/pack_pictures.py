@@ -23,6 +23,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import imagehash
@@ -84,6 +85,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.side < 1:
         parser.error(f"--side must be a number of pixels above 0, got {args.side}")
+    if not (args.data / "images/index.csv").is_file():
+        parser.error(
+            f"--data {args.data}: holds no images/index.csv; name the folder with images/, videos/ and footage/"
+        )
     facts = pack(args.data, args.output, side_px=args.side)
     counted = ", ".join(f"{facts[name]} {name}" for name in ("pictures", "groups", "repeats_left_out"))
     print(f"{args.output}: {counted}, {args.output.stat().st_size / 1e6:.1f} MB")
@@ -107,6 +112,8 @@ def pack(data: Path, output: Path, *, side_px: int = 224) -> dict[str, object]:
         for origin, picture in read:
             origins.append(origin)
             pictures.append(picture)
+    if not any(origin.split == "train" for origin in origins):
+        raise DataError(f"{data}: no row is of the train split and may ship")
     repeats = _repeats(pictures)
     shown = repeats(origins, [origin.same for origin in origins])
     held_out = {shown[origin.name] for origin in origins if origin.split != "train"}
@@ -134,12 +141,12 @@ def pack(data: Path, output: Path, *, side_px: int = 224) -> dict[str, object]:
         ],
     }
     tensors = {"pictures": np.stack([pictures[i] for i in kept]), "groups": groups, **_stickers()}
-    partial = output.with_name(f".{output.name}.partial")
+    unfinished = output.with_name(f".{output.name}.partial")
     try:
-        save_file(tensors, partial, metadata={"visil": json.dumps(facts)})
-        partial.replace(output)
+        save_file(tensors, unfinished, metadata={"visil": json.dumps(facts)})
+        unfinished.replace(output)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     return facts
 
 
@@ -149,17 +156,35 @@ def _stills(images: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin
     for shard in sorted({row["shard"] for row in rows.values()}):
         if Path(shard).name != shard:
             raise DataError(f"{images / 'index.csv'}: the shard {shard!r} is not the name of a file beside it")
-        with tarfile.open(images / shard) as tar:
+        for name, content in _members(images / shard):
+            row = rows.get(name)
+            if row is None or (row["split"] == "train" and row["ship_ok"] != "yes"):
+                continue
+            same = f"{row['source']}/{row['path'].partition('#')[0].partition('@')[0]}"
+            origin = Origin(name, row["split"], same, same, row["source"], row["licence"])
+            try:
+                picture = read_still(io.BytesIO(content()), preprocessing)[0]
+            except VisilError as error:
+                raise DataError(f"{images / shard}: {name} cannot be read as a picture ({error})") from error
+            yield origin, picture
+
+
+def _members(shard: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Names of what is in a shard, and how to read it."""
+    try:
+        with tarfile.open(shard) as tar:
             for member in tar:
-                row = rows.get(member.name)
-                if row is None or (row["split"] == "train" and row["ship_ok"] != "yes"):
-                    continue
-                content = tar.extractfile(member)
-                if content is None:
-                    raise DataError(f"{images / shard}: {member.name} is not a file")
-                same = f"{row['source']}/{row['path'].partition('#')[0].partition('@')[0]}"
-                origin = Origin(member.name, row["split"], same, same, row["source"], row["licence"])
-                yield origin, read_still(io.BytesIO(content.read()), preprocessing)[0]
+                if member.isfile():
+                    yield member.name, partial(_content, tar, member)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{shard}: is no whole tar file ({reason}); get it again") from error
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None  # of a regular file
+    return file.read()
 
 
 def _frames(videos: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin, np.ndarray]]:

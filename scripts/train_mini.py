@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -51,6 +52,7 @@ from visil.s2vs.training import Training, claim_folder
 from visil.s2vs.training_settings import VIEWS, TrainingSettings
 
 PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bundle.safetensors"
+LOCK = "train_mini.lock"
 PARTS, PART = "teacher-parts", 512  # folder of what the teacher has said so far, and of how many pictures at once
 WINDOW_AREA, WINDOW_ASPECT = (0.2, 0.9), 4 / 3  # of the windows but the first: share of the area, aspect up to
 NUM_WINDOWS = 11  # of a picture; the first is the whole of it
@@ -92,7 +94,7 @@ def main() -> int:
     parser.add_argument(
         "--sscd", type=Path, metavar="FILE", help="ONNX network of the teacher, until teacher.safetensors is made"
     )
-    parser.add_argument("--max-minutes", type=float, help="of training; stop after so long, to go on another time")
+    parser.add_argument("--max-minutes", type=_minutes, help="of training; stop after so long, to go on another time")
     parser.add_argument(
         "--share",
         type=_share,
@@ -106,13 +108,24 @@ def main() -> int:
     )
     parser.add_argument("--device", default="cpu", help="[default: cpu]")
     parser.add_argument("--threads", type=_positive, help="of torch; another number gives other rounding")
-    parser.add_argument("--seed", type=int, default=0, help="of windows and training  [default: 0]")
+    parser.add_argument("--seed", type=_natural, default=0, help="of windows and training  [default: 0]")
     parser.add_argument("--output", type=Path, help="write the bundle, of the weights as they are by then")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.threads:
         torch.set_num_threads(options.threads)
     _check_device(options.device)
+    if not options.work.is_dir():
+        raise DataError(f"--work {options.work}: is no folder; it must be one that holds {PICTURES}")
+    try:
+        with FileLock(options.work / LOCK, timeout=0):
+            return run(options)
+    except Timeout:
+        raise DataError(f"{options.work}: another run is at work there; wait for it, or end it") from None
+
+
+def run(options: argparse.Namespace) -> int:
+    """What `main` was asked for, by the only one at work in the folder."""
     pictures = PackedPictures.read(options.work / PICTURES)
     origin = f"pictures {pictures.digest}, teacher {SSCD}, windows of seed {options.seed}"
     if not (options.work / TEACHER).exists():
@@ -234,7 +247,10 @@ def teach(
     boxes = windows(len(pictures), torch.Generator().manual_seed(seed))  # [N, V, 4]
     origin_of_parts = f"{origin}, {digest([boxes])}"
     folder = work / f"{PARTS}-{hashlib.sha256(origin_of_parts.encode()).hexdigest()[:8]}"
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: parts of the teacher's vectors cannot be kept there ({error.strerror})") from error
     parts = []
     for numbers in torch.arange(len(pictures)).split(PART):
         part = folder / f"{numbers[0]:06}.safetensors"
@@ -244,8 +260,7 @@ def teach(
             logging.info("teacher: %d of %d pictures", numbers[-1] + 1, len(pictures))
         parts.append(TeacherVectors.read(part, origin_of_parts))
     _save({name: torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])}, work / TEACHER, origin)
-    for left in work.glob(f"{PARTS}-*"):
-        shutil.rmtree(left)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _described(
@@ -308,6 +323,20 @@ def _share(text: str) -> float:
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"expected more than 0 and at most 1, got {text}")
     return share
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
+    return number
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not minutes >= 0:  # nor is it no number
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
+    return minutes
 
 
 def _positive(text: str) -> int:

@@ -49,6 +49,7 @@ def measured(script, monkeypatch, tmp_path, capsys):
             for name, hash in (("pHash", None), ("untrained", bundle))
         ]
         monkeypatch.setattr(script, "prepare", lambda *_, **__: benchmark)
+        monkeypatch.setattr(script, "check_models", lambda *_, **__: None)
         monkeypatch.setattr(script, "digest_of_tables", lambda _: "0a1b")
         monkeypatch.setattr(frame_descriptors, "missing_package", lambda kind: "pdqhash" if kind == "PDQ" else None)
         monkeypatch.setattr(script, "system_scores", lambda *_, **__: systems)

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from visil.benchmarks.report import format_table, interval_text, run_facts, write_json
+from visil.benchmarks.report import benchmark_parser, format_table, interval_text, run_facts, write_json
+from visil.errors import DataError
 from visil.evaluation.metrics import Interval
 
 
@@ -30,3 +31,35 @@ def test_the_json_holds_what_is_needed_to_run_again(tmp_path):
     assert saved["commit"] is None  # not a checkout
     assert saved["versions"]["numpy"]
     assert saved["threads"] >= 1
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--workers", "0"], "expected 1 or more, got 0"),
+            (["--seed", "-1"], "expected 0 or more, got -1"),
+            (["--seed", "x"], "expected 0 or more, got x"),
+            (["--json", "."], ". is a folder; name a file"),
+            (["--json", "absent/x.json"], "absent is no folder that can be written to"),
+            (["--work", "file"], "file is a file; name a folder"),
+            (["--work", "file/below"], "file is a file; name a folder"),
+        ],
+    )
+    def test_what_cannot_work_is_said_before_any_work(self, options, message, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "file").touch()
+        with pytest.raises(SystemExit):
+            benchmark_parser("A benchmark.").parse_args(options)
+        assert message in capsys.readouterr().err
+
+    def test_folders_are_absolute_as_paths_in_libraries_are(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert benchmark_parser("A benchmark.").parse_args(["--work", "new"]).work == tmp_path / "new"
+
+
+def test_results_that_cannot_be_written_leave_what_was_there(tmp_path):
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(DataError, match=r"x\.json: the results cannot be written"):
+        write_json(tmp_path / "x.json", {}, {})
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]

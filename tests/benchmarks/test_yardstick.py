@@ -227,6 +227,16 @@ def test_thresholds_of_a_run_over_other_data_are_refused(tmp_path):
 A_RUN_WITHOUT_RESULTS = '{"settings": {"split": "val", "tables": "0a1b"}, "results": {"pHash": 1}}'
 
 
+RUNS = '{"settings": {"split": "val", "tables": "0a1b"}, "results": {"pHash": {"thresholds": %s}}}'
+
+
+@pytest.mark.parametrize("above", ["[]", "[0.6]", '"abc"', "[0.1, 0.2, NaN]", "null"])
+def test_thresholds_that_are_none_are_refused(tmp_path, above):
+    (tmp_path / "val.json").write_text(RUNS % above)
+    with pytest.raises(DataError, match=r"val\.json: no JSON of a run of bench_edits"):
+        read_thresholds(tmp_path / "val.json", "0a1b")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", A_RUN_WITHOUT_RESULTS])
 def test_a_file_without_thresholds_is_named(tmp_path, content):
     (tmp_path / "val.json").write_text(content)

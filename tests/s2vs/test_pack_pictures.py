@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -202,3 +203,38 @@ def test_a_table_that_cannot_be_used_ends_with_one_line(script, tmp_path, conten
     with pytest.raises(DataError, match=said) as caught:
         script.pack(tmp_path, tmp_path / "packed.safetensors", side_px=SIDE)
     assert "index.csv" in str(caught.value)
+
+
+class TestBadData:
+    """Every message names the file."""
+
+    @pytest.fixture
+    def broken(self, data, tmp_path):
+        shutil.copytree(data, tmp_path / "data")
+        return tmp_path / "data"
+
+    def test_a_shard_that_is_cut_short(self, script, broken, tmp_path):
+        shard = broken / "images/images-000.tar"
+        shard.write_bytes(shard.read_bytes()[:3000])
+        with pytest.raises(DataError, match=r"images-000\.tar: is no whole tar file \(.*\); get it again"):
+            script.pack(broken, tmp_path / "out")
+
+    def test_a_shard_that_is_something_else(self, script, broken, tmp_path):
+        (broken / "images/images-000.tar").write_text("nothing")
+        with pytest.raises(DataError, match=r"^[^\n]*images-000\.tar: is no whole tar file \([^\n]*\); get it again$"):
+            script.pack(broken, tmp_path / "out")
+
+    def test_a_picture_that_is_none(self, script, broken, tmp_path):
+        name = next(iter(STILLS))
+        with tarfile.open(broken / "images/images-000.tar", "w") as shard:
+            member = tarfile.TarInfo(name)
+            member.size = 7
+            shard.addfile(member, io.BytesIO(b"nothing"))
+        with pytest.raises(DataError, match=rf"images-000\.tar: {name} cannot be read as a picture"):
+            script.pack(broken, tmp_path / "out")
+
+    def test_tables_without_rows(self, script, broken, tmp_path):
+        for table in ("images/index.csv", "videos/split.csv", "footage/split.csv"):
+            (broken / table).write_text((broken / table).read_text().splitlines()[0] + "\n")
+        with pytest.raises(DataError, match="no row is of the train split and may ship"):
+            script.pack(broken, tmp_path / "out")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from safetensors.torch import save_file
 
 from visil.errors import DataError
@@ -241,6 +242,15 @@ class TestCommand:
 
     def test_without_packed_pictures(self, train_mini, monkeypatch, tmp_path):
         with pytest.raises(DataError, match=r"pictures.safetensors: no such file; .scripts/pack_pictures.py. makes it"):
+            self.run(train_mini, monkeypatch, "--work", tmp_path)
+
+    def test_a_folder_that_is_none(self, train_mini, monkeypatch, tmp_path):
+        with pytest.raises(DataError, match="absent: is no folder; it must be one that holds pictures.safetensors"):
+            self.run(train_mini, monkeypatch, "--work", tmp_path / "absent")
+
+    def test_a_folder_that_another_run_is_at_work_in(self, train_mini, monkeypatch, pictures, tmp_path):
+        self.written(tmp_path, pictures)
+        with FileLock(tmp_path / train_mini.LOCK), pytest.raises(DataError, match="another run is at work there"):
             self.run(train_mini, monkeypatch, "--work", tmp_path)
 
     def test_without_what_the_teacher_says_and_without_it(self, train_mini, monkeypatch, pictures, tmp_path):

@@ -93,6 +93,16 @@ def load_models(names: Iterable[str], *, device: str) -> Iterator[Model]:
         yield model
 
 
+def check_models(names: Iterable[str], *, device: str) -> None:
+    """That all can be loaded, before hours of work for the first.
+
+    Raises:
+        VisilError: see `load_models` and `load_model`.
+    """
+    for _ in load_models(names, device=device):
+        pass
+
+
 def benchmark_library(
     folder: Path, model: Model, paths: Sequence[Path], *, workers: int, sampling: str | None = None
 ) -> Library:
@@ -113,7 +123,7 @@ def benchmark_library(
 
 def ids_of(library: Library, paths: Sequence[Path]) -> dict[str, int]:
     """Ids of the videos that have scores, and the position of each in `paths`."""
-    position = {str(path): number for number, path in enumerate(paths)}
+    position = {str(path.absolute()): number for number, path in enumerate(paths)}
     searchable = {record.file.path: record.id for record in library.list() if record.status == OK}
     return {id: position[path] for path, id in searchable.items() if path in position}
 

@@ -15,6 +15,7 @@ from typing import Any
 import platformdirs
 
 from visil.benchmarks.frame_descriptors import OF_FILES
+from visil.errors import DataError
 from visil.evaluation.evaluation_report import package_versions
 from visil.evaluation.metrics import Interval
 
@@ -25,7 +26,7 @@ def benchmark_parser(description: str) -> argparse.ArgumentParser:
     """The options that every benchmark has; progress goes to stderr."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="save settings, versions and results here")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="save settings, versions and results here")
     parser.add_argument(
         "--model",
         action="append",
@@ -34,16 +35,55 @@ def benchmark_parser(description: str) -> argparse.ArgumentParser:
         help="a bundle to measure; may be given several times",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N  [default: auto]")
-    parser.add_argument("--seed", type=int, default=0, help="[default: 0]")
+    parser.add_argument("--seed", type=natural, default=0, help="[default: 0]")
     parser.add_argument(
         "--work",
-        type=Path,
+        type=folder,
         metavar="DIR",
         default=Path(platformdirs.user_cache_dir("visil")) / "benchmarks",
         help="made files and libraries are kept here  [default: the platform's cache folder]",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes  [default: all cores]")
+    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="processes  [default: all cores]")
     return parser
+
+
+def folder(text: str) -> Path:
+    """A folder that is there or can be made; absolute, as paths in libraries are."""
+    path = Path(text).absolute()
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{there} is a file; name a folder")
+    return path
+
+
+def new_file(text: str) -> Path:
+    """A file that can be written, as far as can be told before hours of work."""
+    path = Path(text).absolute()
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file")
+    if not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{path.parent} is no folder that can be written to; name a file in another")
+    return path
+
+
+def positive(text: str) -> int:
+    """A number from 1 on."""
+    return _at_least(1, text)
+
+
+def natural(text: str) -> int:
+    """A number from 0 on."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected {least} or more, got {text}")
+    return number
 
 
 def add_baseline_options(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +105,7 @@ def baseline_files(options: argparse.Namespace) -> dict[str, Path | None]:
 
 def add_system_options(parser: argparse.ArgumentParser, data: Path) -> None:
     """What benchmarks that compare systems (`system_scores`) have besides; `data` is the default folder of videos."""
-    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--data", type=folder, default=data)
     parser.add_argument("--direction", choices=("search", "papers"), default="search", help="papers: no moments")
     add_baseline_options(parser)
     parser.add_argument("--alone", action="store_true", help="every --model, no baselines: to compare two bundles")
@@ -133,8 +173,19 @@ def run_facts(repository: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_json(path: Path, facts: Mapping[str, Any], results: Mapping[str, Any]) -> None:
-    """One object: the facts of the run and its results; what JSON does not know (paths) is text."""
-    path.write_text(json.dumps({**facts, "results": results}, indent=1, default=str) + "\n", encoding="utf-8")
+    """One object: the facts of the run and its results; what JSON does not know (paths) is text.
+
+    Raises:
+        DataError: it cannot be written; a file of that name stays as it was.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps({**facts, "results": results}, indent=1, default=str) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: the results cannot be written ({error.strerror})") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _commit(repository: Path) -> str | None:

@@ -10,6 +10,7 @@ video that could not be read is missing in the rankings, and counts.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,7 +229,10 @@ def read_thresholds(path: Path, tables: str) -> dict[tuple[str, str | None], lis
                 "val --json FILE again, with the same --data and --model"
             )
         measured = {name: result for name, result in run["results"].items() if "not_run" not in result}
-        return {(name, result.get("bundle")): result["thresholds"] for name, result in measured.items()}
+        known = {(name, result.get("bundle")): result["thresholds"] for name, result in measured.items()}
+        if not all(len(above) == len(RATES) and all(map(math.isfinite, above)) for above in known.values()):
+            raise ValueError(f"a system has other thresholds than {len(RATES)} numbers")
+        return known
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: no JSON of a run of bench_edits.py ({error}); make one with --split val") from error
 

@@ -68,8 +68,9 @@ def command(
     score lies in [0, 1]: how well the frames of the query are found in the video, so that a clip finds the film it is
     from; `visil compare` shows the other direction too. A long query (16 samples, or seconds, and more) also counts by
     its moments: the score is that of the whole or that of its best 3 samples in a row, reduced the more such
-    moments there are. So a compilation finds its sources. No score (-, null): nothing could be compared, and only the
-    bytes are equal.
+    moments there are. So a compilation ranks its sources first; one whose moment could be chance scores .625 at most,
+    and its rank says more. Networks with a comparator, and symmetric ones, have no moments. No score (-, null): nothing
+    could be compared, and only the bytes are equal.
 
     identical means that both are files of equal content now: before it is said, both are read to the end. A part or a
     picture never is. file says what became of the video's file: gone, changed since it was indexed, or the same file as

@@ -1,7 +1,7 @@
 """A long query compared by its moments: the sources of a compilation are found, though each is little of it.
 
     similarity matrix ─► row maxima ─► their mean: the score of the whole (similarity.py)
-                                    └► [the best moment, three in a row] ─► the higher of both
+                                    └► [the best moment, three in a row, less what chance explains] ─► the higher
                                         this module
 
 The mean over a compilation hides each of its sources. The other direction, how well the frames of the video are found
