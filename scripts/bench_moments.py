@@ -15,6 +15,7 @@ The smallest weight is taken whose moment that passes lies above that of one pai
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from math import log
 from pathlib import Path
@@ -31,7 +32,7 @@ from visil.defaults import DEFAULT_BUNDLE
 from visil.errors import DataError, VisilError
 from visil.library.library import Library
 from visil.model.model import Model, load_model
-from visil.model.moments import best_moment, moment_starts, score_by_moments
+from visil.model.moments import RANKING_CAP, best_moment, moment_starts, score_by_moments
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPILATION = "compilation"  # a family of edits
@@ -82,6 +83,8 @@ def main() -> None:
                 f"{options.thresholds}: has no thresholds of {name} (hash {model.bundle.hash[:12]}); run "
                 f"bench_edits.py --split val --model {name} --json FILE"
             )
+        if 2 * above[0] - 1 <= RANKING_CAP:
+            logging.warning("%s: what ranks a moment passes the lowest threshold by itself: lower RANKING_CAP", name)
         found = list(compared(benchmark, model, workers=options.workers))
         results[model.settings.name] = {
             "bundle": model.bundle.hash,

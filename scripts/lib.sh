@@ -1,4 +1,4 @@
-# What scripts/demo and scripts/test share: a virtual environment with visil in it. Sourced, not run.
+# What scripts/demo, scripts/test and scripts/make_mini share: a virtual environment with visil in it. Sourced, not run.
 
 # The active environment, else .venv in the checkout, made with Python 3.11 where there is one: the pinned CPU build of
 # torch is offered for it.

@@ -23,7 +23,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import imagehash
@@ -153,38 +152,34 @@ def pack(data: Path, output: Path, *, side_px: int = 224) -> dict[str, object]:
 def _stills(images: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin, np.ndarray]]:
     """Pictures of the train rows that may ship, and all of the other splits (to find their repeats)."""
     rows = _rows(images / "index.csv", "name", "shard", "split", "ship_ok", "source", "licence", "path")
+    taken = {name: row for name, row in rows.items() if row["split"] != "train" or row["ship_ok"] == "yes"}
     for shard in sorted({row["shard"] for row in rows.values()}):
         if Path(shard).name != shard:
             raise DataError(f"{images / 'index.csv'}: the shard {shard!r} is not the name of a file beside it")
-        for name, content in _members(images / shard):
-            row = rows.get(name)
-            if row is None or (row["split"] == "train" and row["ship_ok"] != "yes"):
-                continue
+        for name, content in _members(images / shard, wanted=taken.__contains__):
+            row = taken[name]
             same = f"{row['source']}/{row['path'].partition('#')[0].partition('@')[0]}"
             origin = Origin(name, row["split"], same, same, row["source"], row["licence"])
             try:
-                picture = read_still(io.BytesIO(content()), preprocessing)[0]
+                picture = read_still(io.BytesIO(content), preprocessing)[0]
             except VisilError as error:
                 raise DataError(f"{images / shard}: {name} cannot be read as a picture ({error})") from error
             yield origin, picture
 
 
-def _members(shard: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Names of what is in a shard, and how to read it."""
+def _members(shard: Path, *, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the wanted files in a shard."""
     try:
         with tarfile.open(shard) as tar:
             for member in tar:
-                if member.isfile():
-                    yield member.name, partial(_content, tar, member)
+                if wanted(member.name):
+                    file = tar.extractfile(member)
+                    if file is None:
+                        raise DataError(f"{shard}: {member.name} is not a file")
+                    yield member.name, file.read()
     except (tarfile.TarError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{shard}: is no whole tar file ({reason}); get it again") from error
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    assert file is not None  # of a regular file
-    return file.read()
 
 
 def _frames(videos: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin, np.ndarray]]:

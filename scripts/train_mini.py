@@ -62,7 +62,7 @@ TEACHER_SIDE_PX, BATCH = 224, 32
 SSCD = "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"  # SHA-256 of the teacher of what ships
 
 BASE = TrainingSettings()
-STAGES = (  # two hours of two cores each; bf16 is slower where a processor has no units for it
+STAGES = (  # meant for two hours of two cores each, not run as a whole yet; bf16 is slower on some processors
     replace(BASE, sides_px=((0.0, 96),), views=((0.0, VIEWS),), decay_share=0.2, steps=3000, precision="fp32"),
     replace(BASE, sides_px=((0.0, 128),), learning_rate=1e-3, decay_share=0.4, steps=2000, precision="fp32"),
     replace(BASE, sides_px=((0.0, 160),), learning_rate=6e-4, decay_share=0.6, steps=1200, precision="fp32"),
@@ -127,14 +127,16 @@ def main() -> int:
 def run(options: argparse.Namespace) -> int:
     """What `main` was asked for, by the only one at work in the folder."""
     pictures = PackedPictures.read(options.work / PICTURES)
-    origin = f"pictures {pictures.digest}, teacher {SSCD}, windows of seed {options.seed}"
+    boxes = windows(len(pictures), torch.Generator().manual_seed(options.seed))  # [N, V, 4]
+    parts = (f"pictures {pictures.digest[:12]}", f"teacher {SSCD[:12]}", f"windows {digest([boxes])[:12]}")
+    origin = ", ".join((*parts, f"seed {options.seed}"))
     if not (options.work / TEACHER).exists():
         if options.sscd is None:
             raise DataError(
                 f"{options.work / TEACHER}: not made yet; to make it, say where the teacher is: --sscd FILE"
             )
         _check_teacher(options.sscd)
-        teach(pictures, OnnxVectors(options.sscd), options.work, origin, seed=options.seed)
+        teach(pictures, boxes, OnnxVectors(options.sscd), options.work, origin)
     teacher = TeacherVectors.read(options.work / TEACHER, origin)
     if options.without == "footage":
         stills = slice(pictures.num_stills)
@@ -231,11 +233,16 @@ def weights_of(bundle: Bundle) -> dict[str, Tensor]:
 
 
 def teach(
-    pictures: PackedPictures, describe: Callable[[np.ndarray], np.ndarray], work: Path, origin: str, *, seed: int
+    pictures: PackedPictures,
+    boxes: Tensor,
+    describe: Callable[[np.ndarray], np.ndarray],
+    work: Path,
+    origin: str,
 ) -> None:
     """Write the teacher's vectors of some windows of every picture, see `TeacherVectors`; goes on where it ended.
 
     Args:
+        boxes: the windows [N, V, 4].
         describe: pictures uint8 [T, H, W, 3] -> one unit vector each, [T, D].
         work: folder in which the file is made; meanwhile parts that are done lie in a folder of it, named after what
             they depend on.
@@ -244,9 +251,7 @@ def teach(
     Raises:
         DataError: a part is damaged or cannot be written.
     """
-    boxes = windows(len(pictures), torch.Generator().manual_seed(seed))  # [N, V, 4]
-    origin_of_parts = f"{origin}, {digest([boxes])}"
-    folder = work / f"{PARTS}-{hashlib.sha256(origin_of_parts.encode()).hexdigest()[:8]}"
+    folder = work / f"{PARTS}-{hashlib.sha256(origin.encode()).hexdigest()[:8]}"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -256,9 +261,9 @@ def teach(
         part = folder / f"{numbers[0]:06}.safetensors"
         if not part.exists():
             vectors = torch.cat([_described(pictures, describe, some, boxes[some]) for some in numbers.split(BATCH)])
-            _save({"boxes": boxes[numbers], "vectors": vectors}, part, origin_of_parts)
+            _save({"boxes": boxes[numbers], "vectors": vectors}, part, origin)
             logging.info("teacher: %d of %d pictures", numbers[-1] + 1, len(pictures))
-        parts.append(TeacherVectors.read(part, origin_of_parts))
+        parts.append(TeacherVectors.read(part, origin))
     _save({name: torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])}, work / TEACHER, origin)
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -230,7 +230,7 @@ A_RUN_WITHOUT_RESULTS = '{"settings": {"split": "val", "tables": "0a1b"}, "resul
 RUNS = '{"settings": {"split": "val", "tables": "0a1b"}, "results": {"pHash": {"thresholds": %s}}}'
 
 
-@pytest.mark.parametrize("above", ["[]", "[0.6]", '"abc"', "[0.1, 0.2, NaN]", "null"])
+@pytest.mark.parametrize("above", ["[]", "[0.6]", '"abc"', "[0.1, 0.2, NaN]", "0.6"])
 def test_thresholds_that_are_none_are_refused(tmp_path, above):
     (tmp_path / "val.json").write_text(RUNS % above)
     with pytest.raises(DataError, match=r"val\.json: no JSON of a run of bench_edits"):

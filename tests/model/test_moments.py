@@ -104,7 +104,7 @@ class TestScore:
         assert self.score(0.0, 0.9, 58) == pytest.approx((1 - 0.1**2) / 4)
         assert self.score(0.0, 0.9, 58) < 0.292 < self.score(0.0, 0.93, 58)
 
-    def test_a_moment_below_nothing_lifts_nothing(self):
+    def test_a_moment_worse_than_chance_counts_less_than_nothing(self):
         assert self.score(-0.2, -0.1, 58) == pytest.approx((1 - 1.1**2) / 4)
         assert self.score(-0.9, -1.0, 58) == pytest.approx(-0.75)
 

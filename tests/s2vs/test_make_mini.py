@@ -17,6 +17,9 @@ def make(tmp_path):
     python.write_text(f'#!/bin/sh\ncase "$1" in -c) echo "{python.parent.parent}";; *) echo "$@" >> "{log}";; esac\n')
     python.chmod(0o755)
 
+    (tmp_path / "data").mkdir()
+    (tmp_path / "sscd.onnx").touch()
+
     def run(*arguments):
         log.unlink(missing_ok=True)
         environment = {**os.environ, "VIRTUAL_ENV": str(python.parent.parent)}
@@ -50,3 +53,11 @@ def test_too_few_arguments_are_answered_by_what_it_takes(make):
     done, asked = make("data")
     assert (done.returncode, asked) == (2, [])
     assert "scripts/make_mini DATA SSCD WORK" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("absent", "sscd.onnx", "work"), ("data", "absent/sscd.onnx", "work")])
+def test_what_is_not_there_is_named_before_anything_is_made(make, tmp_path, arguments):
+    done, asked = make(*arguments)
+    assert (done.returncode, asked) == (1, [])
+    assert "absent" in done.stderr
+    assert not (tmp_path / "work").exists()

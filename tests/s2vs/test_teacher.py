@@ -73,7 +73,7 @@ class TestReading:
 def test_vectors_of_other_pictures_are_refused(tmp_path):
     save_file(vars(made_teacher()), tmp_path / "teacher.safetensors", {ORIGIN: "a digest"})
     with pytest.raises(
-        DataError, match="wanted are .*Give the same pictures and --seed as before, or take another folder"
+        DataError, match=r"wanted are .*Give the same pictures and --seed as before, or take another folder"
     ):
         TeacherVectors.read(tmp_path / "teacher.safetensors", "another")
 

@@ -230,6 +230,7 @@ def read_thresholds(path: Path, tables: str) -> dict[tuple[str, str | None], lis
             )
         measured = {name: result for name, result in run["results"].items() if "not_run" not in result}
         known = {(name, result.get("bundle")): result["thresholds"] for name, result in measured.items()}
+        known = {system: above for system, above in known.items() if above is not None}  # a run that had none either
         if not all(len(above) == len(RATES) and all(map(math.isfinite, above)) for above in known.values()):
             raise ValueError(f"a system has other thresholds than {len(RATES)} numbers")
         return known
