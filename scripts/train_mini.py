@@ -9,8 +9,8 @@ picture once (about forty minutes of one core). The student then learns, in stag
 `visil.s2vs.training`. Each stage begins with the bundle that the one before it left behind. `WORK/stage-1/` holds
 settings, log, newest checkpoint and in the end the bundle of the stage: settings.json, log.jsonl and bundle.safetensors
 are all that has to be kept, and a folder of other settings or data is refused. Ctrl-C ends a run after its step, with a
-checkpoint (exit status 130); the same command goes on from there. Needed in training itself: torch, timm, numpy and
-safetensors.
+checkpoint (exit status 130); the same command goes on from there. Needed in training itself: torch, timm, numpy,
+safetensors and filelock.
 """
 
 from __future__ import annotations

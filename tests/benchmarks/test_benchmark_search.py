@@ -13,13 +13,14 @@ from visil.benchmarks.benchmark_data import DISTRACTOR, EDIT, Benchmark, Benchma
 from visil.benchmarks.benchmark_search import (
     NO_SCORE,
     baseline_scores,
+    check_models,
     kept_descriptors,
     load_models,
     model_scores,
     system_scores,
 )
 from visil.benchmarks.frame_descriptors import OF_PICTURES, FrameDescriptor, frame_descriptors
-from visil.errors import DataError
+from visil.errors import DataError, VisilError
 from visil.library.library import Library
 
 PHASH, HISTOGRAM = (FrameDescriptor(name, OF_PICTURES[name]) for name in ("pHash", "colour histogram"))
@@ -229,3 +230,8 @@ def test_two_bundles_of_one_name_are_an_error(quick_model, tmp_path):
     replace(quick_model.bundle).save(tmp_path / "b.safetensors")
     with pytest.raises(DataError, match="another bundle is called 'quick' too"):
         list(load_models([str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")], device="cpu"))
+
+
+def test_a_device_that_is_not_there_is_said_before_the_work_even_of_the_built_in_network():
+    with pytest.raises(VisilError, match="nonsense"):
+        check_models([], device="nonsense")

@@ -94,12 +94,12 @@ def load_models(names: Iterable[str], *, device: str) -> Iterator[Model]:
 
 
 def check_models(names: Iterable[str], *, device: str) -> None:
-    """That all can be loaded, before hours of work for the first.
+    """That all can be loaded, before hours of work for the first; the built-in one where there are none.
 
     Raises:
         VisilError: see `load_models` and `load_model`.
     """
-    for _ in load_models(names, device=device):
+    for _ in load_models(list(names) or [DEFAULT_BUNDLE], device=device):
         pass
 
 
