@@ -7,7 +7,7 @@ The teacher describes a picture by one vector, so that of a window is what it sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,17 +27,19 @@ class TeacherVectors:
     Attributes:
         boxes: float32 [N, V, 4]: (top, left, height, width) as shares of the sides; the first is the whole picture.
         vectors: float16 or float32 [N, V, D], unit.
+        origin: of which pictures, teacher and windows they are, if that is known.
     """
 
     boxes: Tensor
     vectors: Tensor
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         if self.boxes.ndim != 3 or self.boxes.shape[1] < 2 or self.boxes.shape[2] != 4:
             raise ValueError(f"boxes: expected [N, V, 4] with V of 2 or more, got {[*self.boxes.shape]}")
         if self.vectors.ndim != 3 or self.vectors.shape[:2] != self.boxes.shape[:2]:
             raise ValueError(f"vectors: expected [{len(self.boxes)}, V, D], got {[*self.vectors.shape]}")
-        for name, tensor in vars(self).items():
+        for name, tensor in self.tensors().items():
             if tensor.dtype not in (torch.float16, torch.float32) or not tensor.numel():
                 raise ValueError(f"{name}: expected numbers in half or single precision, got {tensor.dtype}")
         is_share = ((self.boxes >= 0) & (self.boxes <= 1)).all()  # no NaN is
@@ -62,7 +64,7 @@ class TeacherVectors:
                         f"{path}: is of {found or 'no stated origin'}; wanted are {origin}. Give the same pictures and "
                         "--seed as before, or take another folder"
                     )
-                return cls(file.get_tensor("boxes"), file.get_tensor("vectors"))
+                return cls(file.get_tensor("boxes"), file.get_tensor("vectors"), found)
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise DataError(
@@ -72,13 +74,17 @@ class TeacherVectors:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What is kept in a file, by name."""
+        return {"boxes": self.boxes, "vectors": self.vectors}
+
     def leading(self, dim: int) -> Tensor:
         """`leading_directions` of all vectors, float32 [D, dim]."""
         return leading_directions(self.vectors.flatten(0, 1).float(), dim)
 
     def through(self, basis: Tensor) -> TeacherVectors:
         """In other dimensions [D, dim], unit again, float32."""
-        return TeacherVectors(self.boxes, F.normalize(self.vectors.float() @ basis, dim=-1))
+        return replace(self, vectors=F.normalize(self.vectors.float() @ basis, dim=-1))
 
 
 def leading_directions(vectors: Tensor, dim: int) -> Tensor:

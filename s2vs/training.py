@@ -287,10 +287,12 @@ def claim_folder(
 ) -> None:
     """Note in the folder of a run what it depends on, or see that it is of this one; see `Training`.
 
+    Of a teacher's file its origin counts: made again on another machine it differs in rounding, as the run would.
+
     Raises:
         DataError: it is of another run, or cannot be read or written.
     """
-    data = {"pictures": pictures.digest, "teacher": digest(vars(teacher).values())}
+    data = {"pictures": pictures.digest, "teacher": teacher.origin or digest(teacher.tensors().values())}
     if start is not None:
         data["start"] = digest(start[name] for name in sorted(start))
     claim(folder, asdict(settings), data)

@@ -5,8 +5,9 @@
     python scripts/train_mini.py --work WORK --output mini.safetensors             # when it is done
 
 The teacher, SSCD (licence: docs/models/mini.md; where to get it: docs/benchmarks.md), sees some windows of every
-picture once (about forty minutes of one core). The student then learns, in stages, from random weights: see
-`visil.s2vs.training`. Each stage begins with the bundle that the one before it left behind. `WORK/stage-1/` holds
+picture once (about forty minutes of one core). The student then learns, in stages, from the weights of another bundle
+(`--start`) or from random ones: see `visil.s2vs.training`. Each stage begins with the bundle that the one before it
+left behind. `WORK/stage-1/` holds
 settings, log, newest checkpoint and in the end the bundle of the stage: settings.json, log.jsonl and bundle.safetensors
 are all that has to be kept, and a folder of other settings or data is refused. Ctrl-C ends a run after its step, with a
 checkpoint (exit status 130); the same command goes on from there. Needed in training itself: torch, timm, numpy,
@@ -61,11 +62,10 @@ TEACHER_SIDE_PX, BATCH = 224, 32
 
 SSCD = "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"  # SHA-256 of the teacher of what ships
 
-BASE = TrainingSettings()
-STAGES = (  # meant for two hours of two cores each, not run as a whole yet; bf16 is slower on some processors
-    replace(BASE, sides_px=((0.0, 96),), views=((0.0, VIEWS),), decay_share=0.2, steps=3000, precision="fp32"),
-    replace(BASE, sides_px=((0.0, 128),), learning_rate=1e-3, decay_share=0.4, steps=2000, precision="fp32"),
-    replace(BASE, sides_px=((0.0, 160),), learning_rate=6e-4, decay_share=0.6, steps=1200, precision="fp32"),
+BASE = TrainingSettings(views=((0.0, replace(VIEWS, inset_weight=6.0)),), precision="fp32")
+STAGES = (  # from the first edition; meant for two hours of two cores each; bf16 is slower on some processors
+    replace(BASE, sides_px=((0.0, 128),), learning_rate=1e-3, decay_share=0.4, steps=2000),
+    replace(BASE, sides_px=((0.0, 160),), learning_rate=6e-4, decay_share=0.6, steps=1200),
 )
 WITHOUT = {  # ablations: settings that leave something out
     "sscd": {
@@ -93,6 +93,9 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder of the run; holds the packed pictures")
     parser.add_argument(
         "--sscd", type=Path, metavar="FILE", help="ONNX network of the teacher, until teacher.safetensors is made"
+    )
+    parser.add_argument(
+        "--start", type=Path, metavar="BUNDLE", help="whose weights the first stage begins with  [default: random ones]"
     )
     parser.add_argument("--max-minutes", type=_minutes, help="of training; stop after so long, to go on another time")
     parser.add_argument(
@@ -140,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
     teacher = TeacherVectors.read(options.work / TEACHER, origin)
     if options.without == "footage":
         stills = slice(pictures.num_stills)
-        teacher = TeacherVectors(teacher.boxes[stills], teacher.vectors[stills])
+        teacher = replace(teacher, boxes=teacher.boxes[stills], vectors=teacher.vectors[stills])
         pictures = pictures.without_frames()
     variant = "".join(
         f"-{word}"
@@ -148,7 +151,7 @@ def run(options: argparse.Namespace) -> int:
         if word
     )
     end_s = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
-    bundle: Bundle | None = None
+    bundle = None if options.start is None else load_bundle(options.start)
     with ending_softly() as asked:
         for number, of_stage in enumerate(STAGES, start=1):
             settings = replace(
@@ -264,7 +267,8 @@ def teach(
             _save({"boxes": boxes[numbers], "vectors": vectors}, part, origin)
             logging.info("teacher: %d of %d pictures", numbers[-1] + 1, len(pictures))
         parts.append(TeacherVectors.read(part, origin))
-    _save({name: torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])}, work / TEACHER, origin)
+    whole = {name: torch.cat([part.tensors()[name] for part in parts]) for name in parts[0].tensors()}
+    _save(whole, work / TEACHER, origin)
     shutil.rmtree(folder, ignore_errors=True)
 
 

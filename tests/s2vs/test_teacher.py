@@ -23,7 +23,7 @@ def made_teacher(rank=DIM):
 
 class TestReading:
     def written(self, folder, **changed):
-        tensors = {name: tensor for name, tensor in (vars(made_teacher()) | changed).items() if tensor is not None}
+        tensors = {name: tensor for name, tensor in (made_teacher().tensors() | changed).items() if tensor is not None}
         save_file(tensors, folder / "teacher.safetensors", {ORIGIN: "a digest"})
         return folder / "teacher.safetensors"
 
@@ -31,6 +31,7 @@ class TestReading:
         read = TeacherVectors.read(self.written(tmp_path), "a digest")
         assert read.boxes.equal(made_teacher().boxes)
         assert read.vectors.equal(made_teacher().vectors)
+        assert read.origin == read.through(read.leading(3)).origin == "a digest"
 
     @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
     def test_a_truncated_file(self, tmp_path, share):
@@ -71,7 +72,7 @@ class TestReading:
 
 
 def test_vectors_of_other_pictures_are_refused(tmp_path):
-    save_file(vars(made_teacher()), tmp_path / "teacher.safetensors", {ORIGIN: "a digest"})
+    save_file(made_teacher().tensors(), tmp_path / "teacher.safetensors", {ORIGIN: "a digest"})
     with pytest.raises(
         DataError, match=r"wanted are .*Give the same pictures and --seed as before, or take another folder"
     ):

@@ -285,6 +285,26 @@ class TestCommand:
         assert made.hash == second.hash != first.hash
         assert made.settings.name == "mini"
 
+    def test_a_bundle_to_begin_with(self, train_mini, monkeypatch, recipe):
+        """Its weights, half as precise, are where the first stage is before its first step."""
+        untrained = ("--work", recipe, "--sscd", recipe / "sscd.onnx", "--max-minutes", 0)
+        self.run(train_mini, monkeypatch, *untrained, "--output", recipe / "random.safetensors")
+        shutil.rmtree(recipe / "stage-1")
+        first = recipe / "first.safetensors"
+        with monkeypatch.context() as patch:
+            patch.setattr(train_mini, "STAGES", (replace(SETTINGS, seed=5),))
+            self.run(train_mini, monkeypatch, "--work", recipe, "--seed", 0, "--output", first)
+        shutil.rmtree(recipe / "stage-1")
+        start = train_mini.weights_of(load_bundle(first))
+        self.run(train_mini, monkeypatch, *untrained, "--start", first, "--output", recipe / "begun.safetensors")
+        begun = train_mini.weights_of(load_bundle(recipe / "begun.safetensors"))
+        assert begun["projection"].equal(start["projection"])
+        assert not begun["projection"].equal(
+            train_mini.weights_of(load_bundle(recipe / "random.safetensors"))["projection"]
+        )
+        with pytest.raises(DataError, match="stage-1: is of a run with other start"):
+            self.run(train_mini, monkeypatch, "--work", recipe)
+
     def test_what_a_stage_left_behind_is_all_that_the_next_needs(self, train_mini, monkeypatch, recipe):
         self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx")
         made = load_bundle(recipe / "stage-2" / "bundle.safetensors")

@@ -280,6 +280,13 @@ class TestRefusing:
         with pytest.raises(DataError, match="is of a run with other teacher; take another folder"):
             training(ended, teacher=made_teacher(seed=8))
 
+    def test_a_teacher_of_the_same_origin_is_the_same_whatever_its_rounding(self, tmp_path):
+        said, again = (replace(made_teacher(seed=seed), origin="here") for seed in (6, 8))
+        training(tmp_path, teacher=said)
+        training(tmp_path, teacher=again)
+        with pytest.raises(DataError, match="other teacher"):
+            training(tmp_path, teacher=replace(said, origin="elsewhere"))
+
     def test_a_run_of_an_earlier_version_goes_on_and_its_data_is_noted(self, ended):
         with_settings(ended, lambda entries: entries.pop("data"))
         assert training(ended).step == SETTINGS_OF_RUN.steps
