@@ -5,8 +5,8 @@
                                                               this module
 
 Sources: ViSiL (ICCV 2019), "Loss function" (regularisation, triplets; S2VS keeps the former); S2VS (CVPRW 2023),
-InfoNCE with several positives; SSCD (CVPR 2022), sections 3.2 and 3.3, with KoLeo of Sablayrolles et al. (ICLR 2019),
-and its published code.
+InfoNCE with several positives, SSHN; SSCD (CVPR 2022), sections 3.2 and 3.3, with KoLeo of Sablayrolles et al. (ICLR
+2019), and its published code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from torch import Tensor
 
 MIN_SQUARED_DISTANCE = 1e-6  # of two vectors in KoLeo (published): equal ones would have an infinite loss
 NEVER = -1e4  # as a logit: less than any, and no infinity, whose difference from another is no number
-SSCD_FLOOR = 1e-6  # of what a positive of SSCD competes with (published)
+PUBLISHED_FLOOR = 1e-6  # of what a positive competes with, in SSCD and in S2VS
+SSHN_FLOOR = 1e-3  # below what a logarithm is taken of
 
 
 def similarity_regularisation(raw: Tensor, reduction: str = "sum") -> Tensor:
@@ -129,12 +130,62 @@ def sscd_info_nce(similarity: Tensor, is_same: Tensor, *, temperature: float, mi
     Returns:
         [], mean over the views; one without positives adds nothing.
     """
+    is_positive = is_same & ~torch.eye(len(is_same), dtype=torch.bool, device=is_same.device)
+    costs = _positive_costs(similarity, is_positive, ~is_same, temperature)
+    return (costs / is_positive.sum(dim=1).clamp(min=1) if mixed else costs).mean()
+
+
+def clip_info_nce(similarity: Tensor, is_positive: Tensor, is_negative: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE as S2VS has it: every clip of a batch is a query, every other clip of its video a positive.
+
+        p_ij = e^{s_ij/t} / (e^{s_ij/t} + Σ_{k in N_i} e^{s_ik/t} + 1e-6),   L = mean_i 1/|P_i| · Σ_{j in P_i} -log p_ij
+
+    The published code gives no number where a clip has no positive, and where e^{s/t} overflows.
+
+    Args:
+        similarity: [N, N], scores of all ordered pairs of clips in [0, 1], row = query.
+        is_positive, is_negative: bool [N, N], see `visil.s2vs.labels`; what is neither has no part.
+
+    Returns:
+        [], mean over the clips that have a positive; 0 if none has.
+    """
+    count = is_positive.sum(dim=1)
+    costs = _positive_costs(similarity, is_positive, is_negative, temperature) / count.clamp(min=1)
+    return costs.sum() / (count > 0).sum().clamp(min=1)
+
+
+def _positive_costs(similarity: Tensor, is_positive: Tensor, is_negative: Tensor, temperature: float) -> Tensor:
+    """[N], Σ_{j in P_i} -log p_ij, each positive against all negatives of its row and a floor."""
     logits = similarity / temperature
-    floor = logits.new_full((len(logits), 1), math.log(SSCD_FLOOR))
-    negatives = torch.cat([logits.masked_fill(is_same, -torch.inf), floor], dim=1).logsumexp(dim=1, keepdim=True)
-    is_positive = is_same & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    losses = (F.softplus(negatives - logits) * is_positive).sum(dim=1)  # [N]
-    return (losses / is_positive.sum(dim=1).clamp(min=1) if mixed else losses).mean()
+    floor = logits.new_full((len(logits), 1), math.log(PUBLISHED_FLOOR))
+    negatives = torch.cat([logits.masked_fill(~is_negative, -torch.inf), floor], dim=1).logsumexp(dim=1, keepdim=True)
+    return (F.softplus(negatives - logits) * is_positive).sum(dim=1)
+
+
+def hardest_negative(similarity: Tensor, is_negative: Tensor) -> Tensor:
+    """Of SSHN: the most alike negative of every clip is driven to 0.
+
+        L = -mean_i log max(1 - max_{k in N_i} s_ik, 1e-3)
+
+    The published code lets a clip without negatives add -log 101; here it has no part.
+
+    Args:
+        similarity: [N, N] in [0, 1].
+        is_negative: bool [N, N].
+
+    Returns:
+        [], mean over the clips that have a negative; 0 if none has.
+    """
+    has_negative = is_negative.any(dim=1)
+    if not has_negative.any():
+        return similarity.new_zeros(())
+    hardest = similarity.masked_fill(~is_negative, -torch.inf)[has_negative].max(dim=1).values  # one of equal ones
+    return -(1 - hardest).clamp(min=SSHN_FLOOR).log().mean()
+
+
+def self_similarity(similarity: Tensor) -> Tensor:
+    """Of SSHN: the score of every clip with itself is driven to 1: L = -mean_i log max(s_ii, 1e-3), of [N, N]."""
+    return -similarity.diagonal().clamp(min=SSHN_FLOOR).log().mean()
 
 
 def koleo(vectors: Tensor, is_other: Tensor) -> Tensor:

@@ -8,12 +8,15 @@ import torch.nn.functional as F
 
 from visil.s2vs.losses import (
     MIN_SQUARED_DISTANCE,
-    SSCD_FLOOR,
+    PUBLISHED_FLOOR,
+    clip_info_nce,
     cosine_distillation,
     false_friends,
+    hardest_negative,
     info_nce,
     koleo,
     matching_regions_nce,
+    self_similarity,
     share_a_picture,
     similarity_distillation,
     similarity_regularisation,
@@ -151,7 +154,7 @@ class TestSSCDInfoNCE:
     def expected(self, row):
         """What the positives of a row cost, one by one."""
         (negative,) = (self.SIMILARITY[row, other].item() for other in range(4) if not self.IS_SAME[row, other])
-        floor = 0.5 * math.log(SSCD_FLOOR)  # as a negative at temperature 0.5
+        floor = 0.5 * math.log(PUBLISHED_FLOOR)  # as a negative at temperature 0.5
         positives = (self.SIMILARITY[row, other].item() for other in range(3) if other != row)
         return [against(positive, negative, floor, temperature=0.5) for positive in positives]
 
@@ -172,7 +175,7 @@ class TestSSCDInfoNCE:
 
     def test_without_negatives_only_the_floor_competes(self):
         loss = sscd_info_nce(torch.ones(2, 2), torch.ones(2, 2, dtype=torch.bool), temperature=1.0)
-        assert loss.item() == pytest.approx(math.log1p(SSCD_FLOOR / math.e), abs=1e-7)
+        assert loss.item() == pytest.approx(math.log1p(PUBLISHED_FLOOR / math.e), abs=1e-7)
 
     def test_mixed_views_share_a_picture_where_any_share_is_of_one(self):
         shares = torch.tensor([[1.0, 0.0, 0.0], [0.3, 0.7, 0.0], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]])
@@ -183,6 +186,54 @@ class TestSSCDInfoNCE:
             [False, False, True, True],
         ]
         assert share_a_picture(shares).tolist() == expected
+
+
+class TestClipInfoNCE:
+    SIMILARITY = torch.tensor([[1.0, 0.8, 0.3, 0.6], [0.7, 1.0, 0.2, 0.1], [0.4, 0.5, 1.0, 0.9], [0.0, 0.1, 0.2, 1.0]])
+    IS_POSITIVE = torch.tensor([[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]).bool()
+    IS_NEGATIVE = torch.tensor([[0, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0, 1], [0, 0, 0, 0]]).bool()
+
+    def loss(self, similarity=SIMILARITY):
+        return clip_info_nce(similarity, self.IS_POSITIVE, self.IS_NEGATIVE, temperature=0.5)
+
+    def test_the_mean_over_positives_then_over_clips_that_have_one(self):
+        floor = 0.5 * math.log(PUBLISHED_FLOOR)
+        first = (against(0.8, 0.3, floor, temperature=0.5) + against(0.6, 0.3, floor, temperature=0.5)) / 2
+        second = against(0.7, 0.2, floor, temperature=0.5)
+        last = against(0.0, floor, temperature=0.5)
+        assert self.loss().item() == pytest.approx((first + second + last) / 3)
+
+    def test_what_is_neither_has_no_part(self):
+        similarity = self.SIMILARITY.clone().requires_grad_()
+        self.loss(similarity).backward()
+        has_part = self.IS_POSITIVE | self.IS_NEGATIVE
+        has_part[2] = False  # a clip without a positive
+        assert (similarity.grad != 0).equal(has_part)
+
+    def test_a_batch_without_positives_costs_nothing(self):
+        nothing = torch.zeros(2, 2, dtype=torch.bool)
+        assert clip_info_nce(torch.ones(2, 2), nothing, ~nothing, temperature=0.03) == 0
+
+
+class TestSSHN:
+    SIMILARITY = torch.tensor([[0.9, 0.8, 0.3], [0.4, 0.0, 0.2], [1.0, 0.1, 0.5]])
+
+    def test_the_most_alike_negative_is_driven_to_0(self):
+        is_negative = torch.tensor([[0, 1, 1], [0, 0, 0], [1, 1, 0]]).bool()
+        expected = -(math.log(1 - 0.8) + math.log(1e-3)) / 2  # of the last clip it is 1
+        assert hardest_negative(self.SIMILARITY, is_negative).item() == pytest.approx(expected)
+
+    def test_of_equal_negatives_one_has_the_gradient(self):
+        similarity = torch.full((2, 2), 0.5, requires_grad=True)
+        hardest_negative(similarity, torch.ones(2, 2, dtype=torch.bool)).backward()
+        assert (similarity.grad != 0).sum(dim=1).tolist() == [1, 1]
+
+    def test_without_negatives_it_costs_nothing(self):
+        assert hardest_negative(self.SIMILARITY, torch.zeros(3, 3, dtype=torch.bool)) == 0
+
+    def test_the_score_of_a_clip_with_itself_is_driven_to_1(self):
+        expected = -(math.log(0.9) + math.log(1e-3) + math.log(0.5)) / 3
+        assert self_similarity(self.SIMILARITY).item() == pytest.approx(expected)
 
 
 class TestKoLeo:

@@ -203,27 +203,53 @@ class SimilarityNetwork(nn.Module):
         Raises:
             ValueError: a mask with a real frame behind a padded one, or a video without frames.
         """
+        matrices, query_lengths, target_lengths = self.pair_matrices(
+            queries, targets, query_mask=query_mask, target_mask=target_mask
+        )
+        scores = self._scores(matrices, query_lengths, target_lengths)
+        return rearrange(scores, "(a b) -> a b", a=len(queries))
+
+    def pair_matrices(
+        self,
+        queries: Tensor,
+        targets: Tensor,
+        *,
+        query_mask: Tensor | None = None,
+        target_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The frame-to-frame matrices of all pairs of two batches, as `refine` takes them; see `score_matrix`.
+
+        Returns:
+            [Bq · Bt, Tq, Tt], pair (a, b) at a · Bt + b; the real rows and the real columns of each, int64 [Bq · Bt],
+            or None where all are.
+        """
         queries, query_lengths = self._repeat_short_in_batch(queries, query_mask)
         targets, target_lengths = self._repeat_short_in_batch(targets, target_mask)
         num_queries, num_targets = len(queries), len(targets)
         matrix = self.frame_similarity(
             rearrange(queries, "a i o d -> (a i) o d"), rearrange(targets, "b j p d -> (b j) p d")
         )
-        matrix = rearrange(matrix, "(a i) (b j) -> (a b) i j", a=num_queries, b=num_targets)
         if query_lengths is not None:
             query_lengths = repeat(query_lengths, "a -> (a b)", b=num_targets)
         if target_lengths is not None:
             target_lengths = repeat(target_lengths, "b -> (a b)", a=num_queries)
-        return rearrange(self._scores(matrix, query_lengths, target_lengths), "(a b) -> a b", a=num_queries)
+        matrices = rearrange(matrix, "(a i) (b j) -> (a b) i j", a=num_queries, b=num_targets)
+        return matrices, query_lengths, target_lengths
 
-    def _scores(self, matrices: Tensor, query_lengths: Tensor | None, target_lengths: Tensor | None) -> Tensor:
-        """Raw scores [B] of a batch of matrices [B, Tq, Tt], padded at the end beyond the lengths [B]."""
-        refined = self.refine(matrices, query_lengths=query_lengths, target_lengths=target_lengths)
+    def scores_of_refined(
+        self, refined: Tensor, *, query_lengths: Tensor | None = None, target_lengths: Tensor | None = None
+    ) -> Tensor:
+        """Raw scores [B] of a batch of refined matrices [B, h, w], by the lengths that `refine` was given."""
         return self.video_similarity(
             refined,
             query_mask=self._refined_mask(query_lengths, refined.shape[-2]),
             target_mask=self._refined_mask(target_lengths, refined.shape[-1]),
         )
+
+    def _scores(self, matrices: Tensor, query_lengths: Tensor | None, target_lengths: Tensor | None) -> Tensor:
+        """Raw scores [B] of a batch of matrices [B, Tq, Tt], padded at the end beyond the lengths [B]."""
+        lengths = {"query_lengths": query_lengths, "target_lengths": target_lengths}
+        return self.scores_of_refined(self.refine(matrices, **lengths), **lengths)
 
     def _repeat_short_in_batch(self, videos: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The batch with every short member repeated, and the members' lengths (None: all fill the batch)."""
