@@ -20,11 +20,11 @@ from pathlib import Path
 
 import torch
 
+from visil.s2vs.backbone.pictures import PackedPictures
+from visil.s2vs.backbone.teacher import TeacherVectors
+from visil.s2vs.backbone.training import Training
+from visil.s2vs.backbone.training_settings import TrainingSettings
 from visil.s2vs.checkpoints import load_checkpoint
-from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import Training
-from visil.s2vs.training_settings import TrainingSettings
 
 NUM_PIECES = 5
 

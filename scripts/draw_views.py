@@ -1,4 +1,4 @@
-"""A contact sheet of training views: look at it whenever what `visil.s2vs.views` draws changes.
+"""A contact sheet of training views: look at it whenever what `visil.s2vs.backbone.views` draws changes.
 
     python scripts/draw_views.py pictures.safetensors --seed 0 --out views.png
     python scripts/draw_views.py pictures.safetensors --only rotation
@@ -17,9 +17,9 @@ import matplotlib.image
 import torch
 
 from visil.errors import VisilError
-from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.training_settings import TrainingSettings
-from visil.s2vs.views import ViewSettings, draw_views
+from visil.s2vs.backbone.pictures import PackedPictures
+from visil.s2vs.backbone.training_settings import TrainingSettings
+from visil.s2vs.backbone.views import ViewSettings, draw_views
 
 GAP_PX = 2
 

@@ -2,7 +2,7 @@
 
     images/index.csv, shards ──────────┐
     videos, footage: split.csv, files ─┴─► [train rows with ship_ok ─► squashed to a square] ─► pictures.safetensors
-                                           groups: what shows the same thing           (visil.s2vs.pictures reads it)
+                                           groups: what shows the same thing   (visil.s2vs.backbone.pictures reads it)
 
     python scripts/pack_pictures.py --data ../shared/data --output pictures.safetensors
 
@@ -36,7 +36,7 @@ from visil.errors import DataError, VisilError
 from visil.media.decoding import read_frames
 from visil.media.preprocessing import PRESETS, Preprocessing
 from visil.media.pyav_reader import read_still
-from visil.s2vs.pictures import FORMAT
+from visil.s2vs.backbone.pictures import FORMAT
 from visil.synth.stickers import OPAQUE, Sticker, caption, emoji, logo
 
 MIN_FRAMES_PER_VIDEO = 3

@@ -6,10 +6,10 @@
 
 The teacher, SSCD (licence: docs/models/mini.md; where to get it: docs/benchmarks.md), sees some windows of every
 picture once (about forty minutes of one core). The student then learns, in stages, from the weights of another bundle
-(`--start`) or from random ones: see `visil.s2vs.training`. Each stage begins with the bundle that the one before it
-left behind. `WORK/stage-1/` holds
-settings, log, newest checkpoint and in the end the bundle of the stage: settings.json, log.jsonl and bundle.safetensors
-are all that has to be kept, and a folder of other settings or data is refused. Ctrl-C ends a run after its step, with a
+(`--start`) or from random ones: see `visil.s2vs.backbone.training`. Each stage begins with the bundle that the one
+before it left behind. `WORK/stage-1/` holds settings, log, newest checkpoint and in the end the bundle of the stage:
+settings.json, log.jsonl and bundle.safetensors are all that has to be kept, and a folder of other settings or data is
+refused. Ctrl-C ends a run after its step, with a
 checkpoint (exit status 130); the same command goes on from there. Needed in training itself: torch, timm, numpy,
 safetensors and filelock.
 """
@@ -44,13 +44,13 @@ from visil.model.bundle import Bundle, BundleSettings, RegionSettings, load_bund
 from visil.model.making import bundle_of
 from visil.model.network import NetworkSettings
 from visil.model.whitening import Whitening
+from visil.s2vs.backbone.furniture import FurnitureSettings
+from visil.s2vs.backbone.pictures import PackedPictures
+from visil.s2vs.backbone.student import MEAN, STD, Student
+from visil.s2vs.backbone.teacher import ORIGIN, TeacherVectors
+from visil.s2vs.backbone.training import Training, claim_folder
+from visil.s2vs.backbone.training_settings import VIEWS, TrainingSettings
 from visil.s2vs.claims import SETTINGS, digest
-from visil.s2vs.furniture import FurnitureSettings
-from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.student import MEAN, STD, Student
-from visil.s2vs.teacher import ORIGIN, TeacherVectors
-from visil.s2vs.training import Training, claim_folder
-from visil.s2vs.training_settings import VIEWS, TrainingSettings
 
 PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bundle.safetensors"
 LOCK = "train_mini.lock"

@@ -25,8 +25,8 @@ from visil.model.making import bundle_of
 from visil.model.model import Model
 from visil.model.network import NetworkSettings
 from visil.model.whitening import Whitening
-from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.teacher import leading_directions
+from visil.s2vs.backbone.pictures import PackedPictures
+from visil.s2vs.backbone.teacher import leading_directions
 
 EVERY, BATCH = 4, 64  # of the pictures one in four is enough for directions
 

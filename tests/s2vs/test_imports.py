@@ -11,7 +11,7 @@ import pytest
 import visil
 
 ROOM = Path(visil.__file__).parent / "s2vs"
-MODULES = sorted(f"visil.s2vs.{path.stem}" for path in ROOM.glob("*.py"))
+MODULES = sorted("visil.s2vs." + ".".join(path.relative_to(ROOM).with_suffix("").parts) for path in ROOM.rglob("*.py"))
 # What torch and timm import themselves is theirs; no module of visil that is loaded here may name anything else.
 GUARD = """
 import builtins, sys
@@ -35,11 +35,11 @@ assert rooms <= {"visil.s2vs", "visil.model", "visil.media"}, rooms
 TWO_STEPS = """
 from pathlib import Path
 import torch
-from visil.s2vs.overlays import Stickers
-from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import Training
-from visil.s2vs.training_settings import TrainingSettings
+from visil.s2vs.backbone.overlays import Stickers
+from visil.s2vs.backbone.pictures import PackedPictures
+from visil.s2vs.backbone.teacher import TeacherVectors
+from visil.s2vs.backbone.training import Training
+from visil.s2vs.backbone.training_settings import TrainingSettings
 
 stickers = Stickers(*torch.zeros(3, 1, 8, 8, 4, dtype=torch.uint8))
 pictures = PackedPictures(torch.randint(256, (8, 32, 32, 3)).to(torch.uint8), torch.arange(8), stickers, 8, (), "")

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from visil.errors import DataError
-from visil.s2vs.pictures import (
+from visil.s2vs.backbone.pictures import (
     FORMAT,
     PackedPictures,
     Source,
@@ -254,7 +254,7 @@ class TestNearest:
     def test_many_pictures_are_compared_in_parts(self, monkeypatch):
         vectors = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
         whole = nearest_pictures(vectors, torch.arange(50), count=3)
-        monkeypatch.setattr("visil.s2vs.pictures.ROWS_AT_ONCE", 7)
+        monkeypatch.setattr("visil.s2vs.backbone.pictures.ROWS_AT_ONCE", 7)
         assert nearest_pictures(vectors, torch.arange(50), count=3).equal(whole)
 
     def filled(self, seed=0, **changed):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visil.s2vs.geometry import place_map, sampled
+from visil.s2vs.backbone.geometry import place_map, sampled
 
 
 @dataclass(frozen=True)

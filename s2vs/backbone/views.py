@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visil.s2vs import colour, geometry, overlays
-from visil.s2vs.draws import UNEDITED, Draw, Range, ViewSettings
-from visil.s2vs.overlays import Stickers
+from visil.s2vs.backbone import colour, geometry, overlays
+from visil.s2vs.backbone.draws import UNEDITED, Draw, Range, ViewSettings
+from visil.s2vs.backbone.overlays import Stickers
 
 __all__ = ["UNEDITED", "Stickers", "ViewSettings", "Views", "draw_views"]
 

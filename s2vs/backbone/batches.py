@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visil.s2vs.furniture import with_furniture
-from visil.s2vs.pictures import PackedPictures, mixed_indices, nearest_pictures, with_nearest
-from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training_settings import TrainingSettings
-from visil.s2vs.views import Views, draw_views
+from visil.s2vs.backbone.furniture import with_furniture
+from visil.s2vs.backbone.pictures import PackedPictures, mixed_indices, nearest_pictures, with_nearest
+from visil.s2vs.backbone.teacher import TeacherVectors
+from visil.s2vs.backbone.training_settings import TrainingSettings
+from visil.s2vs.backbone.views import Views, draw_views
+from visil.s2vs.loop import SEEDS_APART
 
-SEEDS_APART = 1_000_003  # between the seeds of the steps of two runs
 NUM_NEAREST, CLIQUE = 16, 7  # pictures most like one to the teacher; of them come together with it
 
 

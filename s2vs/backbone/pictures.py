@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from visil.errors import DataError
+from visil.s2vs.backbone.overlays import Stickers
 from visil.s2vs.claims import digest
-from visil.s2vs.overlays import Stickers
 
 TENSORS = ("pictures", "groups", "captions", "logos", "emoji")
 FORMAT = "visil training pictures 2"

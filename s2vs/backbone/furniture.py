@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visil.s2vs import geometry, overlays
-from visil.s2vs.draws import Range
-from visil.s2vs.overlays import Stickers
-from visil.s2vs.views import THUMBNAIL_PX, Views
+from visil.s2vs.backbone import geometry, overlays
+from visil.s2vs.backbone.draws import Range
+from visil.s2vs.backbone.overlays import Stickers
+from visil.s2vs.backbone.views import THUMBNAIL_PX, Views
 
 NUM_GROUNDS = 4  # one colour, stripes, one colour that shades into another, a blurred picture
 

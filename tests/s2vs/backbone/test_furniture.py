@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visil.s2vs.furniture import FurnitureSettings, with_furniture
-from visil.s2vs.overlays import Stickers
-from visil.s2vs.views import Views
+from visil.s2vs.backbone.furniture import FurnitureSettings, with_furniture
+from visil.s2vs.backbone.overlays import Stickers
+from visil.s2vs.backbone.views import Views
 
 SIDE, NUM = 48, 12
 ALL = FurnitureSettings(share=1.0, block_size=4, on_target=1.0)

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visil.s2vs.draws import Draw
-from visil.s2vs.overlays import Stickers
-from visil.s2vs.views import UNEDITED, Views, ViewSettings, draw_views
+from visil.s2vs.backbone.draws import Draw
+from visil.s2vs.backbone.overlays import Stickers
+from visil.s2vs.backbone.views import UNEDITED, Views, ViewSettings, draw_views
 
 SIDE = 32
 NUM = 12

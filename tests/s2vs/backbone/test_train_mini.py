@@ -22,15 +22,15 @@ from safetensors.torch import save_file
 from visil.errors import DataError
 from visil.model.bundle import load_bundle
 from visil.model.model import Model
-from visil.s2vs.furniture import FurnitureSettings
-from visil.s2vs.overlays import Stickers
-from visil.s2vs.pictures import FORMAT, PackedPictures
-from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import Training
-from visil.s2vs.training_settings import TrainingSettings
+from visil.s2vs.backbone.furniture import FurnitureSettings
+from visil.s2vs.backbone.overlays import Stickers
+from visil.s2vs.backbone.pictures import FORMAT, PackedPictures
+from visil.s2vs.backbone.teacher import TeacherVectors
+from visil.s2vs.backbone.training import Training
+from visil.s2vs.backbone.training_settings import TrainingSettings
 from visil.values import Frames, VideoInfo
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train_mini.py"
+SCRIPT = Path(__file__).parents[3] / "scripts" / "train_mini.py"
 NUM_PICTURES, SIDE = 12, 48
 SETTINGS = TrainingSettings(
     backbone="test_resnet",

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from visil.errors import DataError
-from visil.s2vs.teacher import ORIGIN, TeacherVectors
+from visil.s2vs.backbone.teacher import ORIGIN, TeacherVectors
 
 NUM_PICTURES, DIM = 40, 6
 

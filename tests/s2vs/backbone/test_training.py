@@ -17,17 +17,18 @@ from torch import nn
 
 from visil.errors import DataError
 from visil.s2vs import checkpoints
-from visil.s2vs.batches import Batch
+from visil.s2vs.backbone.batches import Batch
+from visil.s2vs.backbone.furniture import FurnitureSettings
+from visil.s2vs.backbone.objective import unlike
+from visil.s2vs.backbone.overlays import Stickers
+from visil.s2vs.backbone.pictures import PackedPictures
+from visil.s2vs.backbone.teacher import TeacherVectors
+from visil.s2vs.backbone.training import STATISTICS_BATCHES, Training
+from visil.s2vs.backbone.training_settings import TrainingSettings
+from visil.s2vs.backbone.views import Views
 from visil.s2vs.checkpoints import load_checkpoint
 from visil.s2vs.claims import PIECES, SETTINGS
-from visil.s2vs.furniture import FurnitureSettings
-from visil.s2vs.objective import unlike
-from visil.s2vs.overlays import Stickers
-from visil.s2vs.pictures import PackedPictures
-from visil.s2vs.teacher import TeacherVectors
-from visil.s2vs.training import LOG, STATISTICS_BATCHES, Training
-from visil.s2vs.training_settings import TrainingSettings
-from visil.s2vs.views import Views
+from visil.s2vs.loop import LOG
 
 # A tiny network of timm's own tests; the side changes in the middle, between two checkpoints.
 SETTINGS_OF_RUN = TrainingSettings(
@@ -116,8 +117,8 @@ class TestResuming:
 
     def test_a_run_that_broke_off_goes_on_from_its_last_checkpoint(self, tmp_path, in_one_piece, monkeypatch):
         broken = training(tmp_path)
-        take_step = broken._take_step
-        monkeypatch.setattr(broken, "_take_step", lambda: 1 / 0 if broken.step == 5 else take_step())
+        take_step = broken._loop._take_step
+        monkeypatch.setattr(broken._loop, "_take_step", lambda: 1 / 0 if broken.step == 5 else take_step())
         with pytest.raises(ZeroDivisionError):
             broken.run()
         resumed = training(tmp_path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from visil.model.pyramid import num_regions
-from visil.s2vs.furniture import FurnitureSettings
-from visil.s2vs.views import ViewSettings
+from visil.s2vs.backbone.furniture import FurnitureSettings
+from visil.s2vs.backbone.views import ViewSettings
 
 VIEWS = ViewSettings(inset_weight=3.0, inset=(0.72, 0.32), mirrored=0.4, crop_area=(0.75, 0.22))  # of a plain run
 

@@ -19,7 +19,7 @@ from visil.model.bundle import Bundle, load_bundle
 from visil.model.catalogue import find_bundle
 from visil.model.model import Model
 from visil.model.network import NetworkSettings
-from visil.s2vs.pictures import FORMAT
+from visil.s2vs.backbone.pictures import FORMAT
 
 NUM_PICTURES, SIDE = 24, 32
 
@@ -27,7 +27,7 @@ NUM_PICTURES, SIDE = 24, 32
 @pytest.fixture(scope="module")
 def vary():
     """The command, given its arguments."""
-    spec = importlib.util.spec_from_file_location("vary_bundle", Path(__file__).parents[2] / "scripts/vary_bundle.py")
+    spec = importlib.util.spec_from_file_location("vary_bundle", Path(__file__).parents[3] / "scripts/vary_bundle.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 

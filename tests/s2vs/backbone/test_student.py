@@ -9,7 +9,7 @@ from visil.model.backbone import BackboneSettings
 from visil.model.pyramid import region_boxes
 from visil.model.similarity import frame_similarity
 from visil.model.whitening import Whitening
-from visil.s2vs.student import Student, region_matches
+from visil.s2vs.backbone.student import Student, region_matches
 
 
 def made_student(dim=6):

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from visil.errors import DataError
-from visil.s2vs.pictures import PackedPictures
+from visil.s2vs.backbone.pictures import PackedPictures
 from visil.synth.video_file import write_video
 
 pytest.importorskip("imagehash")
 from PIL import Image  # it comes with imagehash
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "pack_pictures.py"
+SCRIPT = Path(__file__).parents[3] / "scripts" / "pack_pictures.py"
 SIDE = 32
 # split, ship_ok, source, path, what it shows; the tables' other columns do not matter here
 STILLS = {

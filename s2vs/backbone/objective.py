@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from visil.model.pyramid import region_weights
-from visil.s2vs.batches import Batch
+from visil.s2vs.backbone.batches import Batch
+from visil.s2vs.backbone.student import Student, region_matches
+from visil.s2vs.backbone.training_settings import TrainingSettings
+from visil.s2vs.backbone.views import Views
 from visil.s2vs.losses import (
     cosine_distillation,
     false_friends,
@@ -21,9 +24,6 @@ from visil.s2vs.losses import (
     matching_regions_nce,
     similarity_distillation,
 )
-from visil.s2vs.student import Student, region_matches
-from visil.s2vs.training_settings import TrainingSettings
-from visil.s2vs.views import Views
 
 
 class Objective:

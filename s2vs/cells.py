@@ -1,0 +1,335 @@
+"""Cells: a few clips whose views are made together, and the bank that keeps what a frozen model says of them.
+
+    clips ─► dealt into cells ─► both views of each clip ─► video in video within the cell ─► frozen model ─► Cell
+                                                                                              kept in a bank
+    cells of the order of an epoch ─► [Batch: vectors, masks, labels] ─► pair_scores.py, losses.py
+
+What has to meet in a batch lies in one cell: a clip and the host around it, clips with one design of furniture. Cells
+meet others in every epoch anew. A round is one pair of views of every clip; a bank keeps so many rounds, and epochs
+take turns with them. Without a bank every epoch has a round of its own, as published.
+Source: S2VS (CVPRW 2023), "Training"; cells, bank and lengths are ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Generator, Tensor
+
+from visil.errors import DataError
+from visil.s2vs.clip_views import StrongView, WeakView
+from visil.s2vs.clips import Clip
+from visil.s2vs.labels import Labels, label, video_shares
+from visil.s2vs.loop import SEEDS_APART, Share
+from visil.s2vs.video_in_video import NO_HOST, mix
+
+logger = logging.getLogger(__name__)
+
+NUM_DEALS = 8  # orders that are tried to keep related clips in different cells
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a frozen model says of the views of K clips.
+
+    Attributes:
+        clips: int64 [K], their numbers.
+        weak, strong: float16 [K, T, R, D], region vectors of the views, padded at the end.
+        weak_lengths, strong_lengths: int64 [K], their frames.
+        hosts: int64 [K], the clip of the cell around a strong view, by its place in it; NO_HOST for none.
+        shares: float32 [K], see `labels.video_shares`.
+    """
+
+    clips: Tensor
+    weak: Tensor
+    strong: Tensor
+    weak_lengths: Tensor
+    strong_lengths: Tensor
+    hosts: Tensor
+    shares: Tensor
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+class Cells(Protocol):
+    """Where cells come from."""
+
+    def __len__(self) -> int:
+        """Cells of a round."""
+
+    def cell(self, round: int, number: int) -> Cell: ...
+
+
+class FreshCells:
+    """Cells made when they are asked for; every one by the seed, the round and its number alone.
+
+    Args:
+        encode: pictures uint8 [T, S, S, 3] -> region vectors [T, R, D], see `Model.region_vectors`.
+        size: clips of a cell.
+        is_related: bool [N, N], clips that show the same or may; None: no two do.
+        window: consecutive frames of a clip that its views are cut from (published: twice their length).
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        encode: Callable[[np.ndarray], Tensor],
+        *,
+        weak: WeakView,
+        strong: StrongView,
+        size: int,
+        seed: int,
+        is_related: np.ndarray | None = None,
+        window: int = 64,
+    ) -> None:
+        self._clips, self._encode = clips, encode
+        self._weak, self._strong = weak, strong
+        self._size, self._seed, self._window = min(size, len(clips)), seed, window
+        self._is_related = None if is_related is None else torch.from_numpy(is_related)
+        self._dealt: tuple[int, list[Tensor]] | None = None
+        self.failed: dict[str, str] = {}
+        """Why clips could not be read, by their ids."""
+
+    def __len__(self) -> int:
+        return len(self._clips) // self._size
+
+    def cell(self, round: int, number: int) -> Cell:
+        """Make one, without clips that cannot be read: they are noted in `failed`.
+
+        Raises:
+            DataError: none can be read.
+        """
+        generator = Generator().manual_seed((self._seed * SEEDS_APART + round) * SEEDS_APART + number)
+        clips, weak, strong = [], [], []
+        for clip in self._deal(round)[number].tolist():
+            try:
+                frames = self._read(self._clips[clip], generator)
+            except DataError as error:
+                self._note(self._clips[clip], error)
+                continue
+            clips.append(clip)
+            weak.append(self._weak.draw(frames, generator))
+            strong.append(self._strong.draw(frames, generator))
+        if not clips:
+            raise DataError(f"none of {self._size} clips can be read: {next(iter(self.failed.values()))}")
+        mixed, lengths, hosts, shares = self._mixed(strong, generator)
+        return Cell(
+            torch.tensor(clips),
+            self._described(*_padded(weak, self._weak.length)),
+            self._described(mixed, lengths),
+            torch.tensor([len(view) for view in weak]),
+            lengths,
+            hosts,
+            shares,
+        )
+
+    def _mixed(self, views: Sequence[Tensor], generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Strong views, one in another: views, their lengths, hosts, shares. A mixture ends where one of both does."""
+        padded, lengths = _padded(views, self._strong.length)
+        hosts, shares = torch.full((len(views),), NO_HOST), torch.ones(len(views))
+        if self._strong.mixing is None:
+            return padded, lengths, hosts, shares
+        height, width = padded.shape[2:4]
+        mixture = self._strong.mixing.draw(len(views), (height, width), generator)
+        ends = torch.where(mixture.hosts == NO_HOST, lengths, torch.minimum(lengths, lengths[mixture.hosts]))
+        return mix(padded, mixture), ends, mixture.hosts, mixture.shares
+
+    def _note(self, clip: Clip, error: DataError) -> None:
+        if clip.id not in self.failed:
+            logger.warning("skipped: %s", error)
+        self.failed[clip.id] = str(error)
+
+    def _read(self, clip: Clip, generator: Generator) -> Tensor:
+        """Consecutive frames, anywhere; all of a shorter clip."""
+        spare = max(1, len(clip.frames) - self._window + 1)
+        start = int(torch.randint(spare, (), generator=generator))
+        return torch.from_numpy(clip.read(start, start + self._window))
+
+    def _described(self, views: Tensor, lengths: Tensor) -> Tensor:
+        """[K, T, R, D], 0 behind the ends; only what is before them is encoded."""
+        is_real = torch.arange(views.shape[1]) < lengths[:, None]
+        found = self._encode(views[is_real].numpy()).half().cpu()
+        vectors = found.new_zeros(*views.shape[:2], *found.shape[1:])
+        vectors[is_real] = found
+        return vectors
+
+    def _deal(self, round: int) -> list[Tensor]:
+        """The clips of every cell of a round; a rest that fills no cell waits for another round."""
+        if self._dealt is None or self._dealt[0] != round:
+            generator = Generator().manual_seed(self._seed * SEEDS_APART + round)
+            orders = [torch.randperm(len(self._clips), generator=generator) for _ in range(NUM_DEALS)]
+            orders = orders[:1] if self._is_related is None else orders
+            best = min(orders, key=lambda order: sum(self._num_related(cell) for cell in self._cut(order)))
+            self._dealt = (round, self._cut(best))
+        return self._dealt[1]
+
+    def _cut(self, order: Tensor) -> list[Tensor]:
+        return list(order[: len(self) * self._size].split(self._size))
+
+    def _num_related(self, cell: Tensor) -> int:
+        return 0 if self._is_related is None else int(self._is_related[cell][:, cell].sum()) - len(cell)
+
+
+class Bank:
+    """Cells kept on disk, made once; which of them are there can be any.
+
+    Args:
+        rounds: that are kept; round k is round k mod `rounds`.
+    """
+
+    def __init__(self, cells: Cells, folder: Path, *, rounds: int) -> None:
+        self._cells, self._folder, self._rounds = cells, folder, rounds
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def cell(self, round: int, number: int) -> Cell:
+        round %= self._rounds
+        file = self._folder / f"round-{round:03d}" / f"{number:05d}.safetensors"
+        if file.exists():
+            return _load(file)
+        made = self._cells.cell(round, number)
+        _save(made, file)
+        return made
+
+    def fill(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Make all that is not there yet, round by round."""
+        for round in range(self._rounds):
+            for number in range(len(self)):
+                if stop():
+                    return
+                self.cell(round, number)
+            logger.info("bank: round %d of %d", round + 1, self._rounds)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step learns from: 2B clips, the weak ones first.
+
+    Attributes:
+        vectors: float [2B, T, R, D].
+        mask: bool [2B, T], True for the frames that count; None: all do.
+        labels: of the pairs.
+    """
+
+    vectors: Tensor
+    mask: Tensor | None
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How many frames of a view count.
+
+    Attributes:
+        short_share: of the views, that are cut short.
+        shortest: frames that are left to them at least.
+    """
+
+    short_share: float = 0.0
+    shortest: int = 4
+
+    def draw(self, count: int, length: int, generator: Generator) -> Tensor:
+        """bool [count, length]. A short one may have any number of frames from `shortest` on."""
+        is_short = torch.rand(count, generator=generator) < self.short_share
+        lengths = torch.randint(min(self.shortest, length), length + 1, (count,), generator=generator)
+        return torch.arange(length) < torch.where(is_short, lengths, length)[:, None]
+
+
+class Batches:
+    """The batches of a run.
+
+    Args:
+        size: clips B of a batch, a multiple of what a cell has.
+        is_related: bool [N, N], of the clips; None: no two are.
+        lengths: of the views.
+    """
+
+    def __init__(
+        self,
+        cells: Cells,
+        *,
+        cells_a_batch: int,
+        seed: int,
+        is_related: np.ndarray | None = None,
+        lengths: Lengths = Lengths(),
+    ) -> None:
+        if not 1 <= cells_a_batch <= len(cells):
+            raise DataError(
+                f"{len(cells)} cells do not fill a batch of {cells_a_batch}; give more clips or a smaller batch"
+            )
+        self._cells, self._count, self._seed, self._lengths = cells, cells_a_batch, seed, lengths
+        self._is_related = None if is_related is None else torch.from_numpy(is_related)
+
+    def draw(self, number: int, share: Share) -> Batch:
+        """The share of a process of the batch of this number.
+
+        Cells are a stream, epoch after epoch, each in an order of its own: what the batches of an epoch leave over
+        comes first in the next. Every process takes other cells of it.
+        """
+        first = (number * share.count + share.rank) * self._count
+        cells = [self._cells.cell(*self._place(first + k)) for k in range(self._count)]
+        generator = Generator().manual_seed(SEEDS_APART * self._seed + number * share.count + share.rank)
+        vectors = torch.cat([torch.cat([cell.weak for cell in cells]), torch.cat([cell.strong for cell in cells])])
+        ends = torch.cat(
+            [torch.cat([cell.weak_lengths for cell in cells]), torch.cat([cell.strong_lengths for cell in cells])]
+        )
+        mask = self._lengths.draw(len(vectors), vectors.shape[1], generator)
+        mask &= torch.arange(vectors.shape[1]) < ends[:, None]
+        return Batch(vectors.float(), None if mask.all() else mask, self._label(cells))
+
+    def _place(self, position: int) -> tuple[int, int]:
+        """Round and number of the cell at a position of the stream."""
+        epoch, place = divmod(position, len(self._cells))
+        order = torch.randperm(len(self._cells), generator=Generator().manual_seed(self._seed * SEEDS_APART + epoch))
+        return epoch, int(order[place])
+
+    def _label(self, cells: Sequence[Cell]) -> Labels:
+        clips = torch.cat([cell.clips for cell in cells])
+        starts = torch.tensor([0, *(len(cell) for cell in cells[:-1])]).cumsum(0)
+        hosts = [
+            torch.where(cell.hosts == NO_HOST, NO_HOST, cell.hosts + start)
+            for cell, start in zip(cells, starts, strict=True)
+        ]
+        # Where two epochs meet, a clip can be in a batch twice: other views of it are no negatives.
+        is_related = clips[:, None] == clips
+        if self._is_related is not None:
+            is_related |= self._is_related[clips][:, clips]
+        return label(video_shares(torch.cat(hosts), torch.cat([cell.shares for cell in cells])), is_related)
+
+
+def _padded(views: Sequence[Tensor], length: int) -> tuple[Tensor, Tensor]:
+    """[K, length, ...], 0 behind the ends, and lengths int64 [K]."""
+    whole = views[0].new_zeros(len(views), length, *views[0].shape[1:])
+    for number, view in enumerate(views):
+        whole[number, : len(view)] = view
+    return whole, torch.tensor([len(view) for view in views])
+
+
+def _save(cell: Cell, file: Path) -> None:
+    """A whole file or none."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(vars(cell), partial)
+        partial.replace(file)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(f"{file}: a cell of the bank cannot be written ({error})") from error
+
+
+def _load(file: Path) -> Cell:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return Cell(**{name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError, TypeError) as error:
+        raise DataError(f"{file}: no readable cell of a bank ({error}); delete it and let it be made again") from error

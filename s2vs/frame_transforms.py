@@ -1,0 +1,174 @@
+"""What lies over single frames of a strong view: text, emoji, blur; every frame draws for itself, so they flicker.
+
+    frame ─► text (0.3) ─► emoji (0.3) ─► blur (0.5) ─► frame
+
+Source: S2VS (CVPRW 2023), "Frame transformations", and its code; overlays as in Meta's image copy detection. Where the
+reference pastes emoji without an alpha band as black squares, they are cut out here (defect 12 of its specification).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Generator, Tensor
+
+from visil.s2vs.overlay_assets import OverlayAssets, augly_assets
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LONGEST_TEXT = 100  # characters that are drawn
+Assets = Callable[[], OverlayAssets]
+
+
+@dataclass(frozen=True)
+class TextOverlay:
+    """Random characters of a random font, somewhere.
+
+    Attributes:
+        chance: of a frame.
+        size: of the font, share of the shorter side.
+        opacity: of the text.
+        assets: where fonts are.
+    """
+
+    chance: float = 0.3
+    size: tuple[float, float] = (0.2, 0.5)
+    opacity: tuple[float, float] = (0.7, 1.0)
+    assets: Assets = augly_assets
+
+    def draw(self, frame: Image.Image, generator: Generator) -> Image.Image:
+        from PIL import Image, ImageDraw, ImageFont
+
+        fonts = self.assets().fonts
+        file = fonts[_integer(len(fonts), generator)]
+        size = int(min(frame.size) * _uniform(self.size, generator))
+        code_points = _code_points(file)
+        drawn = "".join(chr(code_points[_integer(len(code_points), generator)]) for _ in range(LONGEST_TEXT))
+        if size < 1:
+            return frame
+        font = ImageFont.truetype(str(file), size)
+
+        def extent(text: str) -> tuple[float, float]:
+            _, _, right, bottom = font.getbbox(text)
+            return right, bottom
+
+        length = 0
+        for count in range(1, LONGEST_TEXT):
+            width, height = extent(drawn[:count])
+            if width > frame.width or height > frame.height:
+                length = count - 1
+                break
+        share = [float(value) for value in torch.rand(3, generator=generator)]
+        colour = torch.randint(256, (3,), generator=generator).tolist()
+        alpha = int(255 * _uniform(self.opacity, generator) + 0.5)
+        if length == 0:  # also where all would fit (published)
+            return frame
+        text = drawn[: 1 + int(share[0] * length)]
+        width, height = extent(text)
+        place = (share[1] * (frame.width - width), share[2] * (frame.height - height))
+        layer = Image.new("RGBA", frame.size, (0, 0, 0, 0))
+        ImageDraw.Draw(layer).text(place, text, fill=(*colour, alpha), font=font)
+        return Image.alpha_composite(frame.convert("RGBA"), layer).convert("RGB")
+
+
+@dataclass(frozen=True)
+class EmojiOverlay:
+    """A random emoji, somewhere.
+
+    Attributes:
+        chance: of a frame.
+        size: of the emoji, share of what would fill the frame.
+        opacity: of the emoji.
+        assets: where emoji are.
+    """
+
+    chance: float = 0.3
+    size: tuple[float, float] = (0.2, 0.5)
+    opacity: tuple[float, float] = (0.7, 1.0)
+    assets: Assets = augly_assets
+
+    def draw(self, frame: Image.Image, generator: Generator) -> Image.Image:
+        from PIL import Image
+
+        files = self.assets().emoji
+        with Image.open(files[_integer(len(files), generator)]) as picture:
+            emoji = picture.convert("RGBA")
+        scale = min(frame.width / emoji.width, frame.height / emoji.height) * _uniform(self.size, generator)
+        opacity = _uniform(self.opacity, generator)
+        across, down = (float(value) for value in torch.rand(2, generator=generator))
+        size = (int(emoji.width * scale), int(emoji.height * scale))
+        if min(size) < 1:
+            return frame
+        emoji = emoji.resize(size, Image.Resampling.BILINEAR)
+        place = (int(across * (frame.width - emoji.width)), int(down * (frame.height - emoji.height)))
+        result = frame.copy()
+        result.paste(emoji, place, mask=emoji.getchannel("A").point(lambda alpha: int(alpha * opacity)))
+        return result
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Gaussian.
+
+    Attributes:
+        chance: of a frame.
+        deviation_px: standard deviation.
+    """
+
+    chance: float = 0.5
+    deviation_px: tuple[float, float] = (0.1, 2.0)
+
+    def draw(self, frame: Image.Image, generator: Generator) -> Image.Image:
+        from PIL import ImageFilter
+
+        return frame.filter(ImageFilter.GaussianBlur(_uniform(self.deviation_px, generator)))
+
+
+@dataclass(frozen=True)
+class FrameTransforms:
+    """One after the other, each by its own chance.
+
+    Attributes:
+        steps: in the order in which they apply.
+    """
+
+    steps: tuple[TextOverlay | EmojiOverlay | Blur, ...] = field(
+        default_factory=lambda: (TextOverlay(), EmojiOverlay(), Blur())
+    )
+
+    def draw(self, frames: Tensor, generator: Generator) -> Tensor:
+        """uint8 [T, H, W, 3] -> the same."""
+        from PIL import Image
+
+        changed = []
+        for frame in frames:
+            picture = Image.fromarray(frame.numpy())
+            for step in self.steps:
+                if float(torch.rand((), generator=generator)) < step.chance:
+                    picture = step.draw(picture, generator)
+            changed.append(torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(frame.shape))
+        return torch.stack(changed)
+
+
+@cache
+def _code_points(font: Path) -> tuple[int, ...]:
+    """Characters that a font has shapes for."""
+    from fontTools.ttLib import TTFont
+
+    with TTFont(font, lazy=True) as opened:
+        return tuple(sorted(opened.getBestCmap()))
+
+
+def _integer(end: int, generator: Generator) -> int:
+    return int(torch.randint(end, (), generator=generator))
+
+
+def _uniform(limits: tuple[float, float], generator: Generator) -> float:
+    low, high = limits
+    return low + (high - low) * float(torch.rand((), generator=generator))

@@ -1,0 +1,290 @@
+"""Everything that a run of S2VS depends on: a TOML file, with the values of the paper where it says nothing.
+
+    [data]
+    frames = ["frames"]                # folders of <video>/00000.jpg ...
+    [training]
+    batch = 32
+
+A table is a class below, a key one of its attributes. Source: S2VS (CVPRW 2023), options of its code (specification,
+sections 4 and 9).
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from visil.errors import DataError
+from visil.model.network import NetworkSettings
+from visil.s2vs.cells import Lengths
+from visil.s2vs.clip_views import GlobalTransforms, PictureCrop, StrongView, WeakView
+from visil.s2vs.frame_transforms import Blur, EmojiOverlay, FrameTransforms, TextOverlay
+from visil.s2vs.schedule import CosineSchedule
+from visil.s2vs.temporal import FastForward, OneOf, Pause, Reverse, ShuffleDropout, SlowMotion
+from visil.s2vs.video_in_video import VideoInVideo
+
+Settings = TypeVar("Settings")
+
+GROUPS = ("global", "frame", "temporal", "video-in-video")
+LOSSES = ("s2vs", "triplet")
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on.
+
+    Attributes:
+        frames: folders of frames, see `clips.find_clips`.
+        validation_frames: the same, of other videos; none: nothing is validated.
+        truths: folder of the truths of montages (`<video>.json`), which say who is related; empty: no two clips are.
+    """
+
+    frames: tuple[str, ...] = ()
+    validation_frames: tuple[str, ...] = ()
+    truths: str = ""
+
+
+@dataclass(frozen=True)
+class ViewsSettings:
+    """How views are made.
+
+    Attributes:
+        length: frames of a view.
+        window: frames of a clip that both views are cut from.
+        repeats: clips of fewer frames than a view are repeated; otherwise their views are shorter.
+        groups: of augmentations, of the strong view.
+        operations, magnitude: of RandAugment.
+        text, emoji, blur: chances, of every frame.
+        shuffle_dropout, fast_forward, slow_motion, reverse, pause: chances, of which one is taken.
+        shuffle, dropout, removal: of temporal shuffle-dropout.
+        mixing: chance of a clip to lie in another one.
+        shares: of the host that stays to see.
+        weak_area, strong_area: of the picture, that is cut out.
+        short_share, shortest: see `cells.Lengths` (beyond the paper).
+    """
+
+    length: int = 32
+    window: int = 64
+    repeats: bool = True
+    groups: tuple[str, ...] = GROUPS
+    operations: int = 2
+    magnitude: int = 9
+    text: float = 0.3
+    emoji: float = 0.3
+    blur: float = 0.5
+    shuffle_dropout: float = 0.5
+    fast_forward: float = 0.1
+    slow_motion: float = 0.1
+    reverse: float = 0.1
+    pause: float = 0.1
+    shuffle: float = 0.5
+    dropout: float = 0.3
+    removal: float = 0.5
+    mixing: float = 0.3
+    shares: tuple[float, float] = (0.3, 0.7)
+    weak_area: tuple[float, float] = (0.8, 1.0)
+    strong_area: tuple[float, float] = (0.5, 1.0)
+    short_share: float = 0.0
+    shortest: int = 4
+
+    def __post_init__(self) -> None:
+        unknown = [group for group in self.groups if group not in GROUPS]
+        if unknown:
+            raise ValueError(f"groups are {', '.join(GROUPS)}, got {unknown[0]!r}")
+        if not 1 <= self.length <= self.window:
+            raise ValueError(f"length must lie between 1 and window, got {self.length} and {self.window}")
+
+    def weak(self, side_px: int) -> WeakView:
+        """The weak view."""
+        return WeakView(self.length, side_px, PictureCrop(self.weak_area), self.repeats)
+
+    def strong(self, side_px: int) -> StrongView:
+        """The strong view."""
+        shuffling = ShuffleDropout(shuffle=self.shuffle, dropout=self.dropout, removal=self.removal)
+        chances = {
+            shuffling: self.shuffle_dropout,
+            FastForward(): self.fast_forward,
+            SlowMotion(): self.slow_motion,
+            Reverse(): self.reverse,
+            Pause(max(1, self.length // 4)): self.pause,
+        }
+        overlays = (TextOverlay(self.text), EmojiOverlay(self.emoji), Blur(self.blur))
+        return StrongView(
+            self.length,
+            side_px,
+            PictureCrop(self.strong_area),
+            OneOf(chances) if "temporal" in self.groups else None,
+            GlobalTransforms(self.operations, self.magnitude) if "global" in self.groups else None,
+            FrameTransforms(tuple(step for step in overlays if step.chance)) if "frame" in self.groups else None,
+            VideoInVideo(self.mixing, self.shares) if "video-in-video" in self.groups else None,
+            self.repeats,
+        )
+
+    def lengths(self) -> Lengths:
+        """How views are cut short."""
+        return Lengths(self.short_share, self.shortest)
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """What is minimised: InfoNCE + sshn · (hardest negative + self) + regularisation · penalty; or triplets + penalty.
+
+    Attributes:
+        kind: `s2vs`, or `triplet` as of ViSiL.
+        temperature: of InfoNCE.
+        sshn: weight of SSHN.
+        regularisation: weight of the penalty, which is a sum over all pairs and cells.
+        margin: of triplets.
+    """
+
+    kind: str = "s2vs"
+    temperature: float = 0.03
+    sshn: float = 3.0
+    regularisation: float = 1.0
+    margin: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.kind not in LOSSES:
+            raise ValueError(f"kind of a loss must be one of {', '.join(LOSSES)}, got {self.kind!r}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be more than 0, got {self.temperature}")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How it runs.
+
+    Attributes:
+        batch: clips of a batch and process; each has two views.
+        cell: clips whose views are made together; see `cells`.
+        rounds: of views that a bank keeps; 0: views are made anew all the time (published).
+        accumulation: batches of a step.
+        precision: of the products and the comparator: `fp32`, `bf16` or `fp16`.
+        validation_steps: between two validations.
+    """
+
+    batch: int = 64
+    cell: int = 64
+    rounds: int = 0
+    seed: int = 0
+    weight_decay: float = 0.01
+    accumulation: int = 1
+    precision: str = "fp32"
+    log_steps: int = 100
+    checkpoint_steps: int = 500
+    validation_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.cell < 1 or self.batch % self.cell:
+            raise ValueError(f"batch must be a multiple of cell, got {self.batch} and {self.cell}")
+        if self.precision not in ("fp32", "bf16", "fp16"):
+            raise ValueError(f"precision must be fp32, bf16 or fp16, got {self.precision!r}")
+
+
+@dataclass(frozen=True)
+class S2VSSettings:
+    """A run.
+
+    Attributes:
+        bundle: whose region vectors are trained on: a name or a file.
+        network: what is trained on top of them.
+    """
+
+    bundle: str = "mini"
+    data: Data = field(default_factory=Data)
+    network: NetworkSettings = field(
+        default_factory=lambda: NetworkSettings(attention="sigmoid", comparator_padding="zeros")
+    )
+    views: ViewsSettings = field(default_factory=ViewsSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    schedule: CosineSchedule = field(default_factory=CosineSchedule)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+def read_settings(file: Path, changes: Sequence[str] = ()) -> S2VSSettings:
+    """Settings of a TOML file; relative folders are below that of the file.
+
+    Args:
+        changes: `table.key=value`, the value as in TOML; text needs no quotes.
+
+    Raises:
+        DataError: the file cannot be read, a key is unknown, a value is of another kind or out of range.
+    """
+    try:
+        entries = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{file}: no readable settings ({error})") from error
+    for change in changes:
+        _apply(entries, change)
+    settings: S2VSSettings = parsed(S2VSSettings, entries, str(file))
+    return settings
+
+
+def parsed(kind: type[Settings], entries: Mapping[str, Any], where: str, table: str = "") -> Settings:
+    """A settings class out of a table of TOML, see `read_settings`."""
+    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for name, value in entries.items():
+        full = f"{table}.{name}".lstrip(".")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = (
+                f"; did you mean {table + '.' if table else ''}{near[0]}?"
+                if near
+                else f"; known are {', '.join(known)}"
+            )
+            raise DataError(f"{where}: there is no setting {full}{meant}")
+        hint = hints[name]
+        if is_dataclass(hint):
+            if not isinstance(value, dict):
+                raise DataError(f"{where}: {full} is a table, [{full}], got {value!r}")
+            values[name] = parsed(hint, value, where, full)  # type: ignore[arg-type]
+        else:
+            values[name] = _converted(value, hint, f"{where}: {full}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise DataError(f"{where}: {f'[{table}] ' if table else ''}{error}") from error
+
+
+def _converted(value: Any, hint: Any, what: str) -> Any:
+    """A value of TOML as an attribute of this type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return None if value in ("none", "") else _converted(value, arguments[0], what)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise DataError(f"{what} is a list, got {value!r}")
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(kinds) != len(value):
+            raise DataError(f"{what} is a list of {len(kinds)}, got {value!r}")
+        return tuple(_converted(item, kind, what) for item, kind in zip(value, kinds, strict=True))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise DataError(f"{what} is {words[hint]}, got {value!r}")
+    return value
+
+
+def _apply(entries: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    if not equals or not name.strip():
+        raise DataError(f"--set {change}: expected table.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *tables, key = (part.strip() for part in name.split("."))
+    for table in tables:
+        entries = entries.setdefault(table, {})
+        if not isinstance(entries, dict):
+            raise DataError(f"--set {change}: {table} is no table")
+    entries[key] = value
