@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -225,6 +225,11 @@ class Batch:
     mask: Tensor | None
     labels: Labels
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        labels = Labels(self.labels.is_positive.to(device), self.labels.is_negative.to(device))
+        return Batch(self.vectors.to(device), None if self.mask is None else self.mask.to(device), labels)
+
 
 @dataclass(frozen=True)
 class Lengths:
@@ -238,8 +243,10 @@ class Lengths:
     short_share: float = 0.0
     shortest: int = 4
 
-    def draw(self, count: int, length: int, generator: Generator) -> Tensor:
-        """bool [count, length]. A short one may have any number of frames from `shortest` on."""
+    def draw(self, count: int, length: int, generator: Generator) -> Tensor | None:
+        """bool [count, length]; None if none is cut. A short one may have any number of frames from `shortest` on."""
+        if not self.short_share:
+            return None
         is_short = torch.rand(count, generator=generator) < self.short_share
         lengths = torch.randint(min(self.shortest, length), length + 1, (count,), generator=generator)
         return torch.arange(length) < torch.where(is_short, lengths, length)[:, None]
@@ -278,13 +285,16 @@ class Batches:
         """
         first = (number * share.count + share.rank) * self._count
         cells = [self._cells.cell(*self._place(first + k)) for k in range(self._count)]
+        batch = self.of(cells)
         generator = Generator().manual_seed(SEEDS_APART * self._seed + number * share.count + share.rank)
-        vectors = torch.cat([torch.cat([cell.weak for cell in cells]), torch.cat([cell.strong for cell in cells])])
-        ends = torch.cat(
-            [torch.cat([cell.weak_lengths for cell in cells]), torch.cat([cell.strong_lengths for cell in cells])]
-        )
-        mask = self._lengths.draw(len(vectors), vectors.shape[1], generator)
-        mask &= torch.arange(vectors.shape[1]) < ends[:, None]
+        mask = self._lengths.draw(len(batch.vectors), batch.vectors.shape[1], generator)
+        return batch if mask is None else replace(batch, mask=mask if batch.mask is None else mask & batch.mask)
+
+    def of(self, cells: Sequence[Cell]) -> Batch:
+        """Cells as a batch, at their whole lengths."""
+        vectors = torch.cat([cell.weak for cell in cells] + [cell.strong for cell in cells])
+        ends = torch.cat([cell.weak_lengths for cell in cells] + [cell.strong_lengths for cell in cells])
+        mask = torch.arange(vectors.shape[1]) < ends[:, None]
         return Batch(vectors.float(), None if mask.all() else mask, self._label(cells))
 
     def _place(self, position: int) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from visil.errors import DataError
-from visil.media.decoding import DecodeEnd, decode_files
+from visil.media.decoding import DecodeEnd, decode_files, read_frames
 from visil.media.preprocessing import Preprocessing
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,11 @@ class Clip:
         return np.stack(pictures)
 
 
-def find_clips(roots: Sequence[Path]) -> list[Clip]:
+def find_clips(roots: Sequence[Path], *, only: str | None = None) -> list[Clip]:
     """Every folder of frames below the roots, by its id.
+
+    Args:
+        only: id of the one that is looked for.
 
     Raises:
         DataError: a root is missing or holds none, or two clips have one id.
@@ -66,7 +69,7 @@ def find_clips(roots: Sequence[Path]) -> list[Clip]:
         if not root.is_dir():
             raise DataError(f"{root}: is no folder of frames; expected <folder>/<video>/00000.jpg, 00001.jpg ...")
         folders: dict[Path, list[Path]] = {}
-        for file in root.rglob("*"):
+        for file in (root if only is None else root / only).rglob("*"):
             if FRAME.fullmatch(file.name) and not any(part.startswith(".") for part in file.relative_to(root).parts):
                 folders.setdefault(file.parent, []).append(file)
         if not folders:
@@ -107,15 +110,7 @@ def extract_frames(
     wanted = {name: path for name, path in videos.items() if not (root / name).exists()}
     names, failed, written = list(wanted), {}, 0
     begun: set[int] = set()
-    as_sampled = replace(
-        preprocessing,
-        size_rule="short-side",
-        size_px=SHORT_SIDE_PX,
-        crop_px=None,
-        interpolation="bicubic",
-        blank="keep",
-    )
-    with closing(decode_files(wanted.values(), as_sampled, workers=workers)) as events:
+    with closing(decode_files(wanted.values(), _sampled_like(preprocessing), workers=workers)) as events:
         for number, event in events:
             name = names[number]
             partial = root / f".{number}.partial"
@@ -133,6 +128,26 @@ def extract_frames(
                 failed[name] = str(event.error or "no frame")
                 shutil.rmtree(partial, ignore_errors=True)
     return Extraction(written, len(videos) - len(wanted), failed)
+
+
+def read_video(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+    """The frames that `extract_frames` would write, uint8 [T, H, W, 3].
+
+    Raises:
+        MediaError: the file is not a readable video.
+    """
+    return np.concatenate([chunk.images for chunk in read_frames(path, _sampled_like(preprocessing))])
+
+
+def _sampled_like(preprocessing: Preprocessing) -> Preprocessing:
+    return replace(
+        preprocessing,
+        size_rule="short-side",
+        size_px=SHORT_SIDE_PX,
+        crop_px=None,
+        interpolation="bicubic",
+        blank="keep",
+    )
 
 
 def _write(images: Iterable[np.ndarray], folder: Path) -> None:

@@ -41,11 +41,15 @@ class Data:
 
     Attributes:
         frames: folders of frames, see `clips.find_clips`.
+        videos: files and folders of videos; their frames are extracted once.
+        cache: folder for those frames; empty: in that of the run.
         validation_frames: the same, of other videos; none: nothing is validated.
         truths: folder of the truths of montages (`<video>.json`), which say who is related; empty: no two clips are.
     """
 
     frames: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
+    cache: str = ""
     validation_frames: tuple[str, ...] = ()
     truths: str = ""
 

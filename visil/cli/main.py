@@ -23,6 +23,7 @@ from visil.errors import VisilError
 
 COMMANDS = (
     "demo", "index", "search", "compare", "evaluate", "list", "info", "verify", "remove", "compact", "models", "doctor",
+    "s2vs",
 )  # fmt: skip
 
 

@@ -1,0 +1,228 @@
+"""S2VS: a similarity network that trains itself, on the region vectors of a frozen bundle.
+
+    settings ─► clips ─► cells (a bank) ─► batch of step k ─► network ─► scores of all pairs ─► losses ─► loop.py
+                                                                                   best or last weights ─► bundle
+
+Source: S2VS (CVPRW 2023); where its sections are: docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from visil.errors import DataError
+from visil.evaluation.metrics import MicroAveragePrecision, RankedQuery
+from visil.model.bundle import Bundle, load_bundle
+from visil.model.catalogue import find_bundle
+from visil.model.model import Model
+from visil.model.network import SimilarityNetwork
+from visil.s2vs.cells import Bank, Batch, Batches, Cells, FreshCells
+from visil.s2vs.claims import claim
+from visil.s2vs.clips import Clip, find_clips
+from visil.s2vs.loop import BEST, LOSS, Loop, LoopSettings, Share
+from visil.s2vs.losses import clip_info_nce, hardest_negative, self_similarity, triplet_loss
+from visil.s2vs.pair_scores import score_all_pairs
+from visil.s2vs.settings import Data, LossSettings, S2VSSettings
+from visil.synth.montage_truth import read_montage_truth, related_matrix
+
+BANK, VALIDATION = "bank", "validation"  # folders of a run
+NETWORK_PARTS = ("attention", "binarization", "comparator")  # of a bundle
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class S2VSStep(nn.Module):
+    """Batch -> losses by name."""
+
+    def __init__(self, network: SimilarityNetwork, settings: LossSettings, precision: str) -> None:
+        super().__init__()
+        self.network = network
+        self._settings = settings
+        self._precision = precision
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        settings, labels = self._settings, batch.labels
+        half = HALF.get(self._precision)
+        with torch.autocast(batch.vectors.device.type, half) if half else nullcontext():
+            scores = score_all_pairs(self.network, batch.vectors, batch.mask)
+        similarity = scores.similarity.float()
+        figures = {"regularisation": scores.regularisation.float()}
+        penalty = settings.regularisation * figures["regularisation"]
+        if settings.kind == "triplet":
+            figures["triplet"] = _triplets(similarity, labels.is_positive, labels.is_negative, settings.margin)
+            return {**figures, LOSS: figures["triplet"] + penalty}
+        figures["info_nce"] = clip_info_nce(
+            similarity, labels.is_positive, labels.is_negative, temperature=settings.temperature
+        )
+        figures["hardest_negative"] = hardest_negative(similarity, labels.is_negative)
+        figures["self_similarity"] = self_similarity(similarity)
+        sshn = settings.sshn * (figures["hardest_negative"] + figures["self_similarity"])
+        return {**figures, LOSS: figures["info_nce"] + sshn + penalty}
+
+
+def _triplets(similarity: Tensor, is_positive: Tensor, is_negative: Tensor, margin: float) -> Tensor:
+    """ViSiL's loss: every positive of a clip against its most alike negative."""
+    hardest = similarity.masked_fill(~is_negative, -torch.inf).amax(dim=1)
+    rows, columns = (is_positive & is_negative.any(dim=1, keepdim=True)).nonzero(as_tuple=True)
+    return triplet_loss(similarity[rows, columns], hardest[rows], margin) if len(rows) else similarity.new_zeros(())
+
+
+class S2VSTraining:
+    """A run and where it stands: made anew, or from its newest checkpoint. The task of its loop.
+
+    Args:
+        data: where the frames are.
+        folder: of the run; holds its bank, checkpoints and log.
+        base: folder that relative ones in the settings are below.
+
+    Raises:
+        DataError: the folder is of a run with other settings or clips; there are too few clips; or something of it is
+            damaged.
+    """
+
+    def __init__(self, settings: S2VSSettings, data: Data, folder: Path, *, base: Path, device: str = "cpu") -> None:
+        self.settings = settings
+        self.folder = folder
+        self.bundle = load_bundle(find_bundle(settings.bundle))
+        self._model = Model(self.bundle, device=device)
+        self._device = torch.device(device)
+        clips, validation = _clips(data.frames, base), _clips(data.validation_frames, base)
+        if not clips:
+            raise DataError("[data] names neither frames nor videos: training needs clips")
+        digests = {"bundle": self.bundle.hash, "clips": _digest(clips), "validation": _digest(validation)}
+        claim(folder, asdict(settings), digests)
+        training = settings.training
+        is_related = related_clips(clips, base / data.truths if data.truths else None)
+        self._sources = [self._fresh(clips, is_related)]
+        self.cells: Cells = self._sources[0]
+        if training.rounds:
+            self.cells = Bank(self.cells, folder / BANK, rounds=training.rounds)
+        self._batches = Batches(
+            self.cells,
+            cells_a_batch=training.batch // training.cell,
+            seed=training.seed,
+            is_related=is_related,
+            lengths=settings.views.lengths(),
+        )
+        self._validation = None
+        if validation:
+            self._sources.append(self._fresh(validation, None))
+            self._validation = Bank(self._sources[-1], folder / VALIDATION, rounds=1)
+        torch.manual_seed(training.seed)
+        network = SimilarityNetwork(
+            settings.network, self._model.dim, region_weights=self.bundle.settings.regions.weights
+        )
+        self.module = S2VSStep(network, settings.loss, training.precision).to(self._device).train()
+        self.optimizer = torch.optim.AdamW(
+            self.module.parameters(), lr=settings.schedule.rate, weight_decay=training.weight_decay
+        )
+        self.loop = Loop(self, self._loop_settings(), folder, self._device)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why clips could not be read, by their ids."""
+        return {name: reason for source in self._sources for name, reason in source.failed.items()}
+
+    def fill(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Make what the bank has not yet."""
+        if isinstance(self.cells, Bank):
+            self.cells.fill(stop)
+
+    def _fresh(self, clips: Sequence[Clip], is_related: np.ndarray | None) -> FreshCells:
+        views, side_px = self.settings.views, self.bundle.settings.preprocessing.sides_px[0]
+        return FreshCells(
+            clips,
+            self._model.region_vectors,
+            weak=views.weak(side_px),
+            strong=views.strong(side_px),
+            size=self.settings.training.cell,
+            seed=self.settings.training.seed,
+            is_related=is_related,
+            window=views.window,
+        )
+
+    def _loop_settings(self) -> LoopSettings:
+        training = self.settings.training
+        return LoopSettings(
+            steps=self.settings.schedule.steps,
+            seed=training.seed,
+            accumulation=training.accumulation,
+            scales_gradients=training.precision == "fp16",
+            log_steps=training.log_steps,
+            checkpoint_steps=training.checkpoint_steps,
+            validation_steps=training.validation_steps if self._validation is not None else None,
+        )
+
+    def begin(self) -> None:
+        pass  # the network starts at random
+
+    def draw(self, batch: int, share: Share) -> Batch:
+        return self._batches.draw(batch, share).to(self._device)
+
+    def rate_of(self, step: int) -> float:
+        return self.settings.schedule.rate_of(step)
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        return {}
+
+    @torch.no_grad()
+    def validate(self) -> Mapping[str, float]:
+        """Strong views of the validation clips as queries, their weak ones as targets: one micro-AP over all cells."""
+        if self._validation is None:
+            return {}
+        queries = []
+        for number in range(len(self._validation)):
+            cell = self._validation.cell(0, number)
+            batch = Batches(self._validation, cells_a_batch=1, seed=0).of([cell]).to(self._device)
+            scores = score_all_pairs(self.module.network, batch.vectors, batch.mask)
+            count = len(cell)
+            found = scores.similarity[count:, :count].double().cpu().numpy()
+            is_positive = batch.labels.is_positive[count:, :count].cpu().numpy()
+            is_neither = ~is_positive & ~batch.labels.is_negative[count:, :count].cpu().numpy()
+            for row, relevant, left_out in zip(found, is_positive, is_neither, strict=True):
+                kept = ~left_out
+                queries.append(RankedQuery.sort(row[kept], relevant[kept], int(relevant.sum())))
+        return {"micro_ap": MicroAveragePrecision(queries)()}
+
+    def finished(self, name: str, *, best: bool = True) -> Bundle:
+        """The bundle that was trained on, with the trained network.
+
+        Args:
+            best: of the validations, where there was one; otherwise, and without one, the last weights.
+        """
+        weights = dict(self.module.state_dict())
+        if best and (self.folder / BEST).exists():
+            weights = load_file(self.folder / BEST)
+        trained = {key.removeprefix("network."): tensor.cpu() for key, tensor in weights.items()}
+        kept = {key: tensor for key, tensor in self.bundle.tensors.items() if key.split(".")[0] not in NETWORK_PARTS}
+        settings = replace(self.bundle.settings, name=name, network=self.settings.network)
+        return Bundle(settings, {**kept, **trained})
+
+
+def related_clips(clips: Sequence[Clip], truths: Path | None) -> np.ndarray | None:
+    """Which clips show the same or may, bool [N, N], by the truths of montages; None where there are none.
+
+    Raises:
+        DataError: a truth is missing or damaged.
+    """
+    if truths is None:
+        return None
+    videos = [read_montage_truth(truths / f"{clip.id}.json") for clip in clips]
+    return related_matrix(videos, videos)
+
+
+def _clips(folders: Sequence[str], base: Path) -> list[Clip]:
+    return find_clips([base / folder for folder in folders])
+
+
+def _digest(clips: Sequence[Clip]) -> str:
+    text = "\n".join(f"{clip.id} {len(clip.frames)}" for clip in clips)
+    return hashlib.sha256(text.encode()).hexdigest()
