@@ -108,7 +108,8 @@ def extract_frames(
         preprocessing: of the bundle that the frames are for; its sampling and its bars count, its size does not.
     """
     wanted = {name: path for name, path in videos.items() if not (root / name).exists()}
-    names, failed, written = list(wanted), {}, 0
+    names, written = list(wanted), 0
+    failed: dict[str, str] = {}
     begun: set[int] = set()
     with closing(decode_files(wanted.values(), _sampled_like(preprocessing), workers=workers)) as events:
         for number, event in events:

@@ -95,7 +95,11 @@ def _with_frames(settings: S2VSSettings, folder: Path, base: Path) -> tuple[Data
         if not found.files:
             raise DataError(f"[data] videos: no video in {', '.join(data.videos)}")
         preprocessing = load_bundle(find_bundle(settings.bundle)).settings.preprocessing
-        extraction = extract_frames({file.id: file.path for file in found.files}, root, preprocessing)
+        videos: dict[str, Path] = {}
+        for file in found.files:
+            name = file.name if file.name not in videos else f"{file.root.name}/{file.name}"
+            videos[name] = file.path
+        extraction = extract_frames(videos, root, preprocessing)
         failed = dict(extraction.failed)
         logger.info("frames: %d new, %d there, %d failed", extraction.done, extraction.kept, len(failed))
     if dist.is_initialized():

@@ -49,10 +49,13 @@ class Share:
 class Task(Protocol):
     """What is trained."""
 
-    module: nn.Module
-    """Batch -> numbers to log by name, tensors []; `LOSS` among them is minimised."""
-    optimizer: torch.optim.Optimizer
-    """Of the module's parameters; a group's `rate_factor`, 1 if it has none, multiplies the rate of a step."""
+    @property
+    def module(self) -> nn.Module:
+        """Batch -> numbers to log by name, tensors []; `LOSS` among them is minimised."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of the module's parameters; a group's `rate_factor`, 1 if it has none, multiplies the rate of a step."""
 
     def begin(self) -> None:
         """Where there is no checkpoint: what is done before the first step."""

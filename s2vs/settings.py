@@ -16,9 +16,9 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from visil.errors import DataError
 from visil.model.network import NetworkSettings
@@ -26,10 +26,13 @@ from visil.s2vs.cells import Lengths
 from visil.s2vs.clip_views import GlobalTransforms, PictureCrop, StrongView, WeakView
 from visil.s2vs.frame_transforms import Blur, EmojiOverlay, FrameTransforms, TextOverlay
 from visil.s2vs.schedule import CosineSchedule
-from visil.s2vs.temporal import FastForward, OneOf, Pause, Reverse, ShuffleDropout, SlowMotion
+from visil.s2vs.temporal import FastForward, OneOf, Pause, Reverse, ShuffleDropout, SlowMotion, TemporalTransformation
 from visil.s2vs.video_in_video import VideoInVideo
 
-Settings = TypeVar("Settings")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 GROUPS = ("global", "frame", "temporal", "video-in-video")
 LOSSES = ("s2vs", "triplet")
@@ -111,7 +114,7 @@ class ViewsSettings:
     def strong(self, side_px: int) -> StrongView:
         """The strong view."""
         shuffling = ShuffleDropout(shuffle=self.shuffle, dropout=self.dropout, removal=self.removal)
-        chances = {
+        chances: dict[TemporalTransformation, float] = {
             shuffling: self.shuffle_dropout,
             FastForward(): self.fast_forward,
             SlowMotion(): self.slow_motion,
@@ -226,14 +229,13 @@ def read_settings(file: Path, changes: Sequence[str] = ()) -> S2VSSettings:
         raise DataError(f"{file}: no readable settings ({error})") from error
     for change in changes:
         _apply(entries, change)
-    settings: S2VSSettings = parsed(S2VSSettings, entries, str(file))
-    return settings
+    return parsed(S2VSSettings(), entries, str(file))
 
 
-def parsed(kind: type[Settings], entries: Mapping[str, Any], where: str, table: str = "") -> Settings:
-    """A settings class out of a table of TOML, see `read_settings`."""
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(kind)
+def parsed(base: Settings, entries: Mapping[str, Any], where: str, table: str = "") -> Settings:
+    """Settings with the values of a table of TOML in the place of some, see `read_settings`."""
+    known = [entry.name for entry in fields(base)]
+    hints = typing.get_type_hints(type(base))
     values = {}
     for name, value in entries.items():
         full = f"{table}.{name}".lstrip(".")
@@ -249,11 +251,11 @@ def parsed(kind: type[Settings], entries: Mapping[str, Any], where: str, table: 
         if is_dataclass(hint):
             if not isinstance(value, dict):
                 raise DataError(f"{where}: {full} is a table, [{full}], got {value!r}")
-            values[name] = parsed(hint, value, where, full)  # type: ignore[arg-type]
+            values[name] = parsed(getattr(base, name), value, where, full)
         else:
             values[name] = _converted(value, hint, f"{where}: {full}")
     try:
-        return kind(**values)
+        return replace(base, **values)
     except ValueError as error:
         raise DataError(f"{where}: {f'[{table}] ' if table else ''}{error}") from error
 
