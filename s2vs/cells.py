@@ -13,6 +13,7 @@ Source: S2VS (CVPRW 2023), "Training"; cells, bank and lengths are ours.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,10 +202,10 @@ class Bank:
         _save(made, file)
         return made
 
-    def fill(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Make all that is not there yet, round by round."""
+    def fill(self, share: Share, stop: Callable[[], bool] = lambda: False) -> None:
+        """Make what is not there yet of a share of the cells, round by round."""
         for round in range(self._rounds):
-            for number in range(len(self)):
+            for number in range(share.rank, len(self), share.count):
                 if stop():
                     return
                 self.cell(round, number)
@@ -327,7 +328,7 @@ def _padded(views: Sequence[Tensor], length: int) -> tuple[Tensor, Tensor]:
 
 def _save(cell: Cell, file: Path) -> None:
     """A whole file or none."""
-    partial = file.with_name(f".{file.name}.partial")
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")  # another process may need the same cell
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(vars(cell), partial)

@@ -46,6 +46,11 @@ class Share:
     count: int = 1
 
 
+def this_share() -> Share:
+    """Of this process."""
+    return Share(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Share()
+
+
 class Task(Protocol):
     """What is trained."""
 
@@ -114,7 +119,7 @@ class Loop:
         self._settings = settings
         self._folder = folder
         self._device = device
-        self._share = Share(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Share()
+        self._share = this_share()
         self._scaler = torch.amp.GradScaler(device.type, enabled=settings.scales_gradients)
         self._best = torch.tensor(-math.inf, dtype=torch.float64)
         self.average = _copies(floats(task.module)) if settings.average_decay is not None else {}
@@ -296,6 +301,17 @@ class Loop:
         with (self._folder / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         logger.info("%s", " ".join(f"{name} {value}" for name, value in line.items()))
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Of several processes the first goes through the body alone, then the others: for what is written once."""
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
+    if not is_first:
+        dist.barrier()
+    yield
+    if is_first and dist.is_initialized():
+        dist.barrier()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ from visil.model.network import SimilarityNetwork
 from visil.s2vs.cells import Bank, Batch, Batches, Cells, FreshCells
 from visil.s2vs.claims import claim
 from visil.s2vs.clips import Clip, find_clips
-from visil.s2vs.loop import BEST, LOSS, Loop, LoopSettings, Share
+from visil.s2vs.loop import BEST, LOSS, Loop, LoopSettings, Share, first_alone, this_share
 from visil.s2vs.losses import clip_info_nce, hardest_negative, self_similarity, triplet_loss
 from visil.s2vs.pair_scores import score_all_pairs
 from visil.s2vs.settings import Data, LossSettings, S2VSSettings
@@ -97,10 +98,9 @@ class S2VSTraining:
         clips, validation = _clips(data.frames, base), _clips(data.validation_frames, base)
         if not clips:
             raise DataError("[data] names neither frames nor videos: training needs clips")
-        digests = {"bundle": self.bundle.hash, "clips": _digest(clips), "validation": _digest(validation)}
-        claim(folder, asdict(settings), digests)
         training = settings.training
         is_related = related_clips(clips, base / data.truths if data.truths else None)
+        self._claim(clips, validation, is_related)
         self._sources = [self._fresh(clips, is_related)]
         self.cells: Cells = self._sources[0]
         if training.rounds:
@@ -126,15 +126,31 @@ class S2VSTraining:
         )
         self.loop = Loop(self, self._loop_settings(), folder, self._device)
 
+    def _claim(self, clips: Sequence[Clip], validation: Sequence[Clip], is_related: np.ndarray | None) -> None:
+        """Of the data what it is counts, and not where it lies."""
+        settings = asdict(self.settings)
+        del settings["data"]
+        relations = "none" if is_related is None else hashlib.sha256(np.packbits(is_related).tobytes()).hexdigest()
+        digests = {
+            "bundle": self.bundle.hash,
+            "clips": _digest(clips),
+            "validation": _digest(validation),
+            "relations": relations,
+        }
+        with first_alone():
+            claim(self.folder, settings, digests)
+
     @property
     def failed(self) -> dict[str, str]:
         """Why clips could not be read, by their ids."""
         return {name: reason for source in self._sources for name, reason in source.failed.items()}
 
     def fill(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Make what the bank has not yet."""
+        """Make what the bank has not yet: every process its share of it, before any of them trains."""
         if isinstance(self.cells, Bank):
-            self.cells.fill(stop)
+            self.cells.fill(this_share(), stop)
+        if dist.is_initialized():
+            dist.barrier()
 
     def _fresh(self, clips: Sequence[Clip], is_related: np.ndarray | None) -> FreshCells:
         views, side_px = self.settings.views, self.bundle.settings.preprocessing.sides_px[0]

@@ -142,13 +142,13 @@ class TestBank:
     def test_filling_goes_on_where_it_ended(self, tmp_path):
         asked = []
         bank = Bank(Counted(3), tmp_path, rounds=2)
-        bank.fill(stop=lambda: asked.append(1) or len(asked) > 4)
+        bank.fill(Share(), lambda: asked.append(1) or len(asked) > 4)
         assert len(list(tmp_path.rglob("*.safetensors"))) == 4
-        bank.fill()
+        bank.fill(Share())
         assert len(list(tmp_path.rglob("*.safetensors"))) == 6
 
     def test_a_damaged_cell_is_named(self, tmp_path):
-        Bank(Counted(1), tmp_path, rounds=1).fill()
+        Bank(Counted(1), tmp_path, rounds=1).fill(Share())
         (file,) = tmp_path.rglob("*.safetensors")
         file.write_bytes(file.read_bytes()[:50])
         with pytest.raises(DataError, match=r"00000\.safetensors: no readable cell of a bank"):
