@@ -171,6 +171,7 @@ class TrainingSettings:
         batch: clips of a batch and process; each has two views.
         cell: clips whose views are made together; see `cells`.
         rounds: of views that a bank keeps; 0: views are made anew all the time (published).
+        bank: folder of it, which runs of the same clips and views can share; empty: in that of the run.
         accumulation: batches of a step.
         precision: of the products and the comparator: `fp32`, `bf16` or `fp16`.
         validation_steps: between two validations.
@@ -179,6 +180,7 @@ class TrainingSettings:
     batch: int = 64
     cell: int = 64
     rounds: int = 0
+    bank: str = ""
     seed: int = 0
     weight_decay: float = 0.01
     accumulation: int = 1

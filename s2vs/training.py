@@ -99,12 +99,23 @@ class S2VSTraining:
         if not clips:
             raise DataError("[data] names neither frames nor videos: training needs clips")
         training = settings.training
+        if len(clips) < training.batch:
+            raise DataError(
+                f"{len(clips)} clips do not fill a batch of {training.batch}; give more clips, or a smaller "
+                "training.batch and training.cell"
+            )
         is_related = related_clips(clips, base / data.truths if data.truths else None)
-        self._claim(clips, validation, is_related)
+        entries = {name: value for name, value in asdict(settings).items() if name != "data"}
+        digests = {**self._digests(clips, is_related), "validation": _digest(validation)}
+        with first_alone():
+            claim(folder, entries, digests)
         self._sources = [self._fresh(clips, is_related)]
         self.cells: Cells = self._sources[0]
         if training.rounds:
-            self.cells = Bank(self.cells, folder / BANK, rounds=training.rounds)
+            place = base / training.bank if training.bank else folder / BANK
+            with first_alone():
+                claim(place, _made_by(settings), self._digests(clips, is_related))
+            self.cells = Bank(self.cells, place, rounds=training.rounds)
         self._batches = Batches(
             self.cells,
             cells_a_batch=training.batch // training.cell,
@@ -126,19 +137,10 @@ class S2VSTraining:
         )
         self.loop = Loop(self, self._loop_settings(), folder, self._device)
 
-    def _claim(self, clips: Sequence[Clip], validation: Sequence[Clip], is_related: np.ndarray | None) -> None:
+    def _digests(self, clips: Sequence[Clip], is_related: np.ndarray | None) -> dict[str, str]:
         """Of the data what it is counts, and not where it lies."""
-        settings = asdict(self.settings)
-        del settings["data"]
         relations = "none" if is_related is None else hashlib.sha256(np.packbits(is_related).tobytes()).hexdigest()
-        digests = {
-            "bundle": self.bundle.hash,
-            "clips": _digest(clips),
-            "validation": _digest(validation),
-            "relations": relations,
-        }
-        with first_alone():
-            claim(self.folder, settings, digests)
+        return {"bundle": self.bundle.hash, "clips": _digest(clips), "relations": relations}
 
     @property
     def failed(self) -> dict[str, str]:
@@ -231,8 +233,18 @@ def related_clips(clips: Sequence[Clip], truths: Path | None) -> np.ndarray | No
     """
     if truths is None:
         return None
-    videos = [read_montage_truth(truths / f"{clip.id}.json") for clip in clips]
+    try:
+        videos = [read_montage_truth(truths / f"{clip.id}.json") for clip in clips]
+    except OSError as error:
+        raise DataError(f"{error.filename}: no truth of a clip ({error.strerror})") from error
     return related_matrix(videos, videos)
+
+
+def _made_by(settings: S2VSSettings) -> dict[str, object]:
+    """What the cells of a bank depend on beside the clips; how batches are cut out of them does not matter."""
+    views = {k: v for k, v in asdict(settings.views).items() if k not in ("short_share", "shortest")}
+    training = settings.training
+    return {"views": views, "cell": training.cell, "rounds": training.rounds, "seed": training.seed}
 
 
 def _clips(folders: Sequence[str], base: Path) -> list[Clip]:

@@ -155,6 +155,16 @@ class TestRun:
         assert all(loss == loss for loss in losses)
         assert Model(load_bundle(outcome.bundle), device="cpu").check() == 0
 
+    def test_runs_of_the_same_views_share_a_bank(self, project):
+        changes = ["training.bank=shared", "schedule.steps=1", "data.validation_frames=[]"]
+        train(project, "one", changes=changes)
+        made = sorted((project / "shared").rglob("*.safetensors"))
+        times = [file.stat().st_mtime_ns for file in made]
+        train(project, "two", changes=[*changes, "loss.kind=triplet"])
+        assert [file.stat().st_mtime_ns for file in made] == times
+        with pytest.raises(DataError, match=r"shared: is of a run with another views\.text"):
+            train(project, "three", changes=[*changes, "views.text=0.1"])
+
     def test_accumulated_batches_are_averaged(self, project):
         """Two batches of a step: the loss that is logged is the mean of theirs."""
         train(project, "one", changes=["schedule.steps=2", "schedule.rate=0.0", "data.validation_frames=[]"])
@@ -197,7 +207,7 @@ class TestWhatIsWrong:
             (['data.frames=["absent"]'], "absent: is no folder of frames"),
             (["training.batch=64", "training.cell=64"], "give more clips or a smaller batch"),
             (["bundle=absent"], "absent"),
-            (["data.truths=truths"], "truths/clip0.json"),
+            (["data.truths=truths"], r"truths/clip0\.json: no truth of a clip"),
         ],
     )
     def test_data_that_does_not_do(self, project, changes, message):
