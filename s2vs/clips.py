@@ -10,6 +10,7 @@ takes the number of directory entries for the number of frames. Source: S2VS (CV
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -129,6 +130,14 @@ def extract_frames(
                 failed[name] = str(event.error or "no frame")
                 shutil.rmtree(partial, ignore_errors=True)
     return Extraction(written, len(videos) - len(wanted), failed)
+
+
+def write_frames(images: Iterable[np.ndarray], folder: Path) -> None:
+    """Pictures uint8 [H, W, 3] as a folder of frames, which appears when it is whole."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    _write(images, partial)
+    partial.rename(folder)
 
 
 def read_video(path: Path, preprocessing: Preprocessing) -> np.ndarray:

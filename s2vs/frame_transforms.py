@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from visil.s2vs.overlay_assets import OverlayAssets, augly_assets
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFont
 
 LONGEST_TEXT = 100  # characters that are drawn
 Assets = Callable[[], OverlayAssets]
@@ -52,28 +52,22 @@ class TextOverlay:
         drawn = "".join(chr(code_points[_integer(len(code_points), generator)]) for _ in range(LONGEST_TEXT))
         if size < 1:
             return frame
-        font = ImageFont.truetype(str(file), size)
-
-        def extent(text: str) -> tuple[float, float]:
-            _, _, right, bottom = font.getbbox(text)
-            return right, bottom
-
-        length = 0
-        for count in range(1, LONGEST_TEXT):
-            width, height = extent(drawn[:count])
-            if width > frame.width or height > frame.height:
-                length = count - 1
-                break
+        # Without shaping: random characters make no words, and the engine that shapes them fails for some fonts.
+        font = ImageFont.truetype(str(file), size, layout_engine=ImageFont.Layout.BASIC)
         share = [float(value) for value in torch.rand(3, generator=generator)]
         colour = torch.randint(256, (3,), generator=generator).tolist()
         alpha = int(255 * _uniform(self.opacity, generator) + 0.5)
-        if length == 0:  # also where all would fit (published)
+        try:
+            length = _longest(drawn, font, frame.size)
+            if length == 0:
+                return frame
+            text = drawn[: 1 + int(share[0] * length)]
+            _, _, width, height = font.getbbox(text)
+            place = (share[1] * (frame.width - width), share[2] * (frame.height - height))
+            layer = Image.new("RGBA", frame.size, (0, 0, 0, 0))
+            ImageDraw.Draw(layer).text(place, text, fill=(*colour, alpha), font=font)
+        except OSError:  # of a glyph: published, too, it leaves the frame as it is
             return frame
-        text = drawn[: 1 + int(share[0] * length)]
-        width, height = extent(text)
-        place = (share[1] * (frame.width - width), share[2] * (frame.height - height))
-        layer = Image.new("RGBA", frame.size, (0, 0, 0, 0))
-        ImageDraw.Draw(layer).text(place, text, fill=(*colour, alpha), font=font)
         return Image.alpha_composite(frame.convert("RGBA"), layer).convert("RGB")
 
 
@@ -154,6 +148,15 @@ class FrameTransforms:
                     picture = step.draw(picture, generator)
             changed.append(torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(frame.shape))
         return torch.stack(changed)
+
+
+def _longest(text: str, font: ImageFont.FreeTypeFont, size: tuple[int, int]) -> int:
+    """Characters that fit into the frame; 0 also where all would (published)."""
+    for count in range(1, LONGEST_TEXT):
+        _, _, width, height = font.getbbox(text[:count])
+        if width > size[0] or height > size[1]:
+            return count - 1
+    return 0
 
 
 @cache

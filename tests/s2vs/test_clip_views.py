@@ -1,6 +1,7 @@
 """Weak and strong views: shapes, what is drawn once a clip and what once a frame, seeds, the page that shows them."""
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ class TestWeakView:
         assert view.shape == (5, SIDE, SIDE, 3)
         assert view.dtype == torch.uint8
         found = levels(view)
-        assert [b - a for a, b in zip(found, found[1:], strict=False)] == [20] * 4
+        assert [b - a for a, b in pairwise(found)] == [20] * 4
         corners = (view == 255).all(dim=-1).float()
         assert corners.amax() == 1
         assert (corners == corners[0]).all()

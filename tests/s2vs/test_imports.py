@@ -1,4 +1,4 @@
-"""The training of a backbone needs no more than torch, timm, numpy and safetensors: it must run where only these are."""
+"""The training of a backbone needs torch, timm, numpy and safetensors alone: it must run where only these are."""
 
 from __future__ import annotations
 

@@ -72,10 +72,13 @@ class Roles:
     library: tuple[Still, ...]
 
 
-def read_stills(images: Path, split: str, folder: Path) -> list[Still]:
+def read_stills(images: Path, split: str, folder: Path, *, may_ship: bool = False) -> list[Still]:
     """The stills of a split, unpacked into `folder`, in the order of the index.
 
     Pictures of the film that the real videos are of are left out.
+
+    Args:
+        may_ship: only those that weights that ship may be fitted on.
 
     Raises:
         DataError: the index cannot be read.
@@ -84,6 +87,7 @@ def read_stills(images: Path, split: str, folder: Path) -> list[Still]:
     try:
         with (images / "index.csv").open(newline="", encoding="utf-8") as file:
             rows = [r for r in csv.DictReader(file) if r["split"] == split and r["source"] != FILM_OF_REAL_VIDEOS]
+            rows = [row for row in rows if not may_ship or row["ship_ok"] == "yes"]
     except (OSError, KeyError) as error:
         raise DataError(f"{images / 'index.csv'}: cannot be read ({error}); it lists the pictures") from error
     _unpack(images, rows, folder)

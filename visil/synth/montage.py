@@ -186,8 +186,13 @@ def write_montage(path: Path, shots: Sequence[Shot], *, fps: float, size_px: tup
     Args:
         size_px: (width, height).
     """
-    write_video(path, (picture for shot in shots for picture in _pictures(shot, fps, size_px)), fps)
+    write_video(path, pictures_of(shots, fps=fps, size_px=size_px), fps)
     return montage_truth(path.name, shots, fps=fps)
+
+
+def pictures_of(shots: Sequence[Shot], *, fps: float, size_px: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The pictures of a plan, uint8 RGB [H, W, 3] each, in their order; see `write_montage`."""
+    return (picture for shot in shots for picture in _pictures(shot, fps, size_px))
 
 
 def _pictures(shot: Shot, fps: float, size_px: tuple[int, int]) -> Iterator[np.ndarray]:
