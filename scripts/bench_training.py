@@ -1,4 +1,4 @@
-"""Memory and time of a step of S2VS on the CPU: all pairs at once, and block by block with what is needed computed twice.
+"""Memory and time of a step of S2VS on the CPU: all pairs at once, and block by block with products computed twice.
 
     python scripts/bench_training.py                      # the paper's batch: 64 clips, 2 views of 32 frames, 9 x 512
     python scripts/bench_training.py --clips 16 --regions 14 --dim 384

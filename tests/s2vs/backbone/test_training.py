@@ -194,7 +194,7 @@ class TestResuming:
     def test_another_seed_gives_other_weights(self, tmp_path, in_one_piece):
         training(tmp_path, replace(SETTINGS_OF_RUN, seed=1)).run()
         found, other = all_tensors(tmp_path), all_tensors(in_one_piece)
-        assert not found["student.projection"].equal(other["student.projection"])
+        assert not found["module.student.projection"].equal(other["module.student.projection"])
 
     def test_one_checkpoint_is_kept_and_the_log_goes_on(self, tmp_path):
         training(tmp_path).run(until_step=3)
@@ -368,9 +368,9 @@ class TestRefusing:
     @pytest.mark.parametrize(
         "change",
         [
-            lambda tensors: tensors.pop("student.projection"),
-            lambda tensors: tensors.pop("average.projection"),
-            lambda tensors: tensors.update({"average.projection": torch.ones(1)}),
+            lambda tensors: tensors.pop("module.student.projection"),
+            lambda tensors: tensors.pop("average.student.projection"),
+            lambda tensors: tensors.update({"average.student.projection": torch.ones(1)}),
             lambda tensors: tensors.update({"average.unknown": torch.ones(1)}),
             lambda tensors: tensors.pop("optimizer.0.exp_avg"),
             lambda tensors: tensors.update({"optimizer.0.exp_avg": torch.ones(7)}),
@@ -608,7 +608,7 @@ class TestTraining:
         ended = training(in_one_piece)
         student = ended.finished(48)
         average = {
-            name.removeprefix("average."): tensor
+            name.removeprefix("average.student."): tensor
             for name, tensor in all_tensors(in_one_piece).items()
             if name.startswith("average.")
         }
