@@ -56,7 +56,7 @@ PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bund
 LOCK = "train_mini.lock"
 PARTS, PART = "teacher-parts", 512  # folder of what the teacher has said so far, and of how many pictures at once
 WINDOW_AREA, WINDOW_ASPECT = (0.2, 0.9), 4 / 3  # of the windows but the first: share of the area, aspect up to
-NUM_WINDOWS = 11  # of a picture; the first is the whole of it
+NUM_WINDOWS = 7  # of a picture; the first is the whole of it
 SIDE_PX = 160  # of the pictures that the bundle sees; chosen on val
 TEACHER_SIDE_PX, BATCH = 224, 32
 
