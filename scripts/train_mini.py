@@ -56,16 +56,16 @@ PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bund
 LOCK = "train_mini.lock"
 PARTS, PART = "teacher-parts", 512  # folder of what the teacher has said so far, and of how many pictures at once
 WINDOW_AREA, WINDOW_ASPECT = (0.2, 0.9), 4 / 3  # of the windows but the first: share of the area, aspect up to
-NUM_WINDOWS = 11  # of a picture; the first is the whole of it
+NUM_WINDOWS = 7  # of a picture; the first is the whole of it
 SIDE_PX = 160  # of the pictures that the bundle sees; chosen on val
 TEACHER_SIDE_PX, BATCH = 224, 32
 
 SSCD = "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"  # SHA-256 of the teacher of what ships
 
 BASE = TrainingSettings(views=((0.0, replace(VIEWS, inset_weight=6.0)),), precision="fp32")
-STAGES = (  # from the first edition; meant for two hours of two cores each; bf16 is slower on some processors
-    replace(BASE, sides_px=((0.0, 128),), learning_rate=1e-3, decay_share=0.4, steps=2000),
-    replace(BASE, sides_px=((0.0, 160),), learning_rate=6e-4, decay_share=0.6, steps=1200),
+STAGES = (  # from the first edition; an hour and a half of two cores each
+    replace(BASE, sides_px=((0.0, 96), (0.6, 128)), learning_rate=1e-3, warmup_steps=100, decay_share=0.5, steps=1400),
+    replace(BASE, sides_px=((0.0, 160),), learning_rate=6e-4, warmup_steps=100, decay_share=0.6, steps=900),
 )
 WITHOUT = {  # ablations: settings that leave something out
     "sscd": {

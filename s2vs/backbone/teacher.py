@@ -93,4 +93,4 @@ def leading_directions(vectors: Tensor, dim: int) -> Tensor:
     No other linear map to so few dimensions keeps more of the vectors.
     """
     _, directions = torch.linalg.eigh((vectors.T @ vectors).double())  # ascending
-    return directions.flip(1)[:, :dim].to(vectors)
+    return directions.flip(1)[:, :dim].to(vectors).contiguous()  # products round by how a matrix lies in memory
