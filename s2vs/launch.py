@@ -21,7 +21,7 @@ from visil.library.files import find_files
 from visil.model.bundle import load_bundle
 from visil.model.catalogue import find_bundle
 from visil.s2vs.clips import extract_frames
-from visil.s2vs.settings import Data, S2VSSettings, read_settings
+from visil.s2vs.settings import Data, S2VSSettings, placed, read_settings
 from visil.s2vs.training import S2VSTraining
 
 logger = logging.getLogger(__name__)
@@ -88,10 +88,10 @@ def _with_frames(settings: S2VSSettings, folder: Path, base: Path) -> tuple[Data
     data = settings.data
     if not data.videos:
         return data, {}
-    root = base / data.cache if data.cache else folder / FRAMES
+    root = placed(base, data.cache) if data.cache else folder / FRAMES
     failed: dict[str, str] = {}
     if _is_first():
-        found = find_files([base / path for path in data.videos])
+        found = find_files([placed(base, path) for path in data.videos])
         if not found.files:
             raise DataError(f"[data] videos: no video in {', '.join(data.videos)}")
         preprocessing = load_bundle(find_bundle(settings.bundle)).settings.preprocessing

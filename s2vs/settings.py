@@ -234,6 +234,14 @@ def read_settings(file: Path, changes: Sequence[str] = ()) -> S2VSSettings:
     return parsed(S2VSSettings(), entries, str(file))
 
 
+def placed(base: Path, path: str) -> Path:
+    """A path of the settings: `~` is the user's folder, a relative one is below that of the file."""
+    try:
+        return base / Path(path).expanduser()
+    except RuntimeError as error:  # no such user
+        raise DataError(f"{path}: no such folder ({error})") from error
+
+
 def parsed(base: Settings, entries: Mapping[str, Any], where: str, table: str = "") -> Settings:
     """Settings with the values of a table of TOML in the place of some, see `read_settings`."""
     known = [entry.name for entry in fields(base)]

@@ -32,7 +32,7 @@ from visil.s2vs.clips import Clip, find_clips
 from visil.s2vs.loop import BEST, LOSS, Loop, LoopSettings, Share, first_alone, this_share
 from visil.s2vs.losses import clip_info_nce, hardest_negative, self_similarity, triplet_loss
 from visil.s2vs.pair_scores import score_all_pairs
-from visil.s2vs.settings import Data, LossSettings, S2VSSettings
+from visil.s2vs.settings import Data, LossSettings, S2VSSettings, placed
 from visil.synth.montage_truth import read_montage_truth, related_matrix
 
 BANK, VALIDATION = "bank", "validation"  # folders of a run
@@ -104,7 +104,7 @@ class S2VSTraining:
                 f"{len(clips)} clips do not fill a batch of {training.batch}; give more clips, or a smaller "
                 "training.batch and training.cell"
             )
-        is_related = related_clips(clips, base / data.truths if data.truths else None)
+        is_related = related_clips(clips, placed(base, data.truths) if data.truths else None)
         entries = {name: value for name, value in asdict(settings).items() if name != "data"}
         digests = {**self._digests(clips, is_related), "validation": _digest(validation)}
         with first_alone():
@@ -112,7 +112,7 @@ class S2VSTraining:
         self._sources = [self._fresh(clips, is_related)]
         self.cells: Cells = self._sources[0]
         if training.rounds:
-            place = base / training.bank if training.bank else folder / BANK
+            place = placed(base, training.bank) if training.bank else folder / BANK
             with first_alone():
                 claim(place, _made_by(settings), self._digests(clips, is_related))
             self.cells = Bank(self.cells, place, rounds=training.rounds)
@@ -248,7 +248,7 @@ def _made_by(settings: S2VSSettings) -> dict[str, object]:
 
 
 def _clips(folders: Sequence[str], base: Path) -> list[Clip]:
-    return find_clips([base / folder for folder in folders])
+    return find_clips([placed(base, folder) for folder in folders])
 
 
 def _digest(clips: Sequence[Clip]) -> str:
