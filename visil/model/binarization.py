@@ -29,14 +29,18 @@ class Binarization(nn.Module):
     """Codes of `bits` signs: sign(L2(x) · projection).
 
     In evaluation mode the codes are in {-1, 0, 1} (0 only where the projection is exactly 0, as for a zero
-    vector); in training mode they are the expected sign, erf(z / sqrt(2 · 1e-6)), which has a gradient.
+    vector); in training mode they are the expected sign, erf(z / sqrt(2 · variance)), which has a gradient.
+
+    Args:
+        variance: of the noise that training assumes on a projection.
 
     Attributes:
         projection: [D, bits]; starts as a random rotation, published students start from ITQ.
     """
 
-    def __init__(self, dim: int, bits: int) -> None:
+    def __init__(self, dim: int, bits: int, *, variance: float = ERF_VARIANCE) -> None:
         super().__init__()
+        self._variance = variance
         self.projection = nn.Parameter(torch.empty(dim, bits))
         nn.init.orthogonal_(self.projection)
 
@@ -44,7 +48,7 @@ class Binarization(nn.Module):
         """[..., D] -> [..., bits]."""
         projected = F.normalize(vectors, dim=-1) @ self.projection
         if self.training:
-            return torch.erf(projected / math.sqrt(2 * ERF_VARIANCE))
+            return torch.erf(projected / math.sqrt(2 * self._variance))
         return projected.sign()
 
 
