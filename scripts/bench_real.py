@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from visil.benchmarks.benchmark_search import system_scores
+from visil.benchmarks.benchmark_search import check_models, system_scores
 from visil.benchmarks.contact_sheet import captioned_row, moments, write_png
 from visil.benchmarks.frame_descriptors import KINDS, frame_descriptors, why_not_run
 from visil.benchmarks.real_figures import (
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--split", choices=REAL_SPLITS, default="val", help="[default: val]")
     options = parser.parse_args()
 
+    check_models(options.model, device=options.device)
     files = baseline_files(options)
     not_run = {} if options.alone else why_not_run(files)
     for kind, reason in not_run.items():

@@ -21,7 +21,7 @@ import json
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -153,10 +153,11 @@ def _stills(images: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin
     """Pictures of the train rows that may ship, and all of the other splits (to find their repeats)."""
     rows = _rows(images / "index.csv", "name", "shard", "split", "ship_ok", "source", "licence", "path")
     taken = {name: row for name, row in rows.items() if row["split"] != "train" or row["ship_ok"] == "yes"}
-    for shard in sorted({row["shard"] for row in rows.values()}):
+    for shard in sorted({row["shard"] for row in taken.values()}):
         if Path(shard).name != shard:
             raise DataError(f"{images / 'index.csv'}: the shard {shard!r} is not the name of a file beside it")
-        for name, content in _members(images / shard, wanted=taken.__contains__):
+        own = {name for name, row in taken.items() if row["shard"] == shard}
+        for name, content in _members(images / shard, own):
             row = taken[name]
             same = f"{row['source']}/{row['path'].partition('#')[0].partition('@')[0]}"
             origin = Origin(name, row["split"], same, same, row["source"], row["licence"])
@@ -167,12 +168,14 @@ def _stills(images: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin
             yield origin, picture
 
 
-def _members(shard: Path, *, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the wanted files in a shard."""
+def _members(shard: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the wanted files in a shard; it must have all of them."""
+    missing = set(wanted)
     try:
         with tarfile.open(shard) as tar:
             for member in tar:
-                if wanted(member.name):
+                if member.name in missing:
+                    missing.remove(member.name)
                     file = tar.extractfile(member)
                     if file is None:
                         raise DataError(f"{shard}: {member.name} is not a file")
@@ -180,6 +183,10 @@ def _members(shard: Path, *, wanted: Callable[[str], bool]) -> Iterator[tuple[st
     except (tarfile.TarError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{shard}: is no whole tar file ({reason}); get it again") from error
+    if missing:
+        raise DataError(
+            f"{shard}: has no {min(missing)}, which index.csv names (nor {len(missing) - 1} others); get it again"
+        )
 
 
 def _frames(videos: Path, preprocessing: Preprocessing) -> Iterator[tuple[Origin, np.ndarray]]:

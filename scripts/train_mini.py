@@ -1,17 +1,16 @@
 """The recipe of `mini`: pictures -> the teacher's vectors -> stages of training -> bundle; it goes on where it ended.
 
     python scripts/pack_pictures.py --data ../shared/data --output WORK/pictures.safetensors
-    python scripts/train_mini.py --work WORK --sscd sscd.onnx --max-minutes 60     # as often as needed
-    python scripts/train_mini.py --work WORK --output mini.safetensors             # when it is done
+    python scripts/train_mini.py --work WORK --sscd sscd.onnx --start first.safetensors --max-minutes 60  # and again
+    python scripts/train_mini.py --work WORK --start first.safetensors --output mini.safetensors  # when it is done
 
 The teacher, SSCD (licence: docs/models/mini.md; where to get it: docs/benchmarks.md), sees some windows of every
-picture once (about forty minutes of one core). The student then learns, in stages, from the weights of another bundle
-(`--start`) or from random ones: see `visil.s2vs.backbone.training`. Each stage begins with the bundle that the one
-before it left behind. `WORK/stage-1/` holds settings, log, newest checkpoint and in the end the bundle of the stage:
-settings.json, log.jsonl and bundle.safetensors are all that has to be kept, and a folder of other settings or data is
-refused. Ctrl-C ends a run after its step, with a
-checkpoint (exit status 130); the same command goes on from there. Needed in training itself: torch, timm, numpy,
-safetensors and filelock.
+picture once (about half an hour of one core, an hour without VNNI). The student then learns, in stages, from the weights
+of another bundle (`--start`) or from random ones: see `visil.s2vs.backbone.training`. Each stage begins with the bundle
+that the one before it left behind. `WORK/stage-1/` holds settings, log, newest checkpoint and in the end the bundle of
+the stage: settings.json, log.jsonl and bundle.safetensors are all that has to be kept, and a folder of other settings
+or data is refused. Ctrl-C ends a run after its step, with a checkpoint (exit status 130); the same command goes on from
+there. Needed in training itself: torch, timm, numpy, safetensors and filelock.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from torch import Tensor
 
 from visil.benchmarks.onnx_vectors import OnnxVectors
 from visil.benchmarks.picture_windows import cut_window
+from visil.benchmarks.report import natural, positive
 from visil.errors import DataError, VisilError
 from visil.media.preprocessing import PRESETS
 from visil.model.backbone import BackboneSettings
@@ -50,7 +50,8 @@ from visil.s2vs.backbone.student import MEAN, STD, Student
 from visil.s2vs.backbone.teacher import ORIGIN, TeacherVectors
 from visil.s2vs.backbone.training import Training, claim_folder
 from visil.s2vs.backbone.training_settings import VIEWS, TrainingSettings
-from visil.s2vs.claims import SETTINGS, digest
+from visil.s2vs.claims import SETTINGS
+from visil.s2vs.loop import floats
 
 PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bundle.safetensors"
 LOCK = "train_mini.lock"
@@ -110,8 +111,8 @@ def main() -> int:
         help="leave something out, to see what it is worth (footage: all frames of videos); a run of its own in WORK",
     )
     parser.add_argument("--device", default="cpu", help="[default: cpu]")
-    parser.add_argument("--threads", type=_positive, help="of torch; another number gives other rounding")
-    parser.add_argument("--seed", type=_natural, default=0, help="of windows and training  [default: 0]")
+    parser.add_argument("--threads", type=positive, help="of torch; another number gives other rounding")
+    parser.add_argument("--seed", type=natural, default=0, help="of windows and training  [default: 0]")
     parser.add_argument("--output", type=Path, help="write the bundle, of the weights as they are by then")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -129,10 +130,15 @@ def main() -> int:
 
 def run(options: argparse.Namespace) -> int:
     """What `main` was asked for, by the only one at work in the folder."""
+    bundle = None if options.start is None else load_bundle(options.start)
+    if bundle is not None:
+        _check_start(bundle, options.start)
     pictures = PackedPictures.read(options.work / PICTURES)
     boxes = windows(len(pictures), torch.Generator().manual_seed(options.seed))  # [N, V, 4]
-    parts = (f"pictures {pictures.digest[:12]}", f"teacher {SSCD[:12]}", f"windows {digest([boxes])[:12]}")
-    origin = ", ".join((*parts, f"seed {options.seed}"))
+    low, high = WINDOW_AREA  # said by their rule: processors round the boxes differently
+    rule = f"{NUM_WINDOWS} windows of {low:g} to {high:g} of the area, aspect up to {WINDOW_ASPECT:.3g}"
+    parts = (f"pictures {pictures.digest[:12]}", f"teacher {SSCD[:12]}", rule, f"seed {options.seed}")
+    origin = ", ".join(parts)
     if not (options.work / TEACHER).exists():
         if options.sscd is None:
             raise DataError(
@@ -145,13 +151,13 @@ def run(options: argparse.Namespace) -> int:
         stills = slice(pictures.num_stills)
         teacher = replace(teacher, boxes=teacher.boxes[stills], vectors=teacher.vectors[stills])
         pictures = pictures.without_frames()
+    first = bundle  # whose pictures and teachers are in the weights too
     variant = "".join(
         f"-{word}"
         for word in (options.without and f"without-{options.without}", options.share < 1 and f"share-{options.share:g}")
         if word
     )
     end_s = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
-    bundle = None if options.start is None else load_bundle(options.start)
     with ending_softly() as asked:
         for number, of_stage in enumerate(STAGES, start=1):
             settings = replace(
@@ -172,7 +178,8 @@ def run(options: argparse.Namespace) -> int:
                 minutes = None if end_s is None else (end_s - time.monotonic()) / 60
                 training.run(max_minutes=minutes, stop=lambda: bool(asked))
                 if training.is_done or (options.output and not asked):
-                    bundle = finished(settings, training.finished(SIDE_PX), pictures, name=f"mini{variant}")
+                    student = training.finished(SIDE_PX)
+                    bundle = finished(settings, student, pictures, name=f"mini{variant}", first=first)
                 if not training.is_done:
                     print(f"stage {number}, step {training.step} of {settings.steps}: run this again to go on")
                     break
@@ -208,8 +215,21 @@ def ending_softly() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def finished(settings: TrainingSettings, student: Student, pictures: PackedPictures, *, name: str = "mini") -> Bundle:
-    """The bundle of a student: matrices and kernels in half precision, biases and statistics in single."""
+def finished(
+    settings: TrainingSettings,
+    student: Student,
+    pictures: PackedPictures,
+    *,
+    name: str = "mini",
+    first: Bundle | None = None,
+) -> Bundle:
+    """The bundle of a student: matrices and kernels in half precision, biases and statistics in single.
+
+    Args:
+        first: that the first stage began with.
+    """
+    data = f"{len(pictures)} pictures of {len(pictures.sources)} sources"
+    data += "" if first is None else f", and what bundle {first.hash[:12]} was trained on"
     stored = {name: t.half() if t.ndim > 1 else t for name, t in student.backbone.state_dict().items()}
     return bundle_of(
         BundleSettings(
@@ -219,7 +239,7 @@ def finished(settings: TrainingSettings, student: Student, pictures: PackedPictu
             regions=RegionSettings("pyramid", levels=settings.levels, shares=settings.shares),
             network=NetworkSettings(),
             licence="Apache-2.0",
-            training_data=f"{len(pictures)} pictures of {len(pictures.sources)} sources, see docs/models/mini.md",
+            training_data=f"{data}; see docs/models/mini.md",
         ),
         stored,
         Whitening(student.mean.detach(), student.projection.detach()),
@@ -320,6 +340,16 @@ def _check_teacher(file: Path) -> None:
         raise DataError(f"{file}: is not the sscd.onnx that may teach (docs/models/mini.md): SHA-256 {found[:12]}...")
 
 
+def _check_start(bundle: Bundle, file: Path) -> None:
+    """Raises DataError where its weights are no student of the first stage."""
+    first = STAGES[0]
+    with torch.random.fork_rng():
+        student = Student(BackboneSettings(first.backbone, first.stages), levels=first.levels, dim=first.dim)
+    wanted = {name: tensor.shape for name, tensor in floats(student).items()}
+    if {name: tensor.shape for name, tensor in weights_of(bundle).items()} != wanted:
+        raise DataError(f"--start {file}: is of another network than {first.backbone} with {first.dim} dimensions")
+
+
 def _check_device(name: str) -> None:
     try:
         torch.zeros(1, device=name)
@@ -328,31 +358,23 @@ def _check_device(name: str) -> None:
 
 
 def _share(text: str) -> float:
-    share = float(text)
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"expected more than 0 and at most 1, got {text}")
     return share
 
 
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
-    return number
-
-
 def _minutes(text: str) -> float:
-    minutes = float(text)
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
     if not minutes >= 0:  # nor is it no number
         raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
     return minutes
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
-    return number
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class TeacherVectors:
                 if origin is not None and found != origin:
                     raise DataError(
                         f"{path}: is of {found or 'no stated origin'}; wanted are {origin}. Give the same pictures and "
-                        "--seed as before, or take another folder"
+                        "--seed as before, or delete it and let it be made again"
                     )
                 return cls(file.get_tensor("boxes"), file.get_tensor("vectors"), found)
         except (OSError, SafetensorError, ValueError, KeyError) as error:

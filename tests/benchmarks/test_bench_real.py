@@ -10,6 +10,7 @@ import pytest
 
 from visil.benchmarks import frame_descriptors
 from visil.benchmarks.benchmark_search import SystemScores
+from visil.errors import VisilError
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_real.py"
 TABLES = {
@@ -23,11 +24,16 @@ HIGHEST = [["0.800", "clip_2.mp4", "clip_0.mp4"], ["0.500", "clip_1.mp4", "clip_
 
 
 @pytest.fixture
-def measured(clips, monkeypatch, tmp_path, capsys):
-    """What a run prints and saves: a baseline, two networks, no PDQ package."""
+def script():
     spec = importlib.util.spec_from_file_location("bench_real", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def measured(script, clips, monkeypatch, tmp_path, capsys):
+    """What a run prints and saves: a baseline, two networks, no PDQ package."""
     for name, text in TABLES.items():
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "data" / name).write_text(text)
@@ -49,10 +55,19 @@ def measured(clips, monkeypatch, tmp_path, capsys):
         folders = ["--data", str(tmp_path / "data"), "--work", str(tmp_path / "work")]
         saved = tmp_path / "real.json"
         monkeypatch.setattr(sys, "argv", ["bench_real.py", "--split", "test", "--json", str(saved), *folders, *options])
+        monkeypatch.setattr(script, "check_models", lambda names, *, device: None)
         script.main()
         return capsys.readouterr().out, json.loads(saved.read_text())
 
     return run
+
+
+def test_a_model_that_is_not_there_is_named_before_any_work(script, monkeypatch, tmp_path):
+    monkeypatch.setattr(script, "read_real_pairs", lambda *_: pytest.fail("the work has begun"))
+    folders = ["--data", str(tmp_path), "--work", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["bench_real.py", *folders, "--model", "absent"])
+    with pytest.raises(VisilError, match="absent"):
+        script.main()
 
 
 def test_figures_and_differences_of_networks_are_printed_and_saved(measured):

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -42,6 +43,7 @@ class TestOptions:
             (["--seed", "x"], "expected 0 or more, got x"),
             (["--json", "."], ". is a folder; name a file"),
             (["--json", "absent/x.json"], "absent is no folder that can be written to"),
+            (["--json", "file/x.json"], "file is no folder that can be written to"),
             (["--work", "file"], "file is a file; name a folder"),
             (["--work", "file/below"], "file is a file; name a folder"),
         ],
@@ -55,7 +57,10 @@ class TestOptions:
 
     def test_folders_are_absolute_as_paths_in_libraries_are(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert benchmark_parser("A benchmark.").parse_args(["--work", "new"]).work == tmp_path / "new"
+        parse = benchmark_parser("A benchmark.").parse_args
+        assert parse(["--work", "new"]).work == tmp_path / "new"
+        assert parse(["--work", "../up"]).work == tmp_path.parent / "up"
+        assert parse(["--json", "../x.json"]).json == tmp_path.parent / "x.json"
 
 
 def test_results_that_cannot_be_written_leave_what_was_there(tmp_path):
@@ -63,3 +68,17 @@ def test_results_that_cannot_be_written_leave_what_was_there(tmp_path):
     with pytest.raises(DataError, match=r"x\.json: the results cannot be written"):
         write_json(tmp_path / "x.json", {}, {})
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_link_stays_one_and_what_is_no_file_is_written_to(tmp_path):
+    (tmp_path / "x.json").symlink_to("real.json")
+    write_json(tmp_path / "x.json", {"a": 1}, {})
+    assert (tmp_path / "x.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text()) == {"a": 1, "results": {}}
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_json(tmp_path / "pipe", {"a": 2}, {})
+        assert json.loads(os.read(reader, 1000)) == {"a": 2, "results": {}}
+    finally:
+        os.close(reader)

@@ -6,6 +6,7 @@ Searches ─► [features, kept by bundle ─► scores of all pairs] ─► yar
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -123,7 +124,7 @@ def benchmark_library(
 
 def ids_of(library: Library, paths: Sequence[Path]) -> dict[str, int]:
     """Ids of the videos that have scores, and the position of each in `paths`."""
-    position = {str(path.absolute()): number for number, path in enumerate(paths)}
+    position = {os.path.abspath(path): number for number, path in enumerate(paths)}
     searchable = {record.file.path: record.id for record in library.list() if record.status == OK}
     return {id: position[path] for path, id in searchable.items() if path in position}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -48,8 +49,8 @@ def benchmark_parser(description: str) -> argparse.ArgumentParser:
 
 
 def folder(text: str) -> Path:
-    """A folder that is there or can be made; absolute, as paths in libraries are."""
-    path = Path(text).absolute()
+    """A folder that is there or can be made; absolute and without `..`, as paths in libraries are."""
+    path = Path(os.path.abspath(text))
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     if not there.is_dir():
         raise argparse.ArgumentTypeError(f"{there} is a file; name a folder")
@@ -58,10 +59,10 @@ def folder(text: str) -> Path:
 
 def new_file(text: str) -> Path:
     """A file that can be written, as far as can be told before hours of work."""
-    path = Path(text).absolute()
+    path = Path(os.path.abspath(text))
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a folder; name a file")
-    if not os.access(path.parent, os.W_OK):
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"{path.parent} is no folder that can be written to; name a file in another")
     return path
 
@@ -178,14 +179,18 @@ def write_json(path: Path, facts: Mapping[str, Any], results: Mapping[str, Any])
     Raises:
         DataError: it cannot be written; a file of that name stays as it was.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    text = json.dumps({**facts, "results": results}, indent=1, default=str) + "\n"
+    is_device = path.exists() and not path.is_file()  # such as /dev/stdout: written to, not replaced
+    place = path.resolve()  # a link stays one
+    partial = place.with_name(f".{place.name}.partial")
     try:
-        partial.write_text(json.dumps({**facts, "results": results}, indent=1, default=str) + "\n", encoding="utf-8")
-        partial.replace(path)
+        (path if is_device else partial).write_text(text, encoding="utf-8")
+        if not is_device:
+            partial.replace(place)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise DataError(f"{path}: the results cannot be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _commit(repository: Path) -> str | None:

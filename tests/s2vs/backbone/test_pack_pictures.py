@@ -219,6 +219,16 @@ class TestBadData:
         with pytest.raises(DataError, match=r"images-000\.tar: is no whole tar file \(.*\); get it again"):
             script.pack(broken, tmp_path / "out")
 
+    def test_a_shard_that_lacks_a_picture(self, script, broken, tmp_path):
+        """Also where it ends between two of them, which tar does not notice."""
+        shard, *others = (broken / "images").glob("*.tar")
+        assert not others
+        with tarfile.open(shard) as tar:
+            second = tar.getmembers()[1]
+        shard.write_bytes(shard.read_bytes()[: second.offset])
+        with pytest.raises(DataError, match=r"images-000\.tar: has no .*, which index\.csv names .*; get it again"):
+            script.pack(broken, tmp_path / "out")
+
     def test_a_shard_that_is_something_else(self, script, broken, tmp_path):
         (broken / "images/images-000.tar").write_text("nothing")
         with pytest.raises(DataError, match=r"^[^\n]*images-000\.tar: is no whole tar file \([^\n]*\); get it again$"):

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from visil.errors import DataError
 from visil.model.bundle import load_bundle
+from visil.model.catalogue import find_bundle
 from visil.model.model import Model
 from visil.s2vs.backbone.furniture import FurnitureSettings
 from visil.s2vs.backbone.overlays import Stickers
@@ -292,8 +293,8 @@ class TestCommand:
         shutil.rmtree(recipe / "stage-1")
         first = recipe / "first.safetensors"
         with monkeypatch.context() as patch:
-            patch.setattr(train_mini, "STAGES", (replace(SETTINGS, seed=5),))
-            self.run(train_mini, monkeypatch, "--work", recipe, "--seed", 0, "--output", first)
+            patch.setattr(train_mini, "STAGES", (SETTINGS,))
+            self.run(train_mini, monkeypatch, "--work", recipe, "--output", first)
         shutil.rmtree(recipe / "stage-1")
         start = train_mini.weights_of(load_bundle(first))
         self.run(train_mini, monkeypatch, *untrained, "--start", first, "--output", recipe / "begun.safetensors")
@@ -302,8 +303,14 @@ class TestCommand:
         assert not begun["projection"].equal(
             train_mini.weights_of(load_bundle(recipe / "random.safetensors"))["projection"]
         )
+        assert "and what bundle" in load_bundle(recipe / "begun.safetensors").settings.training_data
         with pytest.raises(DataError, match="stage-1: is of a run with other start"):
             self.run(train_mini, monkeypatch, "--work", recipe)
+
+    def test_a_bundle_of_another_network_is_named_before_anything_is_done(self, train_mini, monkeypatch, recipe):
+        with pytest.raises(DataError, match=r"--start .*mini\.safetensors: is of another network than test_resnet"):
+            self.run(train_mini, monkeypatch, "--work", recipe, "--start", find_bundle("mini"))
+        assert not (recipe / "stage-1").exists()
 
     def test_what_a_stage_left_behind_is_all_that_the_next_needs(self, train_mini, monkeypatch, recipe):
         self.run(train_mini, monkeypatch, "--work", recipe, "--sscd", recipe / "sscd.onnx")
