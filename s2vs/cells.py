@@ -4,9 +4,9 @@
                                                                                               kept in a bank
     cells of the order of an epoch ─► [Batch: vectors, masks, labels] ─► pair_scores.py, losses.py
 
-What has to meet in a batch lies in one cell: a clip and the host around it, clips with one design of furniture. Cells
-meet others in every epoch anew. A round is one pair of views of every clip; a bank keeps so many rounds, and epochs
-take turns with them. Without a bank every epoch has a round of its own, as published.
+What has to meet in a batch lies in one cell: a clip and the host around it. Cells meet others in every epoch anew. A
+round is one pair of views of every clip; a bank keeps so many rounds, and epochs take turns with them. Without a bank
+every epoch has a round of its own, as published.
 Source: S2VS (CVPRW 2023), "Training"; cells, bank and lengths are ours.
 """
 
@@ -30,10 +30,12 @@ from visil.s2vs.clip_views import StrongView, WeakView
 from visil.s2vs.clips import Clip
 from visil.s2vs.labels import Labels, label, video_shares
 from visil.s2vs.loop import SEEDS_APART, Share
+from visil.s2vs.temporal import Timeline, draw_crop
 from visil.s2vs.video_in_video import NO_HOST, mix
 
 logger = logging.getLogger(__name__)
 
+ENCODED_AT_ONCE = 512  # pictures (published)
 NUM_DEALS = 8  # orders that are tried to keep related clips in different cells
 
 
@@ -78,6 +80,7 @@ class FreshCells:
         size: clips of a cell.
         is_related: bool [N, N], clips that show the same or may; None: no two do.
         window: consecutive frames of a clip that its views are cut from (published: twice their length).
+        takes_all: the last cell of a round may be smaller; otherwise its clips wait for another round.
     """
 
     def __init__(
@@ -91,25 +94,34 @@ class FreshCells:
         seed: int,
         is_related: np.ndarray | None = None,
         window: int = 64,
+        takes_all: bool = False,
     ) -> None:
         self._clips, self._encode = clips, encode
         self._weak, self._strong = weak, strong
         self._size, self._seed, self._window = min(size, len(clips)), seed, window
+        self._count = -(-len(clips) // self._size) if takes_all else len(clips) // self._size
         self._is_related = None if is_related is None else torch.from_numpy(is_related)
         self._dealt: tuple[int, list[Tensor]] | None = None
         self.failed: dict[str, str] = {}
         """Why clips could not be read, by their ids."""
 
     def __len__(self) -> int:
-        return len(self._clips) // self._size
+        return self._count
 
     def cell(self, round: int, number: int) -> Cell:
-        """Make one, without clips that cannot be read: they are noted in `failed`.
+        """Make one, without clips that cannot be read: they are noted in `failed`. Without any the next one is made.
 
         Raises:
-            DataError: none can be read.
+            DataError: none of a whole round can be read.
         """
-        generator = Generator().manual_seed((self._seed * SEEDS_APART + round) * SEEDS_APART + number)
+        for other in range(len(self)):
+            made = self._make(round, (number + other) % len(self))
+            if made is not None:
+                return made
+        raise DataError(f"none of the clips can be read: {next(iter(self.failed.values()))}")
+
+    def _make(self, round: int, number: int) -> Cell | None:
+        generator = Generator().manual_seed(((self._seed * SEEDS_APART + round) * SEEDS_APART + number) % 2**63)
         clips, weak, strong = [], [], []
         for clip in self._deal(round)[number].tolist():
             try:
@@ -121,7 +133,7 @@ class FreshCells:
             weak.append(self._weak.draw(frames, generator))
             strong.append(self._strong.draw(frames, generator))
         if not clips:
-            raise DataError(f"none of {self._size} clips can be read: {next(iter(self.failed.values()))}")
+            return None
         mixed, lengths, hosts, shares = self._mixed(strong, generator)
         return Cell(
             torch.tensor(clips),
@@ -150,21 +162,24 @@ class FreshCells:
         self.failed[clip.id] = str(error)
 
     def _read(self, clip: Clip, generator: Generator) -> Tensor:
-        """Consecutive frames, anywhere; all of a shorter clip."""
+        """Consecutive frames, anywhere; of a shorter clip all, repeated to as many where its views are (published)."""
         spare = max(1, len(clip.frames) - self._window + 1)
         start = int(torch.randint(spare, (), generator=generator))
-        return torch.from_numpy(clip.read(start, start + self._window))
+        frames = torch.from_numpy(clip.read(start, start + self._window))
+        if not self._strong.repeats:
+            return frames
+        return frames[draw_crop(Timeline.of(torch.arange(len(frames))), self._window, generator).frames]
 
     def _described(self, views: Tensor, lengths: Tensor) -> Tensor:
         """[K, T, R, D], 0 behind the ends; only what is before them is encoded."""
         is_real = torch.arange(views.shape[1]) < lengths[:, None]
-        found = self._encode(views[is_real].numpy()).half().cpu()
+        found = torch.cat([self._encode(part.numpy()).half().cpu() for part in views[is_real].split(ENCODED_AT_ONCE)])
         vectors = found.new_zeros(*views.shape[:2], *found.shape[1:])
         vectors[is_real] = found
         return vectors
 
     def _deal(self, round: int) -> list[Tensor]:
-        """The clips of every cell of a round; a rest that fills no cell waits for another round."""
+        """The clips of every cell of a round."""
         if self._dealt is None or self._dealt[0] != round:
             generator = Generator().manual_seed(self._seed * SEEDS_APART + round)
             orders = [torch.randperm(len(self._clips), generator=generator) for _ in range(NUM_DEALS)]
@@ -257,7 +272,6 @@ class Batches:
     """The batches of a run.
 
     Args:
-        size: clips B of a batch, a multiple of what a cell has.
         is_related: bool [N, N], of the clips; None: no two are.
         lengths: of the views.
     """

@@ -1,7 +1,7 @@
 """Where a training run stands, on disk: small files that are complete or not there.
 
     RUN/settings.json, pieces.jsonl     whose the folder is, see claims.py
-    RUN/log.jsonl                       a line every few steps; steps that were lost and taken again are in it twice
+    RUN/log.jsonl                       a line every few steps
     RUN/step-0001200/00.safetensors ... all tensors, in files of at most 16 MiB
     RUN/step-0001200/index.json         written last: number and hashes of the files
 

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 
 from visil.errors import DataError
 from visil.media.decoding import DecodeEnd, decode_files, read_frames
-from visil.media.preprocessing import Preprocessing
+from visil.media.preprocessing import MOST_OBLONG, Preprocessing
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ def find_clips(roots: Sequence[Path], *, only: str | None = None) -> list[Clip]:
             if FRAME.fullmatch(file.name) and not any(part.startswith(".") for part in file.relative_to(root).parts):
                 folders.setdefault(file.parent, []).append(file)
         if not folders:
-            raise DataError(f"{root}: holds no frames; expected <folder>/<video>/00000.jpg, 00001.jpg ...")
+            place = root if only is None else root / only
+            raise DataError(f"{place}: holds no frames; expected <folder>/<video>/00000.jpg, 00001.jpg ...")
         for folder, files in folders.items():
             name = folder.relative_to(root).as_posix()
             if name in clips:
@@ -98,7 +99,12 @@ class Extraction:
 
 
 def extract_frames(
-    videos: Mapping[str, Path], root: Path, preprocessing: Preprocessing, *, workers: int = 1
+    videos: Mapping[str, Path],
+    root: Path,
+    preprocessing: Preprocessing,
+    *,
+    workers: int = 1,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Extraction:
     """Write the frames of videos into a tree; those that are in it already are left as they are.
 
@@ -107,15 +113,17 @@ def extract_frames(
     Args:
         videos: files by their ids.
         preprocessing: of the bundle that the frames are for; its sampling and its bars count, its size does not.
+        stop: asked after every video, whether to leave the others for another time.
     """
     wanted = {name: path for name, path in videos.items() if not (root / name).exists()}
     names, written = list(wanted), 0
     failed: dict[str, str] = {}
     begun: set[int] = set()
+    root.mkdir(parents=True, exist_ok=True)
     with closing(decode_files(wanted.values(), _sampled_like(preprocessing), workers=workers)) as events:
         for number, event in events:
             name = names[number]
-            partial = root / f".{number}.partial"
+            partial = root / f".{os.getpid()}-{number}.partial"
             if not isinstance(event, DecodeEnd):
                 if number not in begun:  # what an ended run left there is of some other video
                     begun.add(number)
@@ -123,12 +131,19 @@ def extract_frames(
                 _write(event.images, partial)
             elif event.error is None and partial.exists():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
-                partial.rename(root / name)
+                if (root / name).exists():  # another run was faster
+                    shutil.rmtree(partial)
+                else:
+                    partial.rename(root / name)
                 written += 1
                 logger.info("frames of %d of %d videos", written + len(failed), len(wanted))
             else:
                 failed[name] = str(event.error or "no frame")
                 shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(event, DecodeEnd) and stop():
+                break
+    for left_over in root.glob(f".{os.getpid()}-*.partial"):
+        shutil.rmtree(left_over, ignore_errors=True)
     return Extraction(written, len(videos) - len(wanted), failed)
 
 
@@ -140,13 +155,19 @@ def write_frames(images: Iterable[np.ndarray], folder: Path) -> None:
     partial.rename(folder)
 
 
-def read_video(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """The frames that `extract_frames` would write, uint8 [T, H, W, 3].
+def read_video(path: Path, preprocessing: Preprocessing, count: int) -> np.ndarray:
+    """The first frames that `extract_frames` would write, at most `count`, uint8 [T, H, W, 3].
 
     Raises:
         MediaError: the file is not a readable video.
     """
-    return np.concatenate([chunk.images for chunk in read_frames(path, _sampled_like(preprocessing))])
+    images: list[np.ndarray] = []
+    with closing(read_frames(path, _sampled_like(preprocessing))) as chunks:
+        for chunk in chunks:
+            images += chunk.images
+            if len(images) >= count:
+                break
+    return np.stack(images[:count])
 
 
 def _sampled_like(preprocessing: Preprocessing) -> Preprocessing:
@@ -174,6 +195,8 @@ def _read(file: Path) -> np.ndarray:
 
     try:
         with Image.open(file, formats=["JPEG"]) as picture:
+            if max(picture.size) > MOST_OBLONG * min(picture.size):
+                raise ValueError(f"{picture.width} x {picture.height} px is no frame of a video")
             scale = SHORT_SIDE_PX / min(picture.size)
             size = (round(picture.width * scale), round(picture.height * scale))
             shown = picture.convert("RGB")

@@ -8,25 +8,29 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from visil.errors import DataError
-from visil.library.files import find_files
+from visil.library.files import FoundFile, find_files
 from visil.model.bundle import load_bundle
-from visil.model.catalogue import find_bundle
 from visil.s2vs.clips import extract_frames
+from visil.s2vs.loop import first_alone
+from visil.s2vs.overlay_assets import augly_assets
 from visil.s2vs.settings import Data, S2VSSettings, placed, read_settings
-from visil.s2vs.training import S2VSTraining
+from visil.s2vs.training import S2VSTraining, bundle_file
 
 logger = logging.getLogger(__name__)
 
 FRAMES, BUNDLE = "frames", "bundle.safetensors"  # in the folder of a run
+LONGEST_WAIT = timedelta(hours=24)  # of a process for the first one, which extracts frames
 BACKENDS = {"cuda": "nccl"}  # of several processes; gloo for other devices
 
 
@@ -36,8 +40,9 @@ class Outcome:
 
     Attributes:
         bundle: its file, if all steps are done.
-        failed: why videos and clips were left out, by their ids.
+        failed: why videos and clips were left out, by their ids; in all processes.
         signal: that asked for the end, if any.
+        is_first: of several processes, which speaks for all.
     """
 
     step: int
@@ -45,13 +50,14 @@ class Outcome:
     bundle: Path | None
     failed: Mapping[str, str]
     signal: int | None
+    is_first: bool = True
 
     @property
     def status(self) -> int:
         """Exit status."""
         if self.signal is not None:
             return 128 + self.signal
-        return 1 if self.failed else 0
+        return 1 if self.failed and self.is_first else 0
 
 
 def run(
@@ -69,42 +75,78 @@ def run(
         DataError: settings, folder or data are not right.
     """
     settings = read_settings(config, changes)
+    _check_overlays(settings)
+    end_s = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     with _processes(device) as device, ending_softly() as asked:
-        data, failed = _with_frames(settings, folder, config.parent)
-        training = S2VSTraining(settings, data, folder, base=config.parent, device=device)
-        training.fill(lambda: bool(asked))
-        training.loop.run(max_minutes=max_minutes, stop=lambda: bool(asked))
-        bundle = None
-        if training.loop.is_done and _is_first():
-            bundle = folder / BUNDLE
-            training.finished(name).save(bundle)
-        return Outcome(
-            training.loop.step, settings.schedule.steps, bundle, {**failed, **training.failed}, next(iter(asked), None)
-        )
+
+        def stop() -> bool:
+            return bool(asked) or (end_s is not None and time.monotonic() >= end_s)
+
+        try:
+            data, failed = _with_frames(settings, folder, config.parent, stop)
+            training = S2VSTraining(settings, data, folder, base=config.parent, device=device)
+            training.fill(stop)
+            training.loop.run(stop=stop)
+            bundle = folder / BUNDLE if training.loop.is_done else None
+            if bundle is not None and _is_first():
+                training.finished(name).save(bundle)
+            failed = _of_all({**failed, **training.failed})
+        except RuntimeError as error:
+            if not dist.is_initialized():
+                raise
+            raise DataError("another process of this run has ended; what it said is above") from error
+        steps = settings.schedule.steps
+        return Outcome(training.loop.step, steps, bundle, failed, next(iter(asked), None), _is_first())
 
 
-def _with_frames(settings: S2VSSettings, folder: Path, base: Path) -> tuple[Data, dict[str, str]]:
+def _check_overlays(settings: S2VSSettings) -> None:
+    """Raises DataError where they are wanted and their package is not installed: before hours of decoding."""
+    views = settings.views
+    if "frame" in views.groups and (views.text or views.emoji):
+        augly_assets()
+
+
+def _of_all(failed: Mapping[str, str]) -> dict[str, str]:
+    """What could not be read by any process."""
+    if not dist.is_initialized():
+        return dict(failed)
+    found: list[dict[str, str]] = [{} for _ in range(dist.get_world_size())]
+    dist.all_gather_object(found, dict(failed))
+    return {name: reason for of_one in found for name, reason in of_one.items()}
+
+
+def _with_frames(
+    settings: S2VSSettings, folder: Path, base: Path, stop: Callable[[], bool]
+) -> tuple[Data, dict[str, str]]:
     """The data with folders of frames in the place of videos, and why some have none."""
     data = settings.data
     if not data.videos:
         return data, {}
     root = placed(base, data.cache) if data.cache else folder / FRAMES
     failed: dict[str, str] = {}
-    if _is_first():
-        found = find_files([placed(base, path) for path in data.videos])
-        if not found.files:
-            raise DataError(f"[data] videos: no video in {', '.join(data.videos)}")
-        preprocessing = load_bundle(find_bundle(settings.bundle)).settings.preprocessing
-        videos: dict[str, Path] = {}
-        for file in found.files:
-            name = file.name if file.name not in videos else f"{file.root.name}/{file.name}"
-            videos[name] = file.path
-        extraction = extract_frames(videos, root, preprocessing)
-        failed = dict(extraction.failed)
-        logger.info("frames: %d new, %d there, %d failed", extraction.done, extraction.kept, len(failed))
-    if dist.is_initialized():
-        dist.barrier()
+    with first_alone():
+        if _is_first():
+            found = find_files([placed(base, path) for path in data.videos])
+            failed = dict(found.unreadable)
+            preprocessing = load_bundle(bundle_file(settings, base)).settings.preprocessing
+            extraction = extract_frames(_named(found.files), root, preprocessing, stop=stop)
+            failed |= extraction.failed
+            logger.info("frames: %d new, %d there, %d failed", extraction.done, extraction.kept, len(failed))
+            if not extraction.done + extraction.kept:
+                reason = next(iter(failed.values()), "there is none")
+                raise DataError(f"[data] videos: no video of {', '.join(data.videos)} can be read: {reason}")
     return replace(data, frames=(*data.frames, str(root.absolute()))), failed
+
+
+def _named(files: Sequence[FoundFile]) -> dict[str, Path]:
+    """Files by what is unique of their paths: below their root, with its name before it where two are alike."""
+    videos: dict[str, Path] = {}
+    for file in files:
+        name = file.name
+        while name in videos:
+            name = f"{file.root.name or 'root'}/{name}"
+        videos[name] = file.path
+    return videos
 
 
 @contextmanager
@@ -115,7 +157,9 @@ def _processes(device: str) -> Iterator[str]:
         return
     kind = torch.device(device).type
     own = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
-    dist.init_process_group(BACKENDS.get(kind, "gloo"))
+    if kind == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(BACKENDS.get(kind, "gloo"), timeout=LONGEST_WAIT)
     try:
         yield own
     finally:

@@ -124,6 +124,8 @@ class Loop:
         self._best = torch.tensor(-math.inf, dtype=torch.float64)
         self.average = _copies(floats(task.module)) if settings.average_decay is not None else {}
         self.step = 0
+        self._sums: dict[str, float] = {}  # of what is logged next
+        self._num_summed = 0
         found = load_checkpoint(folder)
         if found is None:
             task.begin()
@@ -153,20 +155,20 @@ class Loop:
         settings = self._settings
         end_s = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         last = min(settings.steps, until_step if until_step is not None else settings.steps)
-        sums: dict[str, float] = {}
         started_s, started_step = time.monotonic(), self.step
         first = self.step
         while self.step < last and not self._all_agree((end_s is not None and time.monotonic() >= end_s) or stop()):
             if self.step == first and not self._share.rank:
                 note_piece(self._folder, first, self._device)
             for name, value in self._take_step().items():
-                sums[name] = sums.get(name, 0.0) + value
+                self._sums[name] = self._sums.get(name, 0.0) + value
+            self._num_summed += 1
             self.step += 1
-            if self.step % settings.log_steps == 0 or self.step == last:
-                num_steps = self.step - started_step
-                seconds = (time.monotonic() - started_s) / num_steps
-                self._log({**{name: value / num_steps for name, value in sums.items()}, "seconds_a_step": seconds})
-                sums, started_s, started_step = {}, time.monotonic(), self.step
+            if self.step % settings.log_steps == 0 or self.is_done:
+                means = {name: value / self._num_summed for name, value in self._sums.items()}
+                self._log({**means, "seconds_a_step": (time.monotonic() - started_s) / (self.step - started_step)})
+                self._sums, self._num_summed = {}, 0
+                started_s, started_step = time.monotonic(), self.step
             if settings.validation_steps and (self.step % settings.validation_steps == 0 or self.is_done):
                 self._validate()
             if self.step % settings.checkpoint_steps == 0 and self.step < last:
@@ -186,7 +188,9 @@ class Loop:
         for number, state in self._task.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
         scale = {f"scaler.{name}": torch.as_tensor(value) for name, value in self._scaler.state_dict().items()}
-        return tensors | scale | dict(self._task.tensors()) | {"best.figure": self._best}
+        sums = {f"log.sum.{name}": torch.tensor(value, dtype=torch.float64) for name, value in self._sums.items()}
+        rest = {"best.figure": self._best, "log.count": torch.tensor(self._num_summed)}
+        return tensors | scale | sums | rest | dict(self._task.tensors())
 
     def _take_step(self) -> dict[str, float]:
         with deterministic():
@@ -227,7 +231,7 @@ class Loop:
     def _check(self, loss: Tensor) -> None:
         if not math.isfinite(loss.item()):
             raise DataError(
-                f"{self._folder}: the loss of step {self.step} is {loss.item()}; a lower learning_rate may help"
+                f"{self._folder}: the loss of step {self.step} is {loss.item()}; a lower learning rate may help"
             )
 
     def _all_agree(self, ends: bool) -> bool:
@@ -275,6 +279,8 @@ class Loop:
                 {name: tensors[name] for name in self._task.tensors()}, self._task.tensors(), "what the task keeps"
             )
             self._best.copy_(tensors["best.figure"])
+            self._sums = {name: value.item() for name, value in part("log.sum.").items()}
+            self._num_summed = int(tensors["log.count"])
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in part("optimizer.").items():
                 number, _, entry = name.partition(".")
@@ -286,12 +292,27 @@ class Loop:
         except (RuntimeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"{self._folder}: the checkpoint is of another network ({reason})") from error
+        if not self._share.rank:
+            self._cut_log()
+
+    def _cut_log(self) -> None:
+        """Take out what a run that broke off wrote behind its last checkpoint: it will be written again."""
+        place = self._folder / LOG
+        if not place.exists():
+            return
+        lines = place.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if _step_of(line) <= self.step]
+        if len(kept) < len(lines):
+            partial = place.with_name(f".{LOG}.partial")
+            partial.write_text("".join(kept), encoding="utf-8")
+            partial.replace(place)
 
     def _check_optimizer_state(self, state: Mapping[int, Mapping[str, Tensor]]) -> None:
         parameters = [p for group in self._task.optimizer.param_groups for p in group["params"]]
         shapes = {i: {"step": (), "exp_avg": p.shape, "exp_avg_sq": p.shape} for i, p in enumerate(parameters)}
         fits = all({n: t.shape for n, t in of_one.items()} == shapes.get(i) for i, of_one in state.items())
-        if not fits or (self.step and not state):
+        may_be_empty = not self.step or self._settings.scales_gradients  # whose first steps can be left out
+        if not fits or not (state or may_be_empty):
             raise ValueError("the state of the optimizer is of other weights")
 
     def _log(self, figures: Mapping[str, float]) -> None:
@@ -309,7 +330,7 @@ def first_alone() -> Iterator[None]:
     is_first = not dist.is_initialized() or dist.get_rank() == 0
     if not is_first:
         dist.barrier()
-    yield
+    yield  # an error of the first ends its process, and with it the waiting of the others
     if is_first and dist.is_initialized():
         dist.barrier()
 
@@ -343,6 +364,14 @@ def _copy_all(found: Mapping[str, Tensor], into: Mapping[str, Tensor], what: str
         raise ValueError(f"{what} is of other weights")
     for name, value in found.items():
         into[name].copy_(value)
+
+
+def _step_of(line: str) -> float:
+    """Of a line of a log; infinite where a kill cut it off."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return math.inf
 
 
 def _rounded(value: float) -> float:

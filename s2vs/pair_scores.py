@@ -51,18 +51,43 @@ def score_all_pairs(
         block_bytes: bounds how many pairs are computed at a time, at least one.
     """
     indexed = network.index(vectors)
-    blocks = _blocks(indexed, block_bytes)
-    parts = [
-        checkpoint(
-            _score_block, network, indexed[rows], indexed[columns], *_of(mask, rows, columns), use_reentrant=False
-        )
-        for rows in blocks
-        for columns in blocks
-    ]
-    raw = [
-        torch.cat([score for score, _ in parts[k : k + len(blocks)]], dim=1) for k in range(0, len(parts), len(blocks))
-    ]
-    return PairScores(torch.cat(raw) / 2 + 0.5, torch.stack([penalty for _, penalty in parts]).sum())
+    return _score_pairs(network, indexed, indexed, mask, mask, block_bytes)
+
+
+def score_pairs(
+    network: SimilarityNetwork,
+    queries: Tensor,
+    targets: Tensor,
+    query_mask: Tensor | None = None,
+    target_mask: Tensor | None = None,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+) -> Tensor:
+    """Scores [Nq, Nt] in [0, 1] of other clips than the queries; see `score_all_pairs`."""
+    indexed = (network.index(queries), network.index(targets))
+    return _score_pairs(network, *indexed, query_mask, target_mask, block_bytes).similarity
+
+
+def _score_pairs(
+    network: SimilarityNetwork,
+    queries: Tensor,
+    targets: Tensor,
+    query_mask: Tensor | None,
+    target_mask: Tensor | None,
+    block_bytes: int,
+) -> PairScores:
+    """Of indexed vectors."""
+    side = _block_side(queries, targets, block_bytes)
+    rows, columns = _parts(queries, query_mask, side), _parts(targets, target_mask, side)
+    raw, penalties = [], []
+    for query, own_mask in rows:
+        scored = [
+            checkpoint(_score_block, network, query, target, own_mask, its_mask, use_reentrant=False)
+            for target, its_mask in columns
+        ]
+        raw.append(torch.cat([scores for scores, _ in scored], dim=1))
+        penalties += [penalty for _, penalty in scored]
+    return PairScores(torch.cat(raw) / 2 + 0.5, torch.stack(penalties).sum())
 
 
 def _score_block(
@@ -82,13 +107,13 @@ def _score_block(
     return rearrange(scores, "(a b) -> a b", a=len(queries)), penalty
 
 
-def _blocks(vectors: Tensor, block_bytes: int) -> list[slice]:
+def _block_side(queries: Tensor, targets: Tensor, block_bytes: int) -> int:
     """Clips of a side of a block."""
-    num_clips, num_frames, num_regions, _ = vectors.shape
-    pair_bytes = num_frames**2 * (2 * num_regions**2 * vectors.element_size() + COMPARATOR_BYTES)
-    side = max(1, int((block_bytes / pair_bytes) ** 0.5))
-    return [slice(start, start + side) for start in range(0, num_clips, side)]
+    num_regions, element_bytes = queries.shape[2], queries.element_size()
+    pair_bytes = queries.shape[1] * targets.shape[1] * (2 * num_regions**2 * element_bytes + COMPARATOR_BYTES)
+    return max(1, int((block_bytes / pair_bytes) ** 0.5))
 
 
-def _of(mask: Tensor | None, rows: slice, columns: slice) -> tuple[Tensor | None, Tensor | None]:
-    return (None, None) if mask is None else (mask[rows], mask[columns])
+def _parts(vectors: Tensor, mask: Tensor | None, side: int) -> list[tuple[Tensor, Tensor | None]]:
+    parts = vectors.split(side)
+    return list(zip(parts, [None] * len(parts) if mask is None else mask.split(side), strict=True))

@@ -15,11 +15,11 @@ import torch
 from torch import Generator, Tensor
 
 from visil.errors import DataError
-from visil.media.preprocessing import PRESETS
+from visil.media.preprocessing import Preprocessing
 from visil.model.bundle import load_bundle
-from visil.model.catalogue import find_bundle
 from visil.s2vs.clips import find_clips, read_video
 from visil.s2vs.settings import S2VSSettings
+from visil.s2vs.training import bundle_file
 from visil.s2vs.video_in_video import Mixture, mix
 
 COLUMNS = 8
@@ -36,8 +36,9 @@ def write_preview(clip: Path, page: Path, settings: S2VSSettings, *, seed: int =
     Raises:
         DataError, MediaError: it cannot be read.
     """
-    side_px = load_bundle(find_bundle(settings.bundle)).settings.preprocessing.sides_px[0]
-    frames = torch.from_numpy(_frames(clip, settings.views.window))
+    preprocessing = load_bundle(bundle_file(settings, Path())).settings.preprocessing
+    side_px = preprocessing.sides_px[0]
+    frames = torch.from_numpy(_frames(clip, settings.views.window, preprocessing))
     weak, strong = settings.views.weak(side_px), settings.views.strong(side_px)
     sheets = [("Frames", frames[: settings.views.length]), ("Weak view", weak.draw(frames, _seeded(seed)))]
     drawn = [strong.draw(frames, _seeded(seed + number)) for number in range(NUM_STRONG)]
@@ -58,6 +59,7 @@ def write_preview(clip: Path, page: Path, settings: S2VSSettings, *, seed: int =
         "<style>body { font: 16px sans-serif; margin: 2rem auto; max-width: 68rem } img { max-width: 100% }</style>\n"
         f"<h1>Views of {name}</h1>\n{body}\n</html>\n",
         encoding="utf-8",
+        errors="backslashreplace",
     )
 
 
@@ -72,12 +74,13 @@ def contact_sheet(frames: Tensor) -> np.ndarray:
     return sheet
 
 
-def _frames(clip: Path, count: int) -> np.ndarray:
+def _frames(clip: Path, count: int, preprocessing: Preprocessing) -> np.ndarray:
     if clip.is_dir():
-        return find_clips([clip.absolute().parent], only=clip.name)[0].read(0, count)
+        folder = clip.resolve()
+        return find_clips([folder.parent], only=folder.name)[0].read(0, count)
     if not clip.exists():
         raise DataError(f"{clip}: no such file or folder")
-    return read_video(clip, PRESETS["whole-frame"])[:count]
+    return read_video(clip, preprocessing, count)
 
 
 def _inline(picture: np.ndarray) -> str:

@@ -25,6 +25,12 @@ class CosineSchedule:
     first_share: float = 0.01
     final_share: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not (self.rate > 0 and self.steps >= 1 and self.warmup_steps >= 0):
+            raise ValueError("rate must be above 0, steps 1 or more, warmup_steps 0 or more")
+        if not (0 <= self.first_share <= 1 and 0 <= self.final_share <= 1):
+            raise ValueError("first_share and final_share must lie between 0 and 1")
+
     def rate_of(self, step: int) -> float:
         """The rate of a step, by the number of steps done before it."""
         first, final = self.first_share * self.rate, self.final_share * self.rate

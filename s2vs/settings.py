@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from visil.errors import DataError
+from visil.model.binarization import BITS_PER_BYTE
 from visil.model.network import NetworkSettings
 from visil.s2vs.cells import Lengths
 from visil.s2vs.clip_views import GlobalTransforms, PictureCrop, StrongView, WeakView
@@ -36,6 +37,8 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 GROUPS = ("global", "frame", "temporal", "video-in-video")
 LOSSES = ("s2vs", "triplet")
+TEMPORAL = ("shuffle_dropout", "fast_forward", "slow_motion", "reverse", "pause")
+CHANCES = (*TEMPORAL, "text", "emoji", "blur", "shuffle", "dropout", "removal", "mixing", "short_share")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Data:
         videos: files and folders of videos; their frames are extracted once.
         cache: folder for those frames; empty: in that of the run.
         validation_frames: the same, of other videos; none: nothing is validated.
-        truths: folder of the truths of montages (`<video>.json`), which say who is related; empty: no two clips are.
+        truths, validation_truths: folders of the truths of montages (`<video>.json`), which say who is related; empty:
+            no two clips are.
     """
 
     frames: tuple[str, ...] = ()
@@ -55,6 +59,7 @@ class Data:
     cache: str = ""
     validation_frames: tuple[str, ...] = ()
     truths: str = ""
+    validation_truths: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,23 @@ class ViewsSettings:
         unknown = [group for group in self.groups if group not in GROUPS]
         if unknown:
             raise ValueError(f"groups are {', '.join(GROUPS)}, got {unknown[0]!r}")
+        chances = {name: getattr(self, name) for name in CHANCES}
+        wrong = [f"{name} {value}" for name, value in chances.items() if not 0 <= value <= 1]
+        if wrong or sum(chances[name] for name in TEMPORAL) > 1 + 1e-9:
+            raise ValueError(
+                f"chances lie between 0 and 1, those of {', '.join(TEMPORAL)} together: {wrong or 'too much'}"
+            )
+        for name, (low, high) in (("weak_area", self.weak_area), ("strong_area", self.strong_area)):
+            if not 0 < low <= high <= 1:
+                raise ValueError(f"{name} must be two shares above 0, the larger one last, got {[low, high]}")
+        if not 0 <= self.shares[0] <= self.shares[1] < 1:
+            raise ValueError(f"shares must be two from 0 to below 1, the larger one last, got {[*self.shares]}")
+        if not (0 <= self.magnitude <= 30 and self.operations >= 0):
+            raise ValueError(
+                f"magnitude must lie between 0 and 30, operations at least 0, got {self.magnitude}, {self.operations}"
+            )
+        if not 1 <= self.shortest <= self.length:
+            raise ValueError(f"shortest must lie between 1 and length, got {self.shortest}")
         if not 1 <= self.length <= self.window:
             raise ValueError(f"length must lie between 1 and window, got {self.length} and {self.window}")
 
@@ -161,6 +183,8 @@ class LossSettings:
             raise ValueError(f"kind of a loss must be one of {', '.join(LOSSES)}, got {self.kind!r}")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be more than 0, got {self.temperature}")
+        if not min(self.sshn, self.regularisation, self.margin) >= 0:
+            raise ValueError("sshn, regularisation and margin must be 0 or more")
 
 
 @dataclass(frozen=True)
@@ -190,7 +214,12 @@ class TrainingSettings:
     validation_steps: int = 1000
 
     def __post_init__(self) -> None:
-        if self.cell < 1 or self.batch % self.cell:
+        least = {"batch": 1, "cell": 1, "rounds": 0, "seed": 0, "weight_decay": 0, "accumulation": 1}
+        least |= dict.fromkeys(("log_steps", "checkpoint_steps", "validation_steps"), 1)
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}")
+        if self.batch % self.cell:
             raise ValueError(f"batch must be a multiple of cell, got {self.batch} and {self.cell}")
         if self.precision not in ("fp32", "bf16", "fp16"):
             raise ValueError(f"precision must be fp32, bf16 or fp16, got {self.precision!r}")
@@ -214,6 +243,13 @@ class S2VSSettings:
     loss: LossSettings = field(default_factory=LossSettings)
     schedule: CosineSchedule = field(default_factory=CosineSchedule)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        network = self.network
+        if network.bits is not None and network.bits % BITS_PER_BYTE:
+            raise ValueError(f"network.bits must be a multiple of 8, got {network.bits}")
+        if network.attention is None and network.bits is None and network.comparator_padding is None:
+            raise ValueError("a network without attention, bits and comparator has nothing to train")
 
 
 def read_settings(file: Path, changes: Sequence[str] = ()) -> S2VSSettings:

@@ -9,6 +9,7 @@ Source: S2VS (CVPRW 2023); where its sections are: docs/architecture.md.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -31,7 +33,7 @@ from visil.s2vs.claims import claim
 from visil.s2vs.clips import Clip, find_clips
 from visil.s2vs.loop import BEST, LOSS, Loop, LoopSettings, Share, first_alone, this_share
 from visil.s2vs.losses import clip_info_nce, hardest_negative, self_similarity, triplet_loss
-from visil.s2vs.pair_scores import score_all_pairs
+from visil.s2vs.pair_scores import score_all_pairs, score_pairs
 from visil.s2vs.settings import Data, LossSettings, S2VSSettings, placed
 from visil.synth.montage_truth import read_montage_truth, related_matrix
 
@@ -58,7 +60,7 @@ class S2VSStep(nn.Module):
         figures = {"regularisation": scores.regularisation.float()}
         penalty = settings.regularisation * figures["regularisation"]
         if settings.kind == "triplet":
-            figures["triplet"] = _triplets(similarity, labels.is_positive, labels.is_negative, settings.margin)
+            figures["triplet"] = _triplets(2 * similarity - 1, labels.is_positive, labels.is_negative, settings.margin)
             return {**figures, LOSS: figures["triplet"] + penalty}
         figures["info_nce"] = clip_info_nce(
             similarity, labels.is_positive, labels.is_negative, temperature=settings.temperature
@@ -70,7 +72,7 @@ class S2VSStep(nn.Module):
 
 
 def _triplets(similarity: Tensor, is_positive: Tensor, is_negative: Tensor, margin: float) -> Tensor:
-    """ViSiL's loss: every positive of a clip against its most alike negative."""
+    """ViSiL's loss, of scores in [-1, 1]: every positive of a clip against its most alike negative."""
     hardest = similarity.masked_fill(~is_negative, -torch.inf).amax(dim=1)
     rows, columns = (is_positive & is_negative.any(dim=1, keepdim=True)).nonzero(as_tuple=True)
     return triplet_loss(similarity[rows, columns], hardest[rows], margin) if len(rows) else similarity.new_zeros(())
@@ -92,12 +94,13 @@ class S2VSTraining:
     def __init__(self, settings: S2VSSettings, data: Data, folder: Path, *, base: Path, device: str = "cpu") -> None:
         self.settings = settings
         self.folder = folder
-        self.bundle = load_bundle(find_bundle(settings.bundle))
+        self.bundle = load_bundle(bundle_file(settings, base))
         self._model = Model(self.bundle, device=device)
-        self._device = torch.device(device)
+        self._device = self._model.device
         clips, validation = _clips(data.frames, base), _clips(data.validation_frames, base)
         if not clips:
             raise DataError("[data] names neither frames nor videos: training needs clips")
+        self._num_clips = len(clips)
         training = settings.training
         if len(clips) < training.batch:
             raise DataError(
@@ -106,10 +109,14 @@ class S2VSTraining:
             )
         is_related = related_clips(clips, placed(base, data.truths) if data.truths else None)
         entries = {name: value for name, value in asdict(settings).items() if name != "data"}
-        digests = {**self._digests(clips, is_related), "validation": _digest(validation)}
+        digests = {
+            **self._digests(clips, is_related),
+            "validation": _digest(validation),
+            "processes": str(this_share().count),  # they share out the cells
+        }
         with first_alone():
             claim(folder, entries, digests)
-        self._sources = [self._fresh(clips, is_related)]
+        self._sources = [self._fresh(clips, is_related, takes_all=False)]
         self.cells: Cells = self._sources[0]
         if training.rounds:
             place = placed(base, training.bank) if training.bank else folder / BANK
@@ -125,7 +132,9 @@ class S2VSTraining:
         )
         self._validation = None
         if validation:
-            self._sources.append(self._fresh(validation, None))
+            truths = placed(base, data.validation_truths) if data.validation_truths else None
+            self._validation_related = related_clips(validation, truths)
+            self._sources.append(self._fresh(validation, self._validation_related, takes_all=True))
             self._validation = Bank(self._sources[-1], folder / VALIDATION, rounds=1)
         torch.manual_seed(training.seed)
         network = SimilarityNetwork(
@@ -154,7 +163,7 @@ class S2VSTraining:
         if dist.is_initialized():
             dist.barrier()
 
-    def _fresh(self, clips: Sequence[Clip], is_related: np.ndarray | None) -> FreshCells:
+    def _fresh(self, clips: Sequence[Clip], is_related: np.ndarray | None, *, takes_all: bool) -> FreshCells:
         views, side_px = self.settings.views, self.bundle.settings.preprocessing.sides_px[0]
         return FreshCells(
             clips,
@@ -165,6 +174,7 @@ class S2VSTraining:
             seed=self.settings.training.seed,
             is_related=is_related,
             window=views.window,
+            takes_all=takes_all,
         )
 
     def _loop_settings(self) -> LoopSettings:
@@ -193,21 +203,21 @@ class S2VSTraining:
 
     @torch.no_grad()
     def validate(self) -> Mapping[str, float]:
-        """Strong views of the validation clips as queries, their weak ones as targets: one micro-AP over all cells."""
+        """Strong views of the validation clips as queries, the weak ones of all as targets: one micro-AP."""
         if self._validation is None:
             return {}
-        queries = []
-        for number in range(len(self._validation)):
-            cell = self._validation.cell(0, number)
-            batch = Batches(self._validation, cells_a_batch=1, seed=0).of([cell]).to(self._device)
-            scores = score_all_pairs(self.module.network, batch.vectors, batch.mask)
-            count = len(cell)
-            found = scores.similarity[count:, :count].double().cpu().numpy()
-            is_positive = batch.labels.is_positive[count:, :count].cpu().numpy()
-            is_neither = ~is_positive & ~batch.labels.is_negative[count:, :count].cpu().numpy()
-            for row, relevant, left_out in zip(found, is_positive, is_neither, strict=True):
-                kept = ~left_out
-                queries.append(RankedQuery.sort(row[kept], relevant[kept], int(relevant.sum())))
+        cells = [self._validation.cell(0, number) for number in range(len(self._validation))]
+        batches = Batches(self._validation, cells_a_batch=1, seed=0, is_related=self._validation_related)
+        batch = batches.of(cells).to(self._device)
+        count = len(batch.vectors) // 2
+        masks = (None, None) if batch.mask is None else (batch.mask[count:], batch.mask[:count])
+        found = score_pairs(self.module.network, batch.vectors[count:], batch.vectors[:count], *masks)
+        is_positive = batch.labels.is_positive[count:, :count].cpu().numpy()
+        is_known = is_positive | batch.labels.is_negative[count:, :count].cpu().numpy()
+        queries = [
+            RankedQuery.sort(row[known], relevant[known], int(relevant.sum()))
+            for row, relevant, known in zip(found.double().cpu().numpy(), is_positive, is_known, strict=True)
+        ]
         return {"micro_ap": MicroAveragePrecision(queries)()}
 
     def finished(self, name: str, *, best: bool = True) -> Bundle:
@@ -217,12 +227,24 @@ class S2VSTraining:
             best: of the validations, where there was one; otherwise, and without one, the last weights.
         """
         weights = dict(self.module.state_dict())
-        if best and (self.folder / BEST).exists():
-            weights = load_file(self.folder / BEST)
+        if best and self._validation is not None:
+            try:
+                weights = load_file(self.folder / BEST)
+            except (OSError, SafetensorError) as error:
+                raise DataError(f"{self.folder / BEST}: the best weights cannot be read ({error})") from error
         trained = {key.removeprefix("network."): tensor.cpu() for key, tensor in weights.items()}
         kept = {key: tensor for key, tensor in self.bundle.tensors.items() if key.split(".")[0] not in NETWORK_PARTS}
-        settings = replace(self.bundle.settings, name=name, network=self.settings.network)
+        before = self.bundle.settings
+        steps = self.settings.schedule.steps
+        data = f"{before.training_data}; the network on it: {steps} steps of S2VS on {self._num_clips} clips"
+        settings = replace(before, name=name, network=self.settings.network, training_data=data)
         return Bundle(settings, {**kept, **trained})
+
+
+def bundle_file(settings: S2VSSettings, base: Path) -> Path:
+    """Of the settings: a name, or a file, which like other paths in them is below the folder of the settings."""
+    is_file = "/" in settings.bundle or settings.bundle.endswith(".safetensors")
+    return find_bundle(placed(base, settings.bundle) if is_file else settings.bundle)
 
 
 def related_clips(clips: Sequence[Clip], truths: Path | None) -> np.ndarray | None:
@@ -253,4 +275,4 @@ def _clips(folders: Sequence[str], base: Path) -> list[Clip]:
 
 def _digest(clips: Sequence[Clip]) -> str:
     text = "\n".join(f"{clip.id} {len(clip.frames)}" for clip in clips)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(text)).hexdigest()  # names of files can be no text

@@ -5,12 +5,12 @@
     python scripts/train_mini.py --work WORK --start first.safetensors --output mini.safetensors  # when it is done
 
 The teacher, SSCD (licence: docs/models/mini.md; where to get it: docs/benchmarks.md), sees some windows of every
-picture once (about half an hour of one core, an hour without VNNI). The student then learns, in stages, from the weights
-of another bundle (`--start`) or from random ones: see `visil.s2vs.backbone.training`. Each stage begins with the bundle
-that the one before it left behind. `WORK/stage-1/` holds settings, log, newest checkpoint and in the end the bundle of
-the stage: settings.json, log.jsonl and bundle.safetensors are all that has to be kept, and a folder of other settings
-or data is refused. Ctrl-C ends a run after its step, with a checkpoint (exit status 130); the same command goes on from
-there. Needed in training itself: torch, timm, numpy, safetensors and filelock.
+picture once (about half an hour of one core, an hour without VNNI). The student then learns, in stages, from the
+weights of another bundle (`--start`) or from random ones: see `visil.s2vs.backbone.training`. Each stage begins with
+the bundle that the one before it left behind. `WORK/stage-1/` holds settings, log, newest checkpoint and in the end the
+bundle of the stage: settings.json, log.jsonl and bundle.safetensors are all that has to be kept, and a folder of other
+settings or data is refused. Ctrl-C ends a run after its step, with a checkpoint (exit status 130); the same command
+goes on from there. Needed in training itself: torch, timm, numpy, safetensors and filelock.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Cells, their bank, and the batches of a run: what meets, what is positive, what comes next."""
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from visil.s2vs.cells import Bank, Batches, Cell, FreshCells, Lengths
 from visil.s2vs.clip_views import PictureCrop, StrongView, WeakView
 from visil.s2vs.clips import find_clips
 from visil.s2vs.loop import Share
+from visil.s2vs.temporal import Unchanged
 from visil.s2vs.video_in_video import NO_HOST, VideoInVideo
 
 SIDE, LENGTH = 16, 6
@@ -110,8 +112,6 @@ class TestFreshCells:
         assert together == 0
 
     def test_a_clip_that_cannot_be_read_is_left_out_and_noted(self, tmp_path, frames_folder):
-        import shutil
-
         shutil.copytree(frames_folder, tmp_path / "frames")
         (tmp_path / "frames" / "clip5" / "00001.jpg").write_bytes(b"damaged")
         cells = fresh(tmp_path / "frames", size=8)
@@ -122,8 +122,35 @@ class TestFreshCells:
     def test_without_a_readable_clip_there_is_no_cell(self, tmp_path, frames_folder):
         (tmp_path / "frames" / "a").mkdir(parents=True)
         (tmp_path / "frames" / "a" / "00000.jpg").write_bytes(b"damaged")
-        with pytest.raises(DataError, match=r"none of 1 clips can be read: .*00000\.jpg"):
+        with pytest.raises(DataError, match=r"none of the clips can be read: .*00000\.jpg"):
             fresh(tmp_path / "frames", size=1).cell(0, 0)
+
+    def test_a_cell_of_damaged_clips_gives_way_to_the_next(self, tmp_path, frames_folder):
+        shutil.copytree(frames_folder, tmp_path / "frames")
+        (tmp_path / "frames" / "clip5" / "00001.jpg").write_bytes(b"damaged")
+        cells = fresh(tmp_path / "frames", size=1)
+        assert len(cells) == 8
+        found = [int(cells.cell(0, number).clips) for number in range(8)]
+        assert 5 not in found
+        assert len(set(found)) == 7
+
+    def test_the_last_cell_may_be_smaller_where_all_clips_are_taken(self, frames_folder):
+        cells = fresh(frames_folder, size=3, takes_all=True)
+        sizes = [len(cells.cell(0, number)) for number in range(len(cells))]
+        assert sizes == [3, 3, 2]
+        assert len(fresh(frames_folder, size=3)) == 2
+
+    def test_short_clips_are_repeated_before_anything_is_done_to_them(self, frames_folder):
+        """As published: what drops segments has as many frames to choose from as in a long clip."""
+        seen = []
+
+        class Noted:
+            def draw(self, num_frames, generator):
+                seen.append(num_frames)
+                return Unchanged().draw(num_frames, generator)
+
+        fresh(frames_folder, size=8, strong=replace(STRONG, temporal=Noted()), window=24).cell(0, 0)
+        assert seen == [24] * 8
 
 
 class TestBank:

@@ -22,7 +22,9 @@ def command() -> None:
 @click.option("--set", "changes", multiple=True, metavar="TABLE.KEY=VALUE", help="Another value than in CONFIG.")
 @click.option("--max-minutes", type=click.FloatRange(min=0), help="Stop after so long, to go on another time.")
 @click.option("--name", default="s2vs", show_default=True, help="Of the bundle.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N; under torchrun one a process.")
+@click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N; of torchrun: cpu or cuda."
+)
 def train(
     config: Path, folder: Path, changes: tuple[str, ...], max_minutes: float | None, name: str, device: str
 ) -> int:
@@ -46,6 +48,8 @@ def train(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     outcome = run(config, folder, changes=changes, max_minutes=max_minutes, name=name, device=device)
+    if not outcome.is_first:
+        return outcome.status
     for clip, reason in outcome.failed.items():
         notice(f"skipped {clip}: {reason}")
     if outcome.bundle is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def read_frames(
     limits: DecodeLimits = DecodeLimits(),
     span_s: tuple[float, float] | None = None,
     stills: bool = False,
-) -> Iterator[Frames]:
+) -> Generator[Frames, None, None]:
     """Chunks of one video, decoded in a worker process.
 
     Args:
