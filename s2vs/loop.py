@@ -166,6 +166,7 @@ class Loop:
             self.step += 1
             if self.step % settings.log_steps == 0 or self.is_done:
                 means = {name: value / self._num_summed for name, value in self._sums.items()}
+                means["learning_rate"] = self._task.rate_of(self.step - 1)
                 self._log({**means, "seconds_a_step": (time.monotonic() - started_s) / (self.step - started_step)})
                 self._sums, self._num_summed = {}, 0
                 started_s, started_step = time.monotonic(), self.step
@@ -220,7 +221,7 @@ class Loop:
         self._scaler.step(optimizer)
         self._scaler.update()
         self._update_average()
-        return {**sums, "learning_rate": rate}
+        return sums
 
     def _synchronised(self, is_last: bool) -> AbstractContextManager[object]:
         """Gradients of several batches are exchanged once."""

@@ -190,8 +190,7 @@ class _Step(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         losses = self._objective.losses(self.student, batch, self._autocast)
-        side = torch.tensor(float(batch.views.query.shape[-1]))
-        return {**losses, LOSS: self._objective.total(losses), "side_px": side}
+        return {**losses, LOSS: self._objective.total(losses)}
 
 
 def claim_folder(
