@@ -19,7 +19,9 @@ def page(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("room", ["visil/media", "visil/library", "visil/model", "visil/evaluation", "s2vs"])
+@pytest.mark.parametrize(
+    "room", ["visil/media", "visil/library", "visil/model", "visil/evaluation", "s2vs", "s2vs/backbone", "dns"]
+)
 def test_the_modules_of_a_room_are_those_of_its_table(room):
     heading = re.escape(f"`{room}/`, ")
     (table,) = re.findall(rf"(?m)^{heading}[^\n]*:\n\n((?:\|[^\n]*\n)+)", page("docs/architecture.md"))

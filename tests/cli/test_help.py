@@ -10,6 +10,8 @@ import visil
 from tests.cli.commands import loaded_by
 from visil.cli.main import COMMANDS
 
+GROUPS = {"models": ("list", "show", "convert"), "s2vs": ("train", "preview")}  # of commands, each with its own help
+
 
 class TestHelp:
     @pytest.mark.parametrize("command", COMMANDS)
@@ -17,13 +19,13 @@ class TestHelp:
         ended = run(command, "--help")
         assert (ended.status, ended.err) == (0, "")
         assert f"visil {command} [OPTIONS]" in ended.out
-        if command != "models":  # a group of commands, each with its own help
+        if command not in GROUPS:
             assert re.search(rf"Examples?:\n\s+visil {command}", ended.out)
             assert "Exit status: 0" in ended.out
 
-    @pytest.mark.parametrize("command", ["list", "show", "convert"])
-    def test_of_the_models_commands_shows_an_example(self, run, command):
-        assert re.search(rf"Examples?:\n\s+visil models {command}", run("models", command, "--help").out)
+    @pytest.mark.parametrize(("group", "command"), [(group, name) for group, names in GROUPS.items() for name in names])
+    def test_of_the_commands_of_a_group_shows_an_example(self, run, group, command):
+        assert re.search(rf"Examples?:\n\s+visil {group} {command}", run(group, command, "--help").out)
 
     @pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
     def test_of_visil_names_every_command(self, run, arguments):
