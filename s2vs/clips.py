@@ -164,7 +164,7 @@ def read_video(path: Path, preprocessing: Preprocessing, count: int) -> np.ndarr
     images: list[np.ndarray] = []
     with closing(read_frames(path, _sampled_like(preprocessing))) as chunks:
         for chunk in chunks:
-            images += chunk.images
+            images.extend(chunk.images)
             if len(images) >= count:
                 break
     return np.stack(images[:count])

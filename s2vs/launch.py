@@ -84,6 +84,8 @@ def run(
 
         try:
             data, failed = _with_frames(settings, folder, config.parent, stop)
+            if data is None:
+                return Outcome(0, settings.schedule.steps, None, failed, next(iter(asked), None), _is_first())
             training = S2VSTraining(settings, data, folder, base=config.parent, device=device)
             training.fill(stop)
             training.loop.run(stop=stop)
@@ -94,7 +96,8 @@ def run(
         except RuntimeError as error:
             if not dist.is_initialized():
                 raise
-            raise DataError("another process of this run has ended; what it said is above") from error
+            reason = " ".join(str(error).split())
+            raise DataError(f"a process of this run has failed; see what the others said ({reason[:200]})") from error
         steps = settings.schedule.steps
         return Outcome(training.loop.step, steps, bundle, failed, next(iter(asked), None), _is_first())
 
@@ -117,25 +120,32 @@ def _of_all(failed: Mapping[str, str]) -> dict[str, str]:
 
 def _with_frames(
     settings: S2VSSettings, folder: Path, base: Path, stop: Callable[[], bool]
-) -> tuple[Data, dict[str, str]]:
-    """The data with folders of frames in the place of videos, and why some have none."""
+) -> tuple[Data | None, dict[str, str]]:
+    """The data with folders of frames in the place of videos, and why some have none; None: it was stopped before."""
     data = settings.data
     if not data.videos:
         return data, {}
     root = placed(base, data.cache) if data.cache else folder / FRAMES
     failed: dict[str, str] = {}
+    is_whole = True
     with first_alone():
         if _is_first():
             found = find_files([placed(base, path) for path in data.videos])
             failed = dict(found.unreadable)
             preprocessing = load_bundle(bundle_file(settings, base)).settings.preprocessing
-            extraction = extract_frames(_named(found.files), root, preprocessing, stop=stop)
+            videos = _named(found.files)
+            extraction = extract_frames(videos, root, preprocessing, stop=stop)
+            is_whole = extraction.done + extraction.kept + len(extraction.failed) == len(videos)
             failed |= extraction.failed
             logger.info("frames: %d new, %d there, %d failed", extraction.done, extraction.kept, len(failed))
-            if not extraction.done + extraction.kept:
+            if is_whole and not extraction.done + extraction.kept:
                 reason = next(iter(failed.values()), "there is none")
                 raise DataError(f"[data] videos: no video of {', '.join(data.videos)} can be read: {reason}")
-    return replace(data, frames=(*data.frames, str(root.absolute()))), failed
+    if dist.is_initialized():
+        told = [is_whole]
+        dist.broadcast_object_list(told)
+        is_whole = told[0]
+    return replace(data, frames=(*data.frames, str(root.absolute()))) if is_whole else None, failed
 
 
 def _named(files: Sequence[FoundFile]) -> dict[str, Path]:
@@ -155,7 +165,11 @@ def _processes(device: str) -> Iterator[str]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
         return
-    kind = torch.device(device).type
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise DataError(f"--device {device}: of several processes each takes its own; say cpu or cuda")
+    kind = device
     own = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
     if kind == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))

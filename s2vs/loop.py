@@ -133,6 +133,8 @@ class Loop:
         else:
             self.step, tensors = found
             self._restore(tensors)
+        if not self._share.rank:
+            self._cut_log()
         is_shared = self._share.count > 1
         self._module = DistributedDataParallel(task.module) if is_shared else task.module
 
@@ -262,7 +264,7 @@ class Loop:
             return
         self._log({f"val_{name}": value for name, value in figures.items()})
         figure = next(iter(figures.values()))
-        if figure > self._best.item():
+        if figure > self._best.item() or not (self._folder / BEST).exists():
             self._best.fill_(figure)
             weights = {name: t.detach().cpu().contiguous() for name, t in self._task.module.state_dict().items()}
             partial = self._folder / f".{BEST}.partial"
@@ -281,7 +283,7 @@ class Loop:
             )
             self._best.copy_(tensors["best.figure"])
             self._sums = {name: value.item() for name, value in part("log.sum.").items()}
-            self._num_summed = int(tensors["log.count"])
+            self._num_summed = int(tensors.get("log.count", torch.tensor(0)))
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in part("optimizer.").items():
                 number, _, entry = name.partition(".")
@@ -293,8 +295,6 @@ class Loop:
         except (RuntimeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"{self._folder}: the checkpoint is of another network ({reason})") from error
-        if not self._share.rank:
-            self._cut_log()
 
     def _cut_log(self) -> None:
         """Take out what a run that broke off wrote behind its last checkpoint: it will be written again."""
@@ -370,8 +370,8 @@ def _copy_all(found: Mapping[str, Tensor], into: Mapping[str, Tensor], what: str
 def _step_of(line: str) -> float:
     """Of a line of a log; infinite where a kill cut it off."""
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return float(json.loads(line)["step"]) if line.endswith("\n") else math.inf
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
 
 

@@ -27,16 +27,17 @@ NUM_STRONG = 3  # strong views that are shown, of seeds one after the other
 SHARE = 0.5  # of the host, in the view that is mixed
 
 
-def write_preview(clip: Path, page: Path, settings: S2VSSettings, *, seed: int = 0) -> None:
+def write_preview(clip: Path, page: Path, settings: S2VSSettings, *, base: Path = Path(), seed: int = 0) -> None:
     """Write the page.
 
     Args:
         clip: a video, or a folder of frames.
+        base: folder that relative paths in the settings are below.
 
     Raises:
         DataError, MediaError: it cannot be read.
     """
-    preprocessing = load_bundle(bundle_file(settings, Path())).settings.preprocessing
+    preprocessing = load_bundle(bundle_file(settings, base)).settings.preprocessing
     side_px = preprocessing.sides_px[0]
     frames = torch.from_numpy(_frames(clip, settings.views.window, preprocessing))
     weak, strong = settings.views.weak(side_px), settings.views.strong(side_px)

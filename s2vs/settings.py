@@ -219,6 +219,8 @@ class TrainingSettings:
         for name, low in least.items():
             if not getattr(self, name) >= low:
                 raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}")
+        if self.seed >= 2**31:
+            raise ValueError(f"seed must be below 2^31, got {self.seed}")
         if self.batch % self.cell:
             raise ValueError(f"batch must be a multiple of cell, got {self.batch} and {self.cell}")
         if self.precision not in ("fp32", "bf16", "fp16"):

@@ -109,9 +109,11 @@ class S2VSTraining:
             )
         is_related = related_clips(clips, placed(base, data.truths) if data.truths else None)
         entries = {name: value for name, value in asdict(settings).items() if name != "data"}
+        truths = placed(base, data.validation_truths) if data.validation_truths else None
+        self._validation_related = related_clips(validation, truths) if validation else None
         digests = {
             **self._digests(clips, is_related),
-            "validation": _digest(validation),
+            "validation": f"{_digest(validation)} {_relations(self._validation_related)}",
             "processes": str(this_share().count),  # they share out the cells
         }
         with first_alone():
@@ -132,8 +134,6 @@ class S2VSTraining:
         )
         self._validation = None
         if validation:
-            truths = placed(base, data.validation_truths) if data.validation_truths else None
-            self._validation_related = related_clips(validation, truths)
             self._sources.append(self._fresh(validation, self._validation_related, takes_all=True))
             self._validation = Bank(self._sources[-1], folder / VALIDATION, rounds=1)
         torch.manual_seed(training.seed)
@@ -148,8 +148,7 @@ class S2VSTraining:
 
     def _digests(self, clips: Sequence[Clip], is_related: np.ndarray | None) -> dict[str, str]:
         """Of the data what it is counts, and not where it lies."""
-        relations = "none" if is_related is None else hashlib.sha256(np.packbits(is_related).tobytes()).hexdigest()
-        return {"bundle": self.bundle.hash, "clips": _digest(clips), "relations": relations}
+        return {"bundle": self.bundle.hash, "clips": _digest(clips), "relations": _relations(is_related)}
 
     @property
     def failed(self) -> dict[str, str]:
@@ -271,6 +270,10 @@ def _made_by(settings: S2VSSettings) -> dict[str, object]:
 
 def _clips(folders: Sequence[str], base: Path) -> list[Clip]:
     return find_clips([placed(base, folder) for folder in folders])
+
+
+def _relations(is_related: np.ndarray | None) -> str:
+    return "none" if is_related is None else hashlib.sha256(np.packbits(is_related).tobytes()).hexdigest()
 
 
 def _digest(clips: Sequence[Clip]) -> str:

@@ -10,7 +10,7 @@ weights of another bundle (`--start`) or from random ones: see `visil.s2vs.backb
 the bundle that the one before it left behind. `WORK/stage-1/` holds settings, log, newest checkpoint and in the end the
 bundle of the stage: settings.json, log.jsonl and bundle.safetensors are all that has to be kept, and a folder of other
 settings or data is refused. Ctrl-C ends a run after its step, with a checkpoint (exit status 130); the same command
-goes on from there. Needed in training itself: torch, timm, numpy, safetensors and filelock.
+goes on from there.
 """
 
 from __future__ import annotations

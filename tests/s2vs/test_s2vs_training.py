@@ -209,8 +209,8 @@ class TestWhatIsWrong:
     def test_other_clips(self, project):
         train(project, max_minutes=0)
         (project / "frames").unlink()
-        write_clip(project / "frames" / "a", 4, seed=1)
-        write_clip(project / "frames" / "b", 4, seed=2)
+        for number in range(4):
+            write_clip(project / "frames" / f"other{number}", 4, seed=number)
         with pytest.raises(DataError, match="is of a run with other clips"):
             train(project)
 
@@ -257,6 +257,13 @@ class TestCommand:
         assert visil(["s2vs", "train", config, "--out", out, "--set", "training.bach=2"]) == 2
         assert "did you mean training.batch?" in capsys.readouterr().err
 
+    def test_stopped_while_videos_are_turned_into_frames_it_goes_on_with_the_others(self, project, clips):
+        changes = ["data.frames=[]", f'data.videos=["{clips}"]', "data.validation_frames=[]", "schedule.steps=1"]
+        outcome = train(project, changes=changes, max_minutes=0)
+        assert (outcome.step, outcome.bundle) == (0, None)
+        assert len(list((project / "run" / "frames").iterdir())) == 1
+        assert train(project, changes=changes).bundle is not None
+
     def test_videos_are_turned_into_frames_once(self, project, clips):
         changes = ["data.frames=[]", f'data.videos=["{clips}"]', "data.validation_frames=[]", "schedule.steps=1"]
         outcome = train(project, changes=changes)
@@ -286,4 +293,4 @@ class TestTwoProcesses:
         refused = in_two_processes("-m", "visil", *command, "--set", "training.batch=4")
         assert refused.returncode != 0
         assert "is of a run with another training.batch (2, not 4)" in refused.stderr
-        assert "Traceback" not in refused.stderr.split("ChildFailedError")[0].split("torch.distributed.elastic")[0]
+        assert refused.stderr.count("Traceback") == 1  # torchrun's own

@@ -81,6 +81,6 @@ def preview(clip: Path, page: Path, config: Path | None, seed: int) -> int:
     from visil.s2vs.settings import S2VSSettings, read_settings
 
     settings = S2VSSettings() if config is None else read_settings(config)
-    write_preview(clip, page, settings, seed=seed)
+    write_preview(clip, page, settings, base=Path() if config is None else config.parent, seed=seed)
     notice(f"{page}: both views of {clip}")
     return 0
