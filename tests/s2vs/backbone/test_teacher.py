@@ -74,7 +74,8 @@ class TestReading:
 def test_vectors_of_other_pictures_are_refused(tmp_path):
     save_file(made_teacher().tensors(), tmp_path / "teacher.safetensors", {ORIGIN: "a digest"})
     with pytest.raises(
-        DataError, match=r"wanted are .*Give the same pictures and --seed as before, or take another folder"
+        DataError,
+        match=r"wanted are .*Give the same pictures and --seed as before, or delete it and let it be made again",
     ):
         TeacherVectors.read(tmp_path / "teacher.safetensors", "another")
 
