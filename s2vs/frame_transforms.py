@@ -27,20 +27,24 @@ Assets = Callable[[], OverlayAssets]
 
 
 @dataclass(frozen=True)
-class TextOverlay:
-    """Random characters of a random font, somewhere.
+class _Overlay:
+    """What lies over a frame.
 
     Attributes:
         chance: of a frame.
-        size: of the font, share of the shorter side.
-        opacity: of the text.
-        assets: where fonts are.
+        size: share of the frame: of its shorter side for a font, of what would fill it for an emoji.
+        opacity: of what is laid on.
+        assets: where fonts and emoji are.
     """
 
     chance: float = 0.3
     size: tuple[float, float] = (0.2, 0.5)
     opacity: tuple[float, float] = (0.7, 1.0)
     assets: Assets = augly_assets
+
+
+class TextOverlay(_Overlay):
+    """Random characters of a random font, somewhere."""
 
     def draw(self, frame: Image.Image, generator: Generator) -> Image.Image:
         from PIL import Image, ImageDraw, ImageFont
@@ -71,21 +75,8 @@ class TextOverlay:
         return Image.alpha_composite(frame.convert("RGBA"), layer).convert("RGB")
 
 
-@dataclass(frozen=True)
-class EmojiOverlay:
-    """A random emoji, somewhere.
-
-    Attributes:
-        chance: of a frame.
-        size: of the emoji, share of what would fill the frame.
-        opacity: of the emoji.
-        assets: where emoji are.
-    """
-
-    chance: float = 0.3
-    size: tuple[float, float] = (0.2, 0.5)
-    opacity: tuple[float, float] = (0.7, 1.0)
-    assets: Assets = augly_assets
+class EmojiOverlay(_Overlay):
+    """A random emoji, somewhere."""
 
     def draw(self, frame: Image.Image, generator: Generator) -> Image.Image:
         from PIL import Image

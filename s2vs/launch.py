@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from visil.errors import DataError
 from visil.library.files import FoundFile, find_files
 from visil.model.bundle import load_bundle
 from visil.s2vs.clips import extract_frames
-from visil.s2vs.loop import first_alone
+from visil.s2vs.loop import ending_softly, first_alone
 from visil.s2vs.overlay_assets import augly_assets
 from visil.s2vs.settings import Data, S2VSSettings, placed, read_settings
 from visil.s2vs.training import S2VSTraining, bundle_file
@@ -31,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 FRAMES, BUNDLE = "frames", "bundle.safetensors"  # in the folder of a run
 LONGEST_WAIT = timedelta(hours=24)  # of a process for the first one, which extracts frames
-BACKENDS = {"cuda": "nccl"}  # of several processes; gloo for other devices
+BACKENDS = {"cpu": "gloo", "cuda": "nccl"}  # of several processes
 
 
 @dataclass(frozen=True)
@@ -169,11 +168,11 @@ def _processes(device: str) -> Iterator[str]:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
         raise DataError(f"--device {device}: of several processes each takes its own; say cpu or cuda")
-    kind = device
-    own = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
-    if kind == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group(BACKENDS.get(kind, "gloo"), timeout=LONGEST_WAIT)
+    own = device
+    if device == "cuda":
+        own = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(own)
+    dist.init_process_group(BACKENDS[device], timeout=LONGEST_WAIT)
     try:
         yield own
     finally:
@@ -182,23 +181,3 @@ def _processes(device: str) -> Iterator[str]:
 
 def _is_first() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
-
-
-@contextmanager
-def ending_softly() -> Iterator[list[int]]:
-    """Signals that asked for the end: the first of a kind is only noted here, the next does what it always does."""
-    asked: list[int] = []
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: object) -> None:
-        asked.append(number)
-        signal.signal(number, usual[signal.Signals(number)])
-        logger.info("stopping after this step; once more: at once, and back to the last checkpoint")
-
-    for number in usual:
-        signal.signal(number, note)
-    try:
-        yield asked
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)

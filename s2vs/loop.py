@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -334,6 +335,26 @@ def first_alone() -> Iterator[None]:
     yield  # an error of the first ends its process, and with it the waiting of the others
     if is_first and dist.is_initialized():
         dist.barrier()
+
+
+@contextmanager
+def ending_softly() -> Iterator[list[int]]:
+    """Signals that asked for the end: the first of a kind is only noted here, the next does what it always does."""
+    asked: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        asked.append(number)
+        signal.signal(number, usual[signal.Signals(number)])
+        logger.info("stopping after this step; once more: at once, and back to the last checkpoint")
+
+    for number in usual:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -19,11 +19,9 @@ import argparse
 import hashlib
 import logging
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +49,7 @@ from visil.s2vs.backbone.teacher import ORIGIN, TeacherVectors
 from visil.s2vs.backbone.training import Training, claim_folder
 from visil.s2vs.backbone.training_settings import VIEWS, TrainingSettings
 from visil.s2vs.claims import SETTINGS
-from visil.s2vs.loop import floats
+from visil.s2vs.loop import ending_softly, floats
 
 PICTURES, TEACHER, BUNDLE = "pictures.safetensors", "teacher.safetensors", "bundle.safetensors"
 LOCK = "train_mini.lock"
@@ -193,26 +191,6 @@ def run(options: argparse.Namespace) -> int:
         bundle.save(options.output)
         print(f"{options.output}: hash {bundle.hash[:12]}, {options.output.stat().st_size / 1e6:.1f} MB")
     return 0
-
-
-@contextmanager
-def ending_softly() -> Iterator[list[int]]:
-    """Signals that asked for the end: the first of a kind is only noted here, the next does what it always does."""
-    asked: list[int] = []
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: object) -> None:
-        asked.append(number)
-        signal.signal(number, usual[signal.Signals(number)])
-        logging.info("stopping after this step; once more: at once, and back to the last checkpoint")
-
-    for number in usual:
-        signal.signal(number, note)
-    try:
-        yield asked
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
 
 
 def finished(
