@@ -1,7 +1,7 @@
 """Cells: a few clips whose views are made together, and the bank that keeps what a frozen model says of them.
 
-    clips ─► dealt into cells ─► both views of each clip ─► video in video within the cell ─► frozen model ─► Cell
-                                                                                              kept in a bank
+    clips ─► dealt into cells ─► both views of each clip ─► furniture, video in video ─► frozen model ─► Cell
+             (dealing.py)                                   within the cell                             kept in a bank
     cells of the order of an epoch ─► [Batch: vectors, masks, labels] ─► pair_scores.py, losses.py
 
 What has to meet in a batch lies in one cell: a clip and the host around it. Cells meet others in every epoch anew. A
@@ -26,8 +26,9 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor
 
 from visil.errors import DataError
-from visil.s2vs.clip_views import StrongView, WeakView
+from visil.s2vs.clip_views import ClipViews
 from visil.s2vs.clips import Clip
+from visil.s2vs.dealing import Dealer
 from visil.s2vs.labels import Labels, label, video_shares
 from visil.s2vs.loop import SEEDS_APART, Share
 from visil.s2vs.temporal import Timeline, draw_crop
@@ -36,7 +37,6 @@ from visil.s2vs.video_in_video import NO_HOST, mix
 logger = logging.getLogger(__name__)
 
 ENCODED_AT_ONCE = 512  # pictures (published)
-NUM_DEALS = 8  # orders that are tried to keep related clips in different cells
 
 
 @dataclass(frozen=True)
@@ -77,36 +77,24 @@ class FreshCells:
 
     Args:
         encode: pictures uint8 [T, S, S, 3] -> region vectors [T, R, D], see `Model.region_vectors`.
-        size: clips of a cell.
-        is_related: bool [N, N], clips that show the same or may; None: no two do.
-        window: consecutive frames of a clip that its views are cut from (published: twice their length).
-        takes_all: the last cell of a round may be smaller; otherwise its clips wait for another round.
+        dealer: of the clips.
     """
 
     def __init__(
         self,
         clips: Sequence[Clip],
         encode: Callable[[np.ndarray], Tensor],
+        views: ClipViews,
+        dealer: Dealer,
         *,
-        weak: WeakView,
-        strong: StrongView,
-        size: int,
         seed: int,
-        is_related: np.ndarray | None = None,
-        window: int = 64,
-        takes_all: bool = False,
     ) -> None:
-        self._clips, self._encode = clips, encode
-        self._weak, self._strong = weak, strong
-        self._size, self._seed, self._window = min(size, len(clips)), seed, window
-        self._count = -(-len(clips) // self._size) if takes_all else len(clips) // self._size
-        self._is_related = None if is_related is None else torch.from_numpy(is_related)
-        self._dealt: tuple[int, list[Tensor]] | None = None
+        self._clips, self._encode, self._views, self._dealer, self._seed = clips, encode, views, dealer, seed
         self.failed: dict[str, str] = {}
         """Why clips could not be read, by their ids."""
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._dealer)
 
     def cell(self, round: int, number: int) -> Cell:
         """Make one, without clips that cannot be read: they are noted in `failed`. Without any the next one is made.
@@ -123,21 +111,24 @@ class FreshCells:
     def _make(self, round: int, number: int) -> Cell | None:
         generator = Generator().manual_seed(((self._seed * SEEDS_APART + round) * SEEDS_APART + number) % 2**63)
         clips, weak, strong = [], [], []
-        for clip in self._deal(round)[number].tolist():
+        for clip in self._dealer.cells(round)[number].tolist():
             try:
                 frames = self._read(self._clips[clip], generator)
             except DataError as error:
                 self._note(self._clips[clip], error)
                 continue
             clips.append(clip)
-            weak.append(self._weak.draw(frames, generator))
-            strong.append(self._strong.draw(frames, generator))
+            weak.append(self._views.weak.draw(frames, generator))
+            strong.append(self._views.strong.draw(frames, generator))
         if not clips:
             return None
+        if self._views.furniture:
+            furnished = self._views.furniture.draw([*weak, *strong], generator)
+            weak, strong = furnished[: len(clips)], furnished[len(clips) :]
         mixed, lengths, hosts, shares = self._mixed(strong, generator)
         return Cell(
             torch.tensor(clips),
-            self._described(*_padded(weak, self._weak.length)),
+            self._described(*_padded(weak, self._views.weak.length)),
             self._described(mixed, lengths),
             torch.tensor([len(view) for view in weak]),
             lengths,
@@ -147,12 +138,12 @@ class FreshCells:
 
     def _mixed(self, views: Sequence[Tensor], generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Strong views, one in another: views, their lengths, hosts, shares. A mixture ends where one of both does."""
-        padded, lengths = _padded(views, self._strong.length)
+        padded, lengths = _padded(views, self._views.strong.length)
         hosts, shares = torch.full((len(views),), NO_HOST), torch.ones(len(views))
-        if self._strong.mixing is None:
+        if self._views.strong.mixing is None:
             return padded, lengths, hosts, shares
         height, width = padded.shape[2:4]
-        mixture = self._strong.mixing.draw(len(views), (height, width), generator)
+        mixture = self._views.strong.mixing.draw(len(views), (height, width), generator)
         ends = torch.where(mixture.hosts == NO_HOST, lengths, torch.minimum(lengths, lengths[mixture.hosts]))
         return mix(padded, mixture), ends, mixture.hosts, mixture.shares
 
@@ -163,12 +154,13 @@ class FreshCells:
 
     def _read(self, clip: Clip, generator: Generator) -> Tensor:
         """Consecutive frames, anywhere; of a shorter clip all, repeated to as many where its views are (published)."""
-        spare = max(1, len(clip.frames) - self._window + 1)
+        window = self._views.window
+        spare = max(1, len(clip.frames) - window + 1)
         start = int(torch.randint(spare, (), generator=generator))
-        frames = torch.from_numpy(clip.read(start, start + self._window))
-        if not self._strong.repeats:
+        frames = torch.from_numpy(clip.read(start, start + window))
+        if not self._views.strong.repeats:
             return frames
-        return frames[draw_crop(Timeline.of(torch.arange(len(frames))), self._window, generator).frames]
+        return frames[draw_crop(Timeline.of(torch.arange(len(frames))), window, generator).frames]
 
     def _described(self, views: Tensor, lengths: Tensor) -> Tensor:
         """[K, T, R, D], 0 behind the ends; only what is before them is encoded."""
@@ -177,22 +169,6 @@ class FreshCells:
         vectors = found.new_zeros(*views.shape[:2], *found.shape[1:])
         vectors[is_real] = found
         return vectors
-
-    def _deal(self, round: int) -> list[Tensor]:
-        """The clips of every cell of a round."""
-        if self._dealt is None or self._dealt[0] != round:
-            generator = Generator().manual_seed(self._seed * SEEDS_APART + round)
-            orders = [torch.randperm(len(self._clips), generator=generator) for _ in range(NUM_DEALS)]
-            orders = orders[:1] if self._is_related is None else orders
-            best = min(orders, key=lambda order: sum(self._num_related(cell) for cell in self._cut(order)))
-            self._dealt = (round, self._cut(best))
-        return self._dealt[1]
-
-    def _cut(self, order: Tensor) -> list[Tensor]:
-        return list(order[: len(self) * self._size].split(self._size))
-
-    def _num_related(self, cell: Tensor) -> int:
-        return 0 if self._is_related is None else int(self._is_related[cell][:, cell].sum()) - len(cell)
 
 
 class Bank:

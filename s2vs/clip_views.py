@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 
 from visil.model.backbone import import_timm
 from visil.s2vs.frame_transforms import FrameTransforms
+from visil.s2vs.shared_furniture import SharedFurniture
 from visil.s2vs.temporal import OneOf, TemporalTransformation, Timeline, draw_crop, draw_noise, show
 from visil.s2vs.video_in_video import VideoInVideo
 
@@ -118,6 +119,21 @@ class StrongView:
             frames = self.pictures.draw(frames, generator)
         frames = _channels_last(frames)
         return self.frames.draw(frames, generator) if self.frames else frames
+
+
+@dataclass(frozen=True)
+class ClipViews:
+    """How the views of the clips of a cell are made.
+
+    Attributes:
+        window: consecutive frames of a clip that both views are cut from (published: twice their length).
+        furniture: what views of different clips have in common; None: nothing (the paper).
+    """
+
+    weak: WeakView = field(default_factory=WeakView)
+    strong: StrongView = field(default_factory=StrongView)
+    window: int = 64
+    furniture: SharedFurniture | None = None
 
 
 def _crop(timeline: Timeline, length: int, repeats: bool, generator: Generator) -> Timeline:

@@ -9,6 +9,7 @@ takes the number of directory entries for the number of frames. Source: S2VS (CV
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -82,6 +83,12 @@ def find_clips(roots: Sequence[Path], *, only: str | None = None) -> list[Clip]:
                 raise DataError(f"{folder}: another folder of frames has the same id, {name}; rename one")
             clips[name] = Clip(name, tuple(sorted(files, key=lambda file: int(file.stem))))
     return [clips[name] for name in sorted(clips)]
+
+
+def digest_of(clips: Sequence[Clip]) -> str:
+    """Of what the clips are called and how long they are: what lies where does not matter."""
+    text = "\n".join(f"{clip.id} {len(clip.frames)}" for clip in clips)
+    return hashlib.sha256(os.fsencode(text)).hexdigest()  # names of files can be no text
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """`visil s2vs train` as a call: the frames of videos, one process or several, an end that can be asked for, a bundle.
 
-CONFIG ─► settings ─► frames of [data] videos ─► S2VSTraining ─► loop ─► RUN/bundle.safetensors
+CONFIG ─► settings ─► frames of [data] videos ─► who may show the same ─► S2VSTraining ─► loop ─► RUN/bundle.safetensors
 """
 
 from __future__ import annotations
@@ -14,21 +14,26 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
 from visil.errors import DataError
 from visil.library.files import FoundFile, find_files
 from visil.model.bundle import load_bundle
-from visil.s2vs.clips import extract_frames
+from visil.model.model import Model
+from visil.s2vs.claims import claim
+from visil.s2vs.clips import digest_of, extract_frames
 from visil.s2vs.loop import ending_softly, first_alone
 from visil.s2vs.overlay_assets import augly_assets
+from visil.s2vs.screening import screen_clips, screened
 from visil.s2vs.settings import Data, S2VSSettings, placed, read_settings
-from visil.s2vs.training import S2VSTraining, bundle_file
+from visil.s2vs.tensorboard import tensorboard_log
+from visil.s2vs.training import S2VSTraining, bundle_file, clips_below
 
 logger = logging.getLogger(__name__)
 
-FRAMES, BUNDLE = "frames", "bundle.safetensors"  # in the folder of a run
+FRAMES, SCREENING, BUNDLE = "frames", "screening", "bundle.safetensors"  # in the folder of a run
 LONGEST_WAIT = timedelta(hours=24)  # of a process for the first one, which extracts frames
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}  # of several processes
 
@@ -67,8 +72,12 @@ def run(
     max_minutes: float | None = None,
     name: str = "s2vs",
     device: str = "cpu",
+    tensorboard: bool = False,
 ) -> Outcome:
     """Train as settings say, from where the folder's run stands.
+
+    Args:
+        tensorboard: whether the log is also written for TensorBoard.
 
     Raises:
         DataError: settings, folder or data are not right.
@@ -85,7 +94,14 @@ def run(
             data, failed = _with_frames(settings, folder, config.parent, stop)
             if data is None:
                 return Outcome(0, settings.schedule.steps, None, failed, next(iter(asked), None), _is_first())
-            training = S2VSTraining(settings, data, folder, base=config.parent, device=device)
+            related = None
+            if data.screening:
+                related = _screened(settings, data, folder, config.parent, device, stop)
+                if related is None:
+                    return Outcome(0, settings.schedule.steps, None, failed, next(iter(asked), None), _is_first())
+            training = S2VSTraining(settings, data, folder, base=config.parent, device=device, screened=related)
+            if tensorboard and _is_first():
+                training.loop.on_log = tensorboard_log(folder, training.loop.step)
             training.fill(stop)
             training.loop.run(stop=stop)
             bundle = folder / BUNDLE if training.loop.is_done else None
@@ -104,7 +120,7 @@ def run(
 def _check_overlays(settings: S2VSSettings) -> None:
     """Raises DataError where they are wanted and their package is not installed: before hours of decoding."""
     views = settings.views
-    if "frame" in views.groups and (views.text or views.emoji):
+    if ("frame" in views.groups and (views.text or views.emoji)) or views.furniture:
         augly_assets()
 
 
@@ -145,6 +161,21 @@ def _with_frames(
         dist.broadcast_object_list(told)
         is_whole = told[0]
     return replace(data, frames=(*data.frames, str(root.absolute()))) if is_whole else None, failed
+
+
+def _screened(
+    settings: S2VSSettings, data: Data, folder: Path, base: Path, device: str, stop: Callable[[], bool]
+) -> np.ndarray | None:
+    """Which clips may show the same, see `screening`; None: it was stopped before."""
+    clips = clips_below(data.frames, base)
+    bank = settings.training.bank
+    place = (placed(base, bank) if bank else folder) / SCREENING
+    with first_alone():
+        if _is_first():
+            bundle = load_bundle(bundle_file(settings, base))
+            claim(place, {}, {"bundle": bundle.hash, "clips": digest_of(clips)})
+            screen_clips(clips, Model(bundle, device=device), place, stop)
+    return screened(place, len(clips), data.screening)
 
 
 def _named(files: Sequence[FoundFile]) -> dict[str, Path]:

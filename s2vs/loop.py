@@ -125,6 +125,8 @@ class Loop:
         self._best = torch.tensor(-math.inf, dtype=torch.float64)
         self.average = _copies(floats(task.module)) if settings.average_decay is not None else {}
         self.step = 0
+        self.on_log: Callable[[int, Mapping[str, float]], None] | None = None
+        """Also told of every line of the log, by the first process."""
         self._sums: dict[str, float] = {}  # of what is logged next
         self._num_summed = 0
         found = load_checkpoint(folder)
@@ -323,6 +325,8 @@ class Loop:
         line: dict[str, Any] = {"step": self.step, **{name: _rounded(value) for name, value in figures.items()}}
         with (self._folder / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        if self.on_log is not None:
+            self.on_log(self.step, figures)
         logger.info("%s", " ".join(f"{name} {value}" for name, value in line.items()))
 
 

@@ -19,6 +19,7 @@ from visil.media.preprocessing import Preprocessing
 from visil.model.bundle import load_bundle
 from visil.s2vs.clips import find_clips, read_video
 from visil.s2vs.settings import S2VSSettings
+from visil.s2vs.shared_furniture import SharedFurniture
 from visil.s2vs.training import bundle_file
 from visil.s2vs.video_in_video import Mixture, mix
 
@@ -49,6 +50,9 @@ def write_preview(clip: Path, page: Path, settings: S2VSSettings, *, base: Path 
         centre = [side_px // 2, side_px // 2]
         mixture = Mixture(torch.tensor([1, -1]), torch.tensor([SHARE, SHARE]), torch.tensor([centre, centre]))
         sheets.append(("Video in video: the first strong view in the second", mix(torch.stack(both), mixture)[0]))
+    for number in range(NUM_STRONG) if settings.views.furniture else ():
+        (view,) = SharedFurniture(chance=1.0).draw(drawn[:1], _seeded(seed + number))
+        sheets.append((f"Shared furniture on the first strong view, seed {seed + number}", view))
     body = "\n".join(
         f"<h2>{html.escape(title)}</h2>\n<p>{len(view)} frames, {view.shape[2]} x {view.shape[1]} px</p>\n"
         f'<img alt="{html.escape(title)}" src="{_inline(contact_sheet(view))}">'

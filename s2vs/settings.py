@@ -24,9 +24,10 @@ from visil.errors import DataError
 from visil.model.binarization import BITS_PER_BYTE
 from visil.model.network import NetworkSettings
 from visil.s2vs.cells import Lengths
-from visil.s2vs.clip_views import GlobalTransforms, PictureCrop, StrongView, WeakView
+from visil.s2vs.clip_views import ClipViews, GlobalTransforms, PictureCrop, StrongView, WeakView
 from visil.s2vs.frame_transforms import Blur, EmojiOverlay, FrameTransforms, TextOverlay
 from visil.s2vs.schedule import CosineSchedule
+from visil.s2vs.shared_furniture import SharedFurniture
 from visil.s2vs.temporal import FastForward, OneOf, Pause, Reverse, ShuffleDropout, SlowMotion, TemporalTransformation
 from visil.s2vs.video_in_video import VideoInVideo
 
@@ -38,7 +39,7 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 GROUPS = ("global", "frame", "temporal", "video-in-video")
 LOSSES = ("s2vs", "triplet")
 TEMPORAL = ("shuffle_dropout", "fast_forward", "slow_motion", "reverse", "pause")
-CHANCES = (*TEMPORAL, "text", "emoji", "blur", "shuffle", "dropout", "removal", "mixing", "short_share")
+CHANCES = (*TEMPORAL, "text", "emoji", "blur", "shuffle", "dropout", "removal", "mixing", "short_share", "furniture")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Data:
         validation_frames: the same, of other videos; none: nothing is validated.
         truths, validation_truths: folders of the truths of montages (`<video>.json`), which say who is related; empty:
             no two clips are.
+        screening: score from which two clips may show the same, found by a search of all; 0: not looked for.
     """
 
     frames: tuple[str, ...] = ()
@@ -60,6 +62,11 @@ class Data:
     validation_frames: tuple[str, ...] = ()
     truths: str = ""
     validation_truths: str = ""
+    screening: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.screening <= 1:
+            raise ValueError(f"screening must be a score from 0 to 1, got {self.screening}")
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class ViewsSettings:
         shares: of the host that stays to see.
         weak_area, strong_area: of the picture, that is cut out.
         short_share, shortest: see `cells.Lengths` (beyond the paper).
+        furniture: chance of a view to have what others of its cell have too, see `shared_furniture` (beyond the paper).
     """
 
     length: int = 32
@@ -104,6 +112,7 @@ class ViewsSettings:
     strong_area: tuple[float, float] = (0.5, 1.0)
     short_share: float = 0.0
     shortest: int = 4
+    furniture: float = 0.0
 
     def __post_init__(self) -> None:
         unknown = [group for group in self.groups if group not in GROUPS]
@@ -128,6 +137,11 @@ class ViewsSettings:
             raise ValueError(f"shortest must lie between 1 and length, got {self.shortest}")
         if not 1 <= self.length <= self.window:
             raise ValueError(f"length must lie between 1 and window, got {self.length} and {self.window}")
+
+    def of_side(self, side_px: int) -> ClipViews:
+        """The views, pictures of this many pixels a side."""
+        furniture = SharedFurniture(self.furniture) if self.furniture else None
+        return ClipViews(self.weak(side_px), self.strong(side_px), self.window, furniture)
 
     def weak(self, side_px: int) -> WeakView:
         """The weak view."""
@@ -196,6 +210,7 @@ class TrainingSettings:
         cell: clips whose views are made together; see `cells`.
         rounds: of views that a bank keeps; 0: views are made anew all the time (published).
         bank: folder of it, which runs of the same clips and views can share; empty: in that of the run.
+        hard_share: of the places of a cell, that go to clips which look like its first one (beyond the paper).
         accumulation: batches of a step.
         precision: of the products and the comparator: `fp32`, `bf16` or `fp16`.
         validation_steps: between two validations.
@@ -205,6 +220,7 @@ class TrainingSettings:
     cell: int = 64
     rounds: int = 0
     bank: str = ""
+    hard_share: float = 0.0
     seed: int = 0
     weight_decay: float = 0.01
     accumulation: int = 1
@@ -219,6 +235,8 @@ class TrainingSettings:
         for name, low in least.items():
             if not getattr(self, name) >= low:
                 raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}")
+        if not 0 <= self.hard_share <= 1:
+            raise ValueError(f"hard_share must lie between 0 and 1, got {self.hard_share}")
         if self.seed >= 2**31:
             raise ValueError(f"seed must be below 2^31, got {self.seed}")
         if self.batch % self.cell:

@@ -9,10 +9,10 @@ Source: S2VS (CVPRW 2023); where its sections are: docs/architecture.md.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,8 @@ from visil.model.model import Model
 from visil.model.network import SimilarityNetwork
 from visil.s2vs.cells import Bank, Batch, Batches, Cells, FreshCells
 from visil.s2vs.claims import claim
-from visil.s2vs.clips import Clip, find_clips
+from visil.s2vs.clips import Clip, digest_of, find_clips
+from visil.s2vs.dealing import Dealer, describe_clips
 from visil.s2vs.loop import BEST, LOSS, Loop, LoopSettings, Share, first_alone, this_share
 from visil.s2vs.losses import clip_info_nce, hardest_negative, self_similarity, triplet_loss
 from visil.s2vs.pair_scores import score_all_pairs, score_pairs
@@ -85,19 +86,29 @@ class S2VSTraining:
         data: where the frames are.
         folder: of the run; holds its bank, checkpoints and log.
         base: folder that relative ones in the settings are below.
+        screened: bool [N, N], clips that may show the same, beside those of which the truths say so.
 
     Raises:
         DataError: the folder is of a run with other settings or clips; there are too few clips; or something of it is
             damaged.
     """
 
-    def __init__(self, settings: S2VSSettings, data: Data, folder: Path, *, base: Path, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        settings: S2VSSettings,
+        data: Data,
+        folder: Path,
+        *,
+        base: Path,
+        device: str = "cpu",
+        screened: np.ndarray | None = None,
+    ) -> None:
         self.settings = settings
         self.folder = folder
         self.bundle = load_bundle(bundle_file(settings, base))
         self._model = Model(self.bundle, device=device)
         self._device = self._model.device
-        clips, validation = _clips(data.frames, base), _clips(data.validation_frames, base)
+        clips, validation = clips_below(data.frames, base), clips_below(data.validation_frames, base)
         if not clips:
             raise DataError("[data] names neither frames nor videos: training needs clips")
         self._num_clips = len(clips)
@@ -108,12 +119,14 @@ class S2VSTraining:
                 "training.batch and training.cell"
             )
         is_related = related_clips(clips, placed(base, data.truths) if data.truths else None)
+        if screened is not None:
+            is_related = screened if is_related is None else is_related | screened
         entries = {name: value for name, value in asdict(settings).items() if name != "data"}
         truths = placed(base, data.validation_truths) if data.validation_truths else None
         self._validation_related = related_clips(validation, truths) if validation else None
         digests = {
             **self._digests(clips, is_related),
-            "validation": f"{_digest(validation)} {_relations(self._validation_related)}",
+            "validation": f"{digest_of(validation)} {_relations(self._validation_related)}",
             "processes": str(this_share().count),  # they share out the cells
         }
         with first_alone():
@@ -148,7 +161,7 @@ class S2VSTraining:
 
     def _digests(self, clips: Sequence[Clip], is_related: np.ndarray | None) -> dict[str, str]:
         """Of the data what it is counts, and not where it lies."""
-        return {"bundle": self.bundle.hash, "clips": _digest(clips), "relations": _relations(is_related)}
+        return {"bundle": self.bundle.hash, "clips": digest_of(clips), "relations": _relations(is_related)}
 
     @property
     def failed(self) -> dict[str, str]:
@@ -163,18 +176,18 @@ class S2VSTraining:
             dist.barrier()
 
     def _fresh(self, clips: Sequence[Clip], is_related: np.ndarray | None, *, takes_all: bool) -> FreshCells:
-        views, side_px = self.settings.views, self.bundle.settings.preprocessing.sides_px[0]
-        return FreshCells(
-            clips,
-            self._model.region_vectors,
-            weak=views.weak(side_px),
-            strong=views.strong(side_px),
-            size=self.settings.training.cell,
-            seed=self.settings.training.seed,
+        training, side_px = self.settings.training, self.bundle.settings.preprocessing.sides_px[0]
+        encode = self._model.region_vectors
+        dealer = Dealer(
+            len(clips),
+            training.cell,
+            seed=training.seed,
             is_related=is_related,
-            window=views.window,
             takes_all=takes_all,
+            hard_share=training.hard_share,
+            descriptors=cache(lambda: describe_clips(clips, encode, side_px)),
         )
+        return FreshCells(clips, encode, self.settings.views.of_side(side_px), dealer, seed=training.seed)
 
     def _loop_settings(self) -> LoopSettings:
         training = self.settings.training
@@ -265,17 +278,14 @@ def _made_by(settings: S2VSSettings) -> dict[str, object]:
     """What the cells of a bank depend on beside the clips; how batches are cut out of them does not matter."""
     views = {k: v for k, v in asdict(settings.views).items() if k not in ("short_share", "shortest")}
     training = settings.training
-    return {"views": views, "cell": training.cell, "rounds": training.rounds, "seed": training.seed}
+    names = ("cell", "rounds", "hard_share", "seed")
+    return {"views": views, **{name: getattr(training, name) for name in names}}
 
 
-def _clips(folders: Sequence[str], base: Path) -> list[Clip]:
+def clips_below(folders: Sequence[str], base: Path) -> list[Clip]:
+    """Clips of folders that the settings name."""
     return find_clips([placed(base, folder) for folder in folders])
 
 
 def _relations(is_related: np.ndarray | None) -> str:
     return "none" if is_related is None else hashlib.sha256(np.packbits(is_related).tobytes()).hexdigest()
-
-
-def _digest(clips: Sequence[Clip]) -> str:
-    text = "\n".join(f"{clip.id} {len(clip.frames)}" for clip in clips)
-    return hashlib.sha256(os.fsencode(text)).hexdigest()  # names of files can be no text

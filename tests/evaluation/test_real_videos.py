@@ -54,6 +54,17 @@ def test_without_a_split_everything_is_test_and_components_join_what_is_more_tha
     assert component["a.mp4"] == component["b.mp4"] == component["c.mp4"] != component["d.mp4"]
 
 
+def test_families_join_groups_and_every_label_and_nothing_else_of_a_component(tmp_path):
+    manifest = MANIFEST + "e.mp4,j,m,8\nf.mp4,j,n,8\n"
+    split = "file,component,split\n" + "".join(f"{name}.mp4,0,test\n" for name in "abcdef")
+    pairs = "a,b,label\na.mp4,b.mp4,ND\nc.mp4,d.mp4,REL\n"
+    families = read_real_videos(folder_with(tmp_path, manifest=manifest, split=split, pairs=pairs)).families()
+    assert families["a.mp4"] == families["b.mp4"]
+    assert families["c.mp4"] == families["d.mp4"]
+    assert families["e.mp4"] == families["f.mp4"]
+    assert len(set(families.values())) == 3
+
+
 @pytest.mark.parametrize(
     ("tables", "message"),
     [

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from visil.errors import DataError
 from visil.s2vs.cells import Bank, Batches, Cell, FreshCells, Lengths
-from visil.s2vs.clip_views import PictureCrop, StrongView, WeakView
+from visil.s2vs.clip_views import ClipViews, PictureCrop, StrongView, WeakView
 from visil.s2vs.clips import find_clips
+from visil.s2vs.dealing import Dealer
 from visil.s2vs.loop import Share
 from visil.s2vs.temporal import Unchanged
 from visil.s2vs.video_in_video import NO_HOST, VideoInVideo
@@ -31,8 +32,10 @@ def encode(pictures):
     )
 
 
-def fresh(frames_folder, *, size=4, seed=0, strong=STRONG, weak=WEAK, **options):
-    return FreshCells(find_clips([frames_folder]), encode, weak=weak, strong=strong, size=size, seed=seed, **options)
+def fresh(frames_folder, *, size=4, seed=0, strong=STRONG, weak=WEAK, window=64, furniture=None, **dealing):
+    clips = find_clips([frames_folder])
+    dealer = Dealer(len(clips), size, seed=seed, **dealing)
+    return FreshCells(clips, encode, ClipViews(weak, strong, window, furniture), dealer, seed=seed)
 
 
 class Counted:
@@ -56,17 +59,11 @@ def numbers_of(batch):
 
 
 class TestFreshCells:
-    def test_every_clip_is_in_one_cell_of_a_round(self, frames_folder):
+    def test_cells_hold_the_clips_that_were_dealt(self, frames_folder):
         cells = fresh(frames_folder)
+        dealt = Dealer(8, 4, seed=0).cells(1)
         assert len(cells) == 2
-        for round in range(3):
-            assert torch.cat([cells.cell(round, number).clips for number in range(2)]).sort().values.tolist() == list(
-                range(8)
-            )
-
-    def test_rounds_deal_anew(self, frames_folder):
-        cells = fresh(frames_folder)
-        assert len({tuple(cells.cell(round, 0).clips.tolist()) for round in range(5)}) > 1
+        assert all(cells.cell(1, number).clips.equal(dealt[number]) for number in range(2))
 
     def test_seed_round_and_number_say_everything(self, frames_folder):
         first, other = fresh(frames_folder), fresh(frames_folder)
@@ -101,15 +98,6 @@ class TestFreshCells:
         own = cell.weak_lengths
         assert cell.strong_lengths.equal(torch.minimum(own, own[cell.hosts]))
         assert (cell.strong_lengths < own).any()
-
-    def test_related_clips_are_dealt_apart_where_that_is_possible(self, frames_folder):
-        is_related = np.eye(8, dtype=bool)
-        is_related[0, 1] = is_related[1, 0] = True
-        cells = fresh(frames_folder, is_related=is_related)
-        together = sum(
-            {0, 1} <= set(cells.cell(round, number).clips.tolist()) for round in range(20) for number in range(2)
-        )
-        assert together == 0
 
     def test_a_clip_that_cannot_be_read_is_left_out_and_noted(self, tmp_path, frames_folder):
         shutil.copytree(frames_folder, tmp_path / "frames")
@@ -151,6 +139,20 @@ class TestFreshCells:
 
         fresh(frames_folder, size=8, strong=replace(STRONG, temporal=Noted()), window=24).cell(0, 0)
         assert seen == [24] * 8
+
+    def test_furniture_lies_on_both_kinds_of_views_before_one_lies_in_another(self, frames_folder):
+        class Black:
+            """Every other view is black."""
+
+            def draw(self, views, generator):
+                assert len(views) == 16
+                return [view * (number % 2) for number, view in enumerate(views)]
+
+        strong = replace(STRONG, mixing=None)
+        cell = fresh(frames_folder, size=8, strong=strong, furniture=Black()).cell(0, 0)
+        for views in (cell.weak, cell.strong):
+            assert not views[::2].any()
+            assert views[1::2].amax(dim=(1, 2, 3)).min() > 0
 
 
 class TestBank:

@@ -21,7 +21,10 @@ from visil.model.model import Model
 from visil.model.network import SimilarityNetwork
 from visil.s2vs.checkpoints import load_checkpoint
 from visil.s2vs.launch import run
-from visil.s2vs.loop import BEST, LOG, Loop
+from visil.s2vs.loop import BEST, LOG, Loop, Share
+from visil.s2vs.screening import screened
+from visil.s2vs.settings import Data, read_settings
+from visil.s2vs.training import S2VSTraining
 
 CONFIG = """
 bundle = "BUNDLE"
@@ -178,6 +181,44 @@ class TestRun:
         assert [file.stat().st_mtime_ns for file in made] == times
         with pytest.raises(DataError, match=r"shared: is of a run with another views\.text"):
             train(project, "three", changes=[*changes, "views.text=0.1"])
+
+    def test_beyond_the_paper(self, project, frames_folder):
+        """Furniture, hard negatives and screening, together: another bank, and copies are no negatives."""
+        (project / "frames").unlink()
+        shutil.copytree(frames_folder, project / "frames")
+        shutil.copytree(project / "frames" / "clip3", project / "frames" / "copy")
+        changes = ("data.screening=0.999", "views.furniture=0.5", "training.hard_share=1.0", "training.batch=9")
+        changes = (*changes, "training.cell=9", "data.validation_frames=[]", "schedule.steps=2")
+        stopped = train(project, changes=changes, max_minutes=0)
+        assert (stopped.step, stopped.bundle) == (0, None)
+        outcome = train(project, changes=changes)
+        assert outcome.step == 2
+        labels = (
+            S2VSTraining(
+                read_settings(project / "s2vs.toml", changes),
+                Data(frames=("frames",)),
+                project / "run",
+                base=project,
+                screened=screened(project / "run" / "screening", 9, 0.999),
+            )
+            .draw(0, Share())
+            .labels
+        )
+        assert int((~labels.is_negative).sum()) > 18 + 2 * 9  # beside clips and themselves, and their other views
+        with pytest.raises(DataError, match=r"another views\.furniture"):
+            train(project, changes=(*changes, "views.furniture=0.25"))
+
+    def test_the_log_can_be_seen_in_tensorboard(self, whole, project):
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        train(project, tensorboard=True)
+        events = EventAccumulator(str(project / "run" / "tensorboard"))
+        events.Reload()
+        shown = {event.step: event.value for event in events.Scalars("loss")}
+        assert shown == pytest.approx(
+            {line["step"]: line["loss"] for line in log_of(whole[0] / "run") if "loss" in line}, rel=1e-4
+        )
+        assert [event.step for event in events.Scalars("val_micro_ap")] == [3, 6]
 
     def test_accumulated_batches_are_averaged(self, project):
         """Two batches of a step: the loss that is logged is the mean of theirs."""

@@ -25,8 +25,15 @@ def command() -> None:
 @click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N; of torchrun: cpu or cuda."
 )
+@click.option("--tensorboard", is_flag=True, help="Also write the log for TensorBoard, RUN/tensorboard.")
 def train(
-    config: Path, folder: Path, changes: tuple[str, ...], max_minutes: float | None, name: str, device: str
+    config: Path,
+    folder: Path,
+    changes: tuple[str, ...],
+    max_minutes: float | None,
+    name: str,
+    device: str,
+    tensorboard: bool,
 ) -> int:
     """Train a similarity network; the same command goes on where it ended.
 
@@ -47,7 +54,9 @@ def train(
     from visil.s2vs.launch import run
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    outcome = run(config, folder, changes=changes, max_minutes=max_minutes, name=name, device=device)
+    outcome = run(
+        config, folder, changes=changes, max_minutes=max_minutes, name=name, device=device, tensorboard=tensorboard
+    )
     if not outcome.is_first:
         return outcome.status
     for clip, reason in outcome.failed.items():

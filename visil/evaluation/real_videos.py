@@ -65,6 +65,16 @@ class RealVideos:
         """Rows of a split, in the order of the manifest."""
         return [video for video in self.videos.values() if video.split == split]
 
+    def families(self) -> dict[str, str]:
+        """A name for every file, equal for those that a group or any label joins: training tells no two of them apart.
+
+        Smaller than components, in which what one laboratory filmed in other places counts as related.
+        """
+        labelled = [(a, b) for a, others in self.pairs.items() for b in others]
+        firsts: dict[str, str] = {}
+        grouped = [(firsts.setdefault(video.group, file), file) for file, video in self.videos.items()]
+        return components_of(self.videos, [*grouped, *labelled])
+
     def partners(self, file: str, labels: Set[str]) -> frozenset[str]:
         """Files whose pair with this one has one of the labels."""
         return frozenset(other for other, pair in self.pairs.get(file, {}).items() if pair.label in labels)
