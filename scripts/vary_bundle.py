@@ -1,4 +1,4 @@
-"""A bundle with other levels, shares or fewer dimensions, of the same weights: to see what each is worth.
+"""A bundle with other levels, shares, burstiness or fewer dimensions, of the same weights: to see what each is worth.
 
     python scripts/vary_bundle.py --model mini2.safetensors --levels 1 2 --shares .6 .4 --output mini-12.safetensors
     python scripts/vary_bundle.py --model mini2.safetensors --dim 256 --pictures WORK/pictures.safetensors \\
@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--model", required=True, metavar="NAME_OR_PATH", help="the bundle")
     parser.add_argument("--levels", type=int, nargs="+", help="of the regions  [default: the bundle's]")
     parser.add_argument("--shares", type=float, nargs="+", default=[], help="of the levels  [default: regions alike]")
+    parser.add_argument("--burstiness", type=float, default=0.0, help="of the network  [default: 0, as the papers]")
     parser.add_argument("--dim", type=int, help="of a region vector  [default: the bundle's]")
     parser.add_argument("--pictures", type=Path, help="packed training pictures, for --dim")
     parser.add_argument("--output", type=Path, required=True)
@@ -56,14 +57,20 @@ def main() -> int:
             levels=tuple(options.levels or settings.regions.levels),
             shares=tuple(options.shares) or (() if options.levels else settings.regions.shares),
         )
+        network = NetworkSettings(burstiness=options.burstiness)
     except ValueError as error:
         raise DataError(str(error)) from error
     backbone = {n.removeprefix("backbone."): t for n, t in bundle.tensors.items() if n.startswith("backbone.")}
     varied = bundle_of(
-        replace(settings, name=options.output.stem, regions=regions), backbone, Whitening(whitening["mean"], projection)
+        replace(settings, name=options.output.stem, regions=regions, network=network),
+        backbone,
+        Whitening(whitening["mean"], projection),
     )
     varied.save(options.output)
-    print(f"{options.output}: hash {varied.hash[:12]}, {regions.levels}, {projection.shape[1]} dimensions")
+    print(
+        f"{options.output}: hash {varied.hash[:12]}, {regions.levels}, {projection.shape[1]} dimensions, "
+        f"burstiness {options.burstiness:g}"
+    )
     return 0
 
 

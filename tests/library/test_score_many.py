@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import visil.library.fine as fine_module
 import visil.library.library as library_module
@@ -15,7 +17,9 @@ from visil.errors import DataError, LibraryError
 from visil.library.library import TABLE, Library
 from visil.library.search import VideoScores
 from visil.library.store import Store, StoredVideo
+from visil.model.bundle import Bundle
 from visil.model.model import Model
+from visil.model.network import NetworkSettings
 from visil.values import EncodedVideo
 
 SAME = 2e-6  # batch shapes round differently in float32
@@ -69,6 +73,26 @@ class TestScores:
         assert (result.scores[result.is_fine] >= 0).all() and (result.scores[~result.is_fine] <= 0).all()
         best = sorted(coarse, key=lambda id: -coarse[id].score)[: result.num_fine]
         assert {id for id, is_fine in zip(result.ids, result.is_fine, strict=True) if is_fine} == set(best)
+
+    @pytest.mark.parametrize("block_bytes", [1, 2**20])
+    def test_bursts_count_over_whole_videos_whatever_the_blocks(self, tmp_path, quick_model, monkeypatch, block_bytes):
+        bundle = quick_model.bundle
+        settings = replace(bundle.settings, network=NetworkSettings(burstiness=0.5))
+        model = Model(Bundle(settings, bundle.tensors), device="cpu")
+        monkeypatch.setattr(fine_module, "BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr(fine_module, "QUERY_FRAMES", 5)
+        library = Library.create(tmp_path / "bursts", model)
+        videos = [StoredVideo(id, file_facts(f"/videos/{id}"), encoded(model, i)) for i, id in enumerate(IDS)]
+        Store(library.path / TABLE, model.dim).put(videos)
+        query = encoded(model, 80)
+        (result,) = library.score_many([query])
+        plain = quick_model.network
+        for id, score in by_id(result).items():
+            sides = [torch.from_numpy(v.region_vectors.vectors) for v in (query, library.encoded(id))]
+            best, where = plain.frame_similarity(*sides).max(dim=1)
+            expected = (best / (where[:, None] == where).sum(dim=1) ** 0.5).mean().item() / 2 + 0.5
+            assert score == pytest.approx(expected, abs=SAME)
+            assert score == pytest.approx(model.compare(query, library.encoded(id)).score, abs=SAME)
 
     def test_a_share_is_one_of_the_videos_that_are_scored(self, library):
         (result,) = library.score_many([encoded(library.model, 77)], rerank="50%", among=IDS[:4])

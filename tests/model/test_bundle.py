@@ -41,6 +41,8 @@ EVERY_FORMAT = [
     SETTINGS,
     replace(SETTINGS, regions=RegionSettings("pyramid")),
     replace(SETTINGS, preprocessing=PRESETS["whole-frame"]),
+    replace(SETTINGS, regions=RegionSettings("pyramid", levels=(1, 2), shares=(0.6, 0.4))),
+    replace(SETTINGS, network=NetworkSettings(burstiness=0.25)),
 ]
 
 FORMATS_PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -164,6 +166,14 @@ class TestRoundTrip:
         written = header_of(tmp_path / "b.safetensors")
         assert (written["format_version"], written["regions"]["shares"]) == (5, [0.6, 0.4])
         assert load_bundle(tmp_path / "b.safetensors").settings == made
+
+    def test_burstiness_is_written_in_format_6_and_only_where_there_is_any(self, tmp_path: Path) -> None:
+        made = replace(SETTINGS, network=NetworkSettings(burstiness=0.25))
+        Bundle(made, BUNDLE.tensors).save(tmp_path / "b.safetensors")
+        written = header_of(tmp_path / "b.safetensors")
+        assert (written["format_version"], written["network"]["burstiness"]) == (6, 0.25)
+        assert load_bundle(tmp_path / "b.safetensors").settings == made
+        assert "burstiness" not in SETTINGS.as_json()["network"]
 
     def test_windows_of_a_level_share_what_it_counts(self) -> None:
         assert RegionSettings("pyramid", levels=(1, 2), shares=(0.6, 0.4)).weights == (0.6, 0.1, 0.1, 0.1, 0.1)
@@ -309,10 +319,10 @@ class TestRefusedFiles:
         ):
             load_bundle(tmp_path / "b.safetensors")
 
-    @pytest.mark.parametrize("version", [0, 6, "1", None])
+    @pytest.mark.parametrize("version", [0, 7, "1", None])
     def test_of_another_format_version(self, version: Any, tmp_path: Path) -> None:
         path = write(tmp_path / "b.safetensors", header(format_version=version))
-        with pytest.raises(ModelError, match=f"bundle format {version}, this visil reads formats 1 to 5; update one"):
+        with pytest.raises(ModelError, match=f"bundle format {version}, this visil reads formats 1 to 6; update one"):
             load_bundle(path)
 
     def test_whose_settings_are_of_another_format_than_it_says(self, tmp_path: Path) -> None:

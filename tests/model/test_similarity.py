@@ -12,6 +12,7 @@ from visil.model.similarity import (
     chamfer_similarity,
     frame_similarity,
     symmetric_chamfer_similarity,
+    weigh_bursts,
 )
 
 few = settings(deadline=None, max_examples=25)
@@ -103,6 +104,35 @@ class TestChamferSimilarity:
     def test_a_fully_masked_member_of_a_batch_has_no_score(self):
         with pytest.raises(ValueError, match="query has no real item"):
             chamfer_similarity(torch.rand(2, 2, 3), query_mask=torch.tensor([[True, True], [False, False]]))
+
+    def test_a_target_frame_that_answers_many_counts_less_each_time(self):
+        column = torch.tensor([[0.8, 0.1], [0.6, 0.1], [0.4, 0.1], [0.1, 0.9]])
+        expected = ((0.8 + 0.6 + 0.4) * 3**-0.5 + 0.9) / 4
+        assert chamfer_similarity(column, burstiness=0.5).item() == pytest.approx(expected)
+        assert chamfer_similarity(torch.eye(5), burstiness=0.5).item() == 1  # a diagonal
+        assert chamfer_similarity(column, burstiness=0.0).equal(chamfer_similarity(column))
+
+    @few
+    @given(sizes, sizes, st.integers(0, 3), st.floats(0.01, 1), seeds)
+    def test_padding_never_changes_what_bursts_count(self, tq, tt, pad, burstiness, seed):
+        whole = random_similarity(tq + pad, tt + pad, seed=seed)
+        masked = chamfer_similarity(
+            whole,
+            query_mask=torch.arange(tq + pad) < tq,
+            target_mask=torch.arange(tt + pad) < tt,
+            burstiness=burstiness,
+        )
+        assert masked.item() == pytest.approx(
+            chamfer_similarity(whole[:tq, :tt], burstiness=burstiness).item(), abs=1e-6
+        )
+
+    @few
+    @given(sizes, sizes, st.floats(0.01, 1), seeds)
+    def test_bursts_equal_the_formula(self, tq, tt, burstiness, seed):
+        best, where = random_similarity(tq, tt, seed=seed).max(dim=1)
+        counts = (where[:, None] == where).sum(dim=1)
+        weighed = weigh_bursts(best[None], where[None], burstiness)[0]
+        assert weighed.numpy() == pytest.approx((best / counts**burstiness).numpy(), abs=1e-6)
 
     @pytest.mark.parametrize("mask", [torch.ones(4, dtype=torch.bool), torch.ones(3)])
     def test_a_mask_that_does_not_fit_is_named(self, mask):

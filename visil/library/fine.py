@@ -226,10 +226,10 @@ class _Comparison:
     def _scores(self, videos: Sequence[_RowMaxima]) -> Tensor:
         """[N] of a plain network."""
         best = torch.stack([maxima.best for maxima in videos])  # [N, Tq]
-        whole = best.mean(dim=1)
+        where = torch.stack([maxima.where for maxima in videos])
+        whole = self._model.network.score_of_best(best, where)
         if not len(self._starts):
             return whole
-        where = torch.stack([maxima.where for maxima in videos])
         return score_by_moments(whole, best_moment(best, where, self._starts), len(self._starts))
 
     def _add_matrices(self, numbers: list[int], is_last: list[bool], columns: Iterable[tuple[Tensor, ...]]) -> None:

@@ -36,8 +36,8 @@ from visil.model.regions import LEVELS, SCHEMES
 from visil.model.threads import one_thread
 
 # 2: with `levels`, of the regions `pyramid`; 3: with `blank` and `bars`; 4: the regions `whole`, the bias after them;
-# 5: with `shares` of the levels
-FORMAT_VERSIONS = (1, 2, 3, 4, 5)
+# 5: with `shares` of the levels; 6: with `burstiness` of the network
+FORMAT_VERSIONS = (1, 2, 3, 4, 5, 6)
 SHARES_OFF = 1e-6  # that shares may miss 1 by
 PARTS = ("backbone", "whitening", "attention", "binarization", "comparator", "check")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -112,6 +112,8 @@ class BundleSettings:
     @property
     def format_version(self) -> int:
         """The first format that can say this: an older visil refuses only what it does not know."""
+        if self.network.burstiness:
+            return 6
         if self.regions.shares:
             return 5
         if self.regions.scheme == "whole":
@@ -127,6 +129,8 @@ class BundleSettings:
             del entries["regions"]["levels"]
         if not self.regions.shares:
             del entries["regions"]["shares"]
+        if not self.network.burstiness:
+            del entries["network"]["burstiness"]
         if self.format_version < 3:
             preprocessing = entries["preprocessing"]
             del preprocessing["bars"]

@@ -29,7 +29,12 @@ from visil.model import attention, comparator
 from visil.model.attention import Attention
 from visil.model.binarization import Binarization
 from visil.model.comparator import HALO_FRAMES, Comparator
-from visil.model.similarity import chamfer_similarity, frame_similarity, symmetric_chamfer_similarity
+from visil.model.similarity import (
+    chamfer_similarity,
+    frame_similarity,
+    symmetric_chamfer_similarity,
+    weigh_bursts,
+)
 
 MAX_BITS = 8192  # bounds what a stranger's bundle can ask for
 BATCH_CELLS = 2**15  # of the matrices refined at once: 4 MB in the first layer of the comparator stay in a CPU's cache
@@ -48,6 +53,8 @@ class NetworkSettings:
             depends on which side is the query, since its kernels do not treat rows and columns alike (also in
             the published "symmetric" networks): average score(q, t) and score(t, q) where a pair is promised
             one score.
+        burstiness: power by which the best match of a query frame counts less that many share, see
+            `similarity.weigh_bursts`; of plain networks only. 0: all count alike (the papers).
     """
 
     attention: str | None = None
@@ -55,6 +62,7 @@ class NetworkSettings:
     comparator_padding: str | None = None
     pooling: bool = True
     symmetric: bool = False
+    burstiness: float = 0.0
 
     def __post_init__(self) -> None:
         if self.attention is not None and self.bits is not None:
@@ -67,6 +75,10 @@ class NetworkSettings:
             raise ValueError(
                 f"padding must be one of {', '.join(comparator.PADDINGS)}, got {self.comparator_padding!r}"
             )
+        if not 0 <= self.burstiness <= 1:
+            raise ValueError(f"burstiness must lie between 0 and 1, got {self.burstiness}")
+        if self.burstiness and (self.symmetric or self.comparator_padding):
+            raise ValueError("burstiness is of plain networks: neither symmetric nor with a comparator")
 
 
 class SimilarityNetwork(nn.Module):
@@ -99,7 +111,7 @@ class SimilarityNetwork(nn.Module):
 
     @property
     def is_plain(self) -> bool:
-        """Whether a score is the mean over the rows of a plain matrix of their maxima: no more of it need be kept."""
+        """Whether a score comes from the row maxima of a plain matrix (`score_of_best`): no more of it need be kept."""
         return self.comparator is None and not self.settings.symmetric
 
     def index(self, vectors: Tensor) -> Tensor:
@@ -155,8 +167,20 @@ class SimilarityNetwork(nn.Module):
         self, refined: Tensor, *, query_mask: Tensor | None = None, target_mask: Tensor | None = None
     ) -> Tensor:
         """Score of a refined matrix, [..., h, w] -> [...] in [-1, 1]."""
-        chamfer = symmetric_chamfer_similarity if self.settings.symmetric else chamfer_similarity
-        return chamfer(refined, query_mask=query_mask, target_mask=target_mask)
+        masks = {"query_mask": query_mask, "target_mask": target_mask}
+        if self.settings.symmetric:
+            return symmetric_chamfer_similarity(refined, **masks)
+        return chamfer_similarity(refined, **masks, burstiness=self.settings.burstiness)
+
+    def score_of_best(self, best: Tensor, where: Tensor) -> Tensor:
+        """Score of a plain network by the best match of every query frame, [..., Tq] -> [...] in [-1, 1].
+
+        Args:
+            best, where: maxima of the rows of the matrix, and their columns.
+        """
+        if self.settings.burstiness:
+            best = weigh_bursts(best, where, self.settings.burstiness)
+        return best.mean(dim=-1)
 
     def score(self, query: Tensor, target: Tensor) -> Tensor:
         """Raw score [] in [-1, 1] of one pair of indexed videos [Tq, R, D] and [Tt, R, D], of any length."""

@@ -30,7 +30,11 @@ QUERY_FRAMES = 64  # at a time: with a whole film a slab would be one target fra
 
 
 def chamfer_similarity(
-    similarity: Tensor, *, query_mask: Tensor | None = None, target_mask: Tensor | None = None
+    similarity: Tensor,
+    *,
+    query_mask: Tensor | None = None,
+    target_mask: Tensor | None = None,
+    burstiness: float = 0.0,
 ) -> Tensor:
     """Average, over the query, of every item's best match in the target.
 
@@ -41,6 +45,7 @@ def chamfer_similarity(
     Args:
         similarity: S, float [..., Tq, Tt], higher is more alike; row i is query item i.
         query_mask, target_mask: bool [..., Tq] and [..., Tt], True for real items; None: all are.
+        burstiness: see `weigh_bursts`.
 
     Returns:
         [...], in the dtype and range of S. Masked items are neither matched nor averaged, so padding cannot
@@ -54,10 +59,34 @@ def chamfer_similarity(
     _check_side("target", similarity.shape[-1], target_mask)
     if target_mask is not None:
         similarity = similarity.masked_fill(~target_mask[..., None, :], -torch.inf)
-    best = similarity.amax(dim=-1)  # [..., Tq]
+    if burstiness:
+        best, where = similarity.max(dim=-1)
+        best = weigh_bursts(best, where if query_mask is None else where.masked_fill(~query_mask, -1), burstiness)
+    else:
+        best = similarity.amax(dim=-1)  # [..., Tq]
     if query_mask is None:
         return best.mean(dim=-1)  # [...]
     return best.masked_fill(~query_mask, 0.0).sum(dim=-1) / query_mask.sum(dim=-1)
+
+
+def weigh_bursts(best: Tensor, where: Tensor, burstiness: float) -> Tensor:
+    """Best matches, those that many query items have in common weighed down.
+
+        best_i / n_i^α        n_i = query items with the same best target item as i
+
+    In the matrix of a copy the best matches lie along a diagonal, each target item is best for one or a few. One frame
+    with little on it can be the best for all of a query: a column. As ASMK weighs local features that come in bursts
+    (Tolias et al., IJCV 2016); here over time, by the best match alone.
+
+    Args:
+        best: [..., Tq], see `chamfer_similarity`.
+        where: int [..., Tq], the target items that they are.
+        burstiness: α; 0: all count alike (ViSiL).
+    """
+    ordered = where.sort(dim=-1).values.contiguous()
+    where = where.contiguous()
+    counts = torch.searchsorted(ordered, where, right=True) - torch.searchsorted(ordered, where)
+    return best * counts.to(best.dtype).pow(-burstiness)
 
 
 def symmetric_chamfer_similarity(
