@@ -1,0 +1,1 @@
+"""From a similarity matrix to the segments in which two videos show the same."""
