@@ -11,8 +11,8 @@ def background(rows: int, columns: int, *, seed: int = 0) -> np.ndarray:
 def plant(
     matrix: np.ndarray, query_start: int, target_start: int, length: int, *, speed: float = 1.0, value: float = 0.9
 ) -> None:
-    """Write a copy into a matrix: so many query samples, each target sample of which belongs to the nearest; a negative
-    speed runs towards lower columns."""
+    """Write a copy into a matrix: `length` query samples against `length * speed` target samples, with no sample of
+    either left out; backwards where the speed is negative."""
     num_columns = round(length * abs(speed))
     for cell in range(4 * max(length, num_columns)):
         share = (cell + 0.5) / (4 * max(length, num_columns))
