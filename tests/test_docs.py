@@ -20,7 +20,8 @@ def page(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "room", ["visil/media", "visil/library", "visil/model", "visil/evaluation", "s2vs", "s2vs/backbone", "dns"]
+    "room",
+    ["visil/media", "visil/library", "visil/model", "visil/align", "visil/evaluation", "s2vs", "s2vs/backbone", "dns"],
 )
 def test_the_modules_of_a_room_are_those_of_its_table(room):
     heading = re.escape(f"`{room}/`, ")

@@ -8,8 +8,9 @@ A new kind of case is one small function there:
     @case("visil", "f2f_chamfer")
     def f2f_chamfer(case: Case) -> Arrays: ...
 
-A case lies in npz files or in JSON. Of the latter a function gives a structure like expected.json; both become numbers
-and texts by path (`stable/DSVR/mAP`), null is NaN. It may hold more than is expected: few cases list every rule.
+A case lies in npz files, in JSON or in both. Where expected.json is there a function gives a structure like it; both
+become numbers and texts by path (`stable/DSVR/mAP`), null is NaN. A mapping may hold more than is expected, few cases
+list every rule; a list is as long as the expected one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 
 PASSED, FAILED, NOT_BUILT, NO_DATA = "passed", "failed", "not built", "no data"
 SIZE_TOKEN = re.compile(r"_[A-Za-z]?\d+(x\d+)*$")  # `selfsim_T9` and `selfsim_T40` are one kind
+LENGTH = "length"  # of a list, beside its elements
 GREY_LEVEL = 1  # integers are exact unless a case allows whole steps
 
 
@@ -40,7 +42,7 @@ class Case:
     """What a case gives to the function of its kind.
 
     Attributes:
-        inputs, weights: arrays by name; float32 unless integer by nature. Of a JSON case: what inputs.json holds.
+        inputs, weights: arrays by name; float32 unless integer by nature. Where inputs.json is there: what it holds.
         folder: of the case.
         data: folder of real data sets, or None.
     """
@@ -133,7 +135,7 @@ def run_case(folder: Path, kinds: Kinds, *, data: Path | None = None) -> Result:
             Case(
                 name=folder.name,
                 params=description.get("params", {}),
-                inputs=_read_json(folder / "inputs.json") if is_json else _load(folder / "inputs.npz"),
+                inputs=_inputs(folder),
                 weights=_load(folder / "weights.npz") if (folder / "weights.npz").exists() else {},
                 folder=folder,
                 data=data,
@@ -207,6 +209,13 @@ def _differences(given: np.ndarray, wanted: np.ndarray, atol: float, rtol: float
     return float(np.where(same, 0.0, error).max()), float(np.where(same, 0.0, share).max())
 
 
+def _inputs(folder: Path) -> dict[str, Any]:
+    """What inputs.json or inputs.npz holds; nothing where expected.json lists the inputs too."""
+    if (folder / "inputs.json").exists():
+        return dict(_read_json(folder / "inputs.json"))
+    return _load(folder / "inputs.npz") if (folder / "inputs.npz").exists() else {}
+
+
 def _load(path: Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
@@ -217,14 +226,16 @@ def _read_json(path: Path) -> Any:
 
 
 def flattened(structure: Any, path: str = "") -> dict[str, np.ndarray]:
-    """Numbers and texts of nested mappings and lists by path; None is NaN, an empty mapping or list is nothing."""
+    """Numbers and texts of nested mappings and lists by path, and the lengths of lists; None is NaN."""
+    values: dict[str, np.ndarray] = {}
     if isinstance(structure, Mapping):
         parts = structure.items()
     elif isinstance(structure, list | tuple) or (isinstance(structure, np.ndarray) and structure.ndim):
         parts = enumerate(structure)
+        values[f"{path}/{LENGTH}"] = np.asarray(len(structure))
     else:
         return {path: np.asarray(np.nan if structure is None else structure)}
-    return {
+    return values | {
         name: value
         for key, part in parts
         for name, value in flattened(part, f"{path}/{key}" if path else str(key)).items()
