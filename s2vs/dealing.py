@@ -77,16 +77,19 @@ class Dealer:
         cells = []
         for _ in range(len(self)):
             cell = [waiting[0]]
-            waiting = waiting[1:]
-            while len(cell) < self._size and len(waiting):
-                wish = -np.arange(len(waiting), dtype=np.float64)  # who has waited longest
-                if vectors is not None and len(cell) <= self._num_hard:
-                    wish = (vectors[waiting] @ vectors[cell[0]]).astype(np.float64)
+            is_waiting = np.ones(len(waiting), dtype=bool)
+            is_waiting[0] = False
+            turns = -np.arange(len(waiting), dtype=np.float64)  # who has waited longest
+            likeness = turns if vectors is None else (vectors[waiting] @ vectors[cell[0]]).astype(np.float64)
+            while len(cell) < self._size and is_waiting.any():
                 if self._is_related is not None:
-                    wish[self._is_related[cell][:, waiting].any(axis=0)] -= 2 * self._count + 2  # below all others
-                chosen = int(wish.argmax())
+                    apart = 2.0 * len(waiting) * self._is_related[cell[-1], waiting]
+                    turns, likeness = turns - apart, likeness - apart  # below all others
+                wish = likeness if len(cell) <= self._num_hard else turns
+                chosen = int(np.where(is_waiting, wish, -np.inf).argmax())
                 cell.append(waiting[chosen])
-                waiting = np.delete(waiting, chosen)
+                is_waiting[chosen] = False
+            waiting = waiting[is_waiting]
             cells.append(torch.tensor(np.array(cell)))
         return cells
 

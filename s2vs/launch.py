@@ -5,6 +5,7 @@ CONFIG ─► settings ─► frames of [data] videos ─► who may show the sa
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import time
@@ -26,7 +27,7 @@ from visil.s2vs.claims import claim
 from visil.s2vs.clips import digest_of, extract_frames
 from visil.s2vs.loop import ending_softly, first_alone
 from visil.s2vs.overlay_assets import augly_assets
-from visil.s2vs.screening import screen_clips, screened
+from visil.s2vs.screening import check_packages, screen_clips, screened
 from visil.s2vs.settings import Data, S2VSSettings, placed, read_settings
 from visil.s2vs.tensorboard import tensorboard_log
 from visil.s2vs.training import S2VSTraining, bundle_file, clips_below
@@ -83,7 +84,7 @@ def run(
         DataError: settings, folder or data are not right.
     """
     settings = read_settings(config, changes)
-    _check_overlays(settings)
+    _check_packages(settings, tensorboard)
     end_s = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     with _processes(device) as device, ending_softly() as asked:
 
@@ -117,11 +118,15 @@ def run(
         return Outcome(training.loop.step, steps, bundle, failed, next(iter(asked), None), _is_first())
 
 
-def _check_overlays(settings: S2VSSettings) -> None:
-    """Raises DataError where they are wanted and their package is not installed: before hours of decoding."""
+def _check_packages(settings: S2VSSettings, tensorboard: bool) -> None:
+    """Raises DataError where something that is asked for is not installed: before hours of decoding."""
     views = settings.views
     if ("frame" in views.groups and (views.text or views.emoji)) or views.furniture:
         augly_assets()
+    if settings.data.screening:
+        check_packages()
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise DataError('--tensorboard needs the package tensorboard: pip install "visil[tensorboard]"')
 
 
 def _of_all(failed: Mapping[str, str]) -> dict[str, str]:
@@ -175,7 +180,10 @@ def _screened(
             bundle = load_bundle(bundle_file(settings, base))
             claim(place, {}, {"bundle": bundle.hash, "clips": digest_of(clips)})
             screen_clips(clips, Model(bundle, device=device), place, stop)
-    return screened(place, len(clips), data.screening)
+    related = screened(place, len(clips), data.screening)
+    if related is not None and _is_first():
+        logger.info("screening: %d pairs of clips may show the same", (related.sum() - len(clips)) // 2)
+    return related
 
 
 def _named(files: Sequence[FoundFile]) -> dict[str, Path]:

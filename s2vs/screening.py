@@ -9,16 +9,19 @@ paper, whose clips are taken to be unrelated.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from visil.errors import DataError
-from visil.library.library import Library
+from visil.library.library import Library, is_library
 from visil.library.store import OK
 from visil.model.model import Model
 from visil.s2vs.clips import Clip
@@ -28,44 +31,69 @@ logger = logging.getLogger(__name__)
 
 CANDIDATES = 50  # that a clip is compared with
 READ_AT_ONCE = 64  # frames
+AT_ONCE = 64  # clips that are scored in one pass over the library
 LOG_CLIPS = 200
-VECTORS, LIBRARY, SCORES = "vectors.h5", "library", "scores.npy"  # in the folder
+VECTORS, LIBRARY, PARTIAL, SCORES, LOCK = "vectors.h5", "library", "scores.partial", "scores.txt", "screening.lock"
+
+
+def check_packages() -> None:
+    """Raises DataError where what screening needs is not installed: before hours of decoding."""
+    if importlib.util.find_spec("h5py") is None:
+        raise DataError('screening needs the package h5py: pip install "visil[train]"')
 
 
 def screen_clips(clips: Sequence[Clip], model: Model, folder: Path, stop: Callable[[], bool] = lambda: False) -> None:
-    """Score every clip with those most like it, once; another run of the same clips takes it over.
+    """Score every clip with those most like it; what an ended run has done stays, and other runs take it over.
 
-    Clips that cannot be read are related to none.
+    Clips that cannot be read are related to none. Networks with a comparator compare whole clips alone, plain ones
+    also by the moments of long clips, as a search does.
 
     Args:
         model: of the bundle that is trained on.
-        stop: asked after every clip, whether to leave the others for another time.
+        stop: asked before every clip and every pass over the library, whether to leave the rest for another time.
 
     Raises:
         DataError: h5py is not installed, or the folder cannot be written.
     """
+    check_packages()
     vectors, place = folder / VECTORS, folder / LIBRARY
     try:
-        if (folder / SCORES).exists() or not (vectors.exists() or _write_vectors(clips, model, vectors, stop)):
-            return
-        shutil.rmtree(place, ignore_errors=True)
-        library = Library.create(place, model)
-        library.add_features(vectors)
-        ids = [record.id for record in library.list() if record.status == OK]
-        rows: list[tuple[int, int, float]] = []
-        for clip, found in zip(ids, library.score_many(ids, rerank=CANDIDATES), strict=True):
-            if stop():
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):  # runs that share a bank screen one after the other
+            if (folder / SCORES).exists() or not (vectors.exists() or _write_vectors(clips, model, vectors, stop)):
                 return
-            rows += [
-                (int(clip), int(found.ids[k]), float(found.scores[k])) for k in np.flatnonzero(found.is_fine).tolist()
-            ]
-        partial = folder / f".{SCORES}"
-        np.save(partial, np.array(rows, dtype=[("a", "i8"), ("b", "i8"), ("score", "f4")]))
-        partial.replace(folder / SCORES)
-        shutil.rmtree(place)
-        vectors.unlink()
+            library = (
+                Library.open(place, device=model.device.type) if is_library(place) else Library.create(place, model)
+            )
+            library.add_features(vectors)
+            if not _score_clips(library, folder / PARTIAL, stop):
+                return
+            (folder / PARTIAL).replace(folder / SCORES)
+            shutil.rmtree(place)
+            vectors.unlink()
     except OSError as error:
         raise DataError(f"{folder}: clips cannot be screened there ({error})") from error
+
+
+def _score_clips(library: Library, file: Path, stop: Callable[[], bool]) -> bool:
+    """Lines `a b score` for all clips; whether all is done. The last line of a clip is that of itself."""
+    text = file.read_text(encoding="ascii") if file.exists() else ""
+    lines = [line.split() for line in text.splitlines() if line.count(" ") == 2]
+    done = {line[0] for line in lines if line[0] == line[1]}
+    kept = [" ".join(line) + "\n" for line in lines if line[0] in done]
+    waiting = [record.id for record in library.list() if record.status == OK and record.id not in done]
+    with file.open("w", encoding="ascii") as written:
+        written.writelines(kept)
+        for start in range(0, len(waiting), AT_ONCE):
+            if stop():
+                return False
+            some = waiting[start : start + AT_ONCE]
+            for clip, found in zip(some, library.score_many(some, rerank=CANDIDATES, by_moments=True), strict=True):
+                is_fine = np.flatnonzero(found.is_fine).tolist()
+                written.writelines(f"{clip} {found.ids[k]} {found.scores[k]:.5f}\n" for k in is_fine)
+                written.write(f"{clip} {clip} 1\n")
+            written.flush()
+    return True
 
 
 def screened(folder: Path, count: int, threshold: float) -> np.ndarray | None:
@@ -84,28 +112,23 @@ def screened(folder: Path, count: int, threshold: float) -> np.ndarray | None:
     if not file.exists():
         return None
     try:
-        pairs = np.load(file, allow_pickle=False)
-        is_close = pairs["score"] >= threshold
+        lines = [line.split() for line in file.read_text(encoding="ascii").splitlines()]
         is_related = np.eye(count, dtype=bool)
-        is_related[pairs["a"][is_close], pairs["b"][is_close]] = True
-    except (OSError, ValueError, IndexError, TypeError) as error:
+        for a, b, score in lines:
+            is_related[int(a), int(b)] |= float(score) >= threshold
+    except (OSError, ValueError, IndexError) as error:
         raise DataError(f"{file}: no readable scores of clips ({error}); delete it and let it be made again") from error
-    is_related |= is_related.T
-    logger.info("screening: %d pairs of clips may show the same", (is_related.sum() - count) // 2)
-    return is_related
+    return is_related | is_related.T
 
 
 def _write_vectors(clips: Sequence[Clip], model: Model, file: Path, stop: Callable[[], bool]) -> bool:
     """Region vectors of every frame of every clip, a data set a clip, its name its number; whether all is done."""
-    try:
-        import h5py
-    except ImportError:
-        raise DataError('screening needs the package h5py: pip install "visil[train]"') from None
     side_px = model.bundle.settings.preprocessing.sides_px[0]
     partial = file.with_name(f".{file.name}.partial")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(partial, "w") as opened:
+    with _appended(partial) as opened:
         for number, clip in enumerate(clips):
+            if str(number) in opened:
+                continue
             if stop():
                 return False
             parts = []
@@ -117,7 +140,19 @@ def _write_vectors(clips: Sequence[Clip], model: Model, file: Path, stop: Callab
                 logger.warning("not screened: %s", error)
                 continue
             opened.create_dataset(str(number), data=np.concatenate(parts))
+            opened.flush()
             if (number + 1) % LOG_CLIPS == 0:
                 logger.info("screening: vectors of %d of %d clips", number + 1, len(clips))
     partial.replace(file)
     return True
+
+
+def _appended(file: Path) -> Any:
+    """An HDF5 file to go on with; a damaged one, of a run that was killed, is begun anew."""
+    import h5py
+
+    try:
+        return h5py.File(file, "a")
+    except OSError:
+        file.unlink(missing_ok=True)
+        return h5py.File(file, "w")

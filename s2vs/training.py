@@ -131,7 +131,7 @@ class S2VSTraining:
         }
         with first_alone():
             claim(folder, entries, digests)
-        self._sources = [self._fresh(clips, is_related, takes_all=False)]
+        self._sources = [self._fresh(clips, is_related, validates=False)]
         self.cells: Cells = self._sources[0]
         if training.rounds:
             place = placed(base, training.bank) if training.bank else folder / BANK
@@ -147,7 +147,7 @@ class S2VSTraining:
         )
         self._validation = None
         if validation:
-            self._sources.append(self._fresh(validation, self._validation_related, takes_all=True))
+            self._sources.append(self._fresh(validation, self._validation_related, validates=True))
             self._validation = Bank(self._sources[-1], folder / VALIDATION, rounds=1)
         torch.manual_seed(training.seed)
         network = SimilarityNetwork(
@@ -175,19 +175,22 @@ class S2VSTraining:
         if dist.is_initialized():
             dist.barrier()
 
-    def _fresh(self, clips: Sequence[Clip], is_related: np.ndarray | None, *, takes_all: bool) -> FreshCells:
-        training, side_px = self.settings.training, self.bundle.settings.preprocessing.sides_px[0]
+    def _fresh(self, clips: Sequence[Clip], is_related: np.ndarray | None, *, validates: bool) -> FreshCells:
+        """Cells to train on, or to validate with: those are the same whatever is switched on beyond the paper."""
+        training, views = self.settings.training, self.settings.views
+        side_px = self.bundle.settings.preprocessing.sides_px[0]
         encode = self._model.region_vectors
         dealer = Dealer(
             len(clips),
             training.cell,
             seed=training.seed,
             is_related=is_related,
-            takes_all=takes_all,
-            hard_share=training.hard_share,
+            takes_all=validates,
+            hard_share=0.0 if validates else training.hard_share,
             descriptors=cache(lambda: describe_clips(clips, encode, side_px)),
         )
-        return FreshCells(clips, encode, self.settings.views.of_side(side_px), dealer, seed=training.seed)
+        views = replace(views, furniture=0.0) if validates else views
+        return FreshCells(clips, encode, views.of_side(side_px), dealer, seed=training.seed)
 
     def _loop_settings(self) -> LoopSettings:
         training = self.settings.training

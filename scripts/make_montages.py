@@ -26,6 +26,7 @@ import numpy as np
 from visil.benchmarks.stills import read_stills
 from visil.errors import DataError, VisilError
 from visil.evaluation.real_videos import read_footage, read_real_videos
+from visil.s2vs.claims import claim
 from visil.s2vs.clips import SHORT_SIDE_PX, write_frames
 from visil.synth.montage import Source, montage_truth, pictures_of, plan_host
 from visil.synth.montage_truth import write_montage_truth
@@ -35,7 +36,9 @@ SIZE_PX = (SHORT_SIDE_PX * 4 // 3, SHORT_SIDE_PX)
 SHORTEST_S, LONGEST_S = 4, 64
 SHOT_S = (2.0, 8.0)
 NUM_STILLS, NUM_VIDEOS = 30, 8  # that a montage takes its shots from
-NUM_VIDEOS_ALONE = 24  # where there are no stills
+NUM_VIDEOS_ALONE = 4  # where there are no stills: of few components, or all montages would be related
+SHOWN_SHARE = 0.5  # of such videos, that a montage lasts at most: pieces of 2 s and more leave gaps
+VERSION = 2  # raised when the same arguments give other montages or truths
 KINDS = ("both", "stills", "videos")
 PURPOSE = 22  # of the seed: other scripts draw from (seed, purpose) too
 
@@ -51,6 +54,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.count < 1 or options.workers < 1 or options.seed < 0:
         parser.error("--count and --workers must be at least 1, --seed at least 0")
+    claim(options.out, {"of": options.of, "seed": options.seed, "version": VERSION}, {})
     shown = read_sources(options.data, options.out / "stills", options.of)
     (options.out / "truths").mkdir(parents=True, exist_ok=True)
     wanted = [number for number in range(options.count) if not _is_there(options.out, number)]
@@ -103,6 +107,8 @@ def make(out: Path, number: int, seed: int, shown: Sources) -> None:
     duration_s = float(np.exp(rng.uniform(np.log(SHORTEST_S), np.log(LONGEST_S))).round())
     drawn = rng.choice(len(shown.stills), min(NUM_STILLS, len(shown.stills)), replace=False) if shown.stills else []
     chosen = [*(shown.stills[i] for i in drawn), *_one_a_component(rng, shown)]
+    if not shown.stills:
+        duration_s = max(SHORTEST_S, min(duration_s, int(SHOWN_SHARE * sum(video.duration_s or 0 for video in chosen))))
     shots = plan_host(rng, chosen, fps=FPS, duration_s=duration_s, shot_s=SHOT_S)
     name = _name(number)
     write_montage_truth(out / "truths" / f"{name}.json", montage_truth(name, shots, fps=FPS))

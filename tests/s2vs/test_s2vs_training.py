@@ -20,6 +20,7 @@ from visil.model.bundle import load_bundle
 from visil.model.model import Model
 from visil.model.network import SimilarityNetwork
 from visil.s2vs.checkpoints import load_checkpoint
+from visil.s2vs.clips import find_clips
 from visil.s2vs.launch import run
 from visil.s2vs.loop import BEST, LOG, Loop, Share
 from visil.s2vs.screening import screened
@@ -188,23 +189,25 @@ class TestRun:
         shutil.copytree(frames_folder, project / "frames")
         shutil.copytree(project / "frames" / "clip3", project / "frames" / "copy")
         changes = ("data.screening=0.999", "views.furniture=0.5", "training.hard_share=1.0", "training.batch=9")
-        changes = (*changes, "training.cell=9", "data.validation_frames=[]", "schedule.steps=2")
+        changes = (*changes, "training.cell=9", "data.validation_frames=[]", "schedule.steps=2", "views.mixing=0")
         stopped = train(project, changes=changes, max_minutes=0)
         assert (stopped.step, stopped.bundle) == (0, None)
         outcome = train(project, changes=changes)
         assert outcome.step == 2
-        labels = (
-            S2VSTraining(
-                read_settings(project / "s2vs.toml", changes),
-                Data(frames=("frames",)),
-                project / "run",
-                base=project,
-                screened=screened(project / "run" / "screening", 9, 0.999),
-            )
-            .draw(0, Share())
-            .labels
+        training = S2VSTraining(
+            read_settings(project / "s2vs.toml", changes),
+            Data(frames=("frames",)),
+            project / "run",
+            base=project,
+            screened=screened(project / "run" / "screening", 9, 0.999),
         )
-        assert int((~labels.is_negative).sum()) > 18 + 2 * 9  # beside clips and themselves, and their other views
+        labels = training.draw(0, Share()).labels
+        clips = training.cells.cell(0, 0).clips
+        known = torch.cat([clips, clips])
+        neither = ~(labels.is_negative | labels.is_positive)
+        names = [clip.id for clip in find_clips([project / "frames"])]
+        expected = {*(frozenset({clip}) for clip in range(9)), frozenset({names.index("clip3"), names.index("copy")})}
+        assert {frozenset({int(known[a]), int(known[b])}) for a, b in neither.nonzero().tolist()} == expected
         with pytest.raises(DataError, match=r"another views\.furniture"):
             train(project, changes=(*changes, "views.furniture=0.25"))
 

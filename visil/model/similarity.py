@@ -72,7 +72,7 @@ def chamfer_similarity(
 def weigh_bursts(best: Tensor, where: Tensor, burstiness: float) -> Tensor:
     """Best matches, those that many query items have in common weighed down.
 
-        best_i / n_i^α        n_i = query items with the same best target item as i
+        best_i / n_i^α        n_i = query items with the same best target item as i; what is below 0 stays
 
     In the matrix of a copy the best matches lie along a diagonal, each target item is best for one or a few. One frame
     with little on it can be the best for all of a query: a column. As ASMK weighs local features that come in bursts
@@ -86,7 +86,7 @@ def weigh_bursts(best: Tensor, where: Tensor, burstiness: float) -> Tensor:
     ordered = where.sort(dim=-1).values.contiguous()
     where = where.contiguous()
     counts = torch.searchsorted(ordered, where, right=True) - torch.searchsorted(ordered, where)
-    return best * counts.to(best.dtype).pow(-burstiness)
+    return best.clamp(min=0) * counts.to(best.dtype).pow(-burstiness) + best.clamp(max=0)
 
 
 def symmetric_chamfer_similarity(
