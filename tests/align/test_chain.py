@@ -1,5 +1,7 @@
 """Our own method: what it finds at which speed and in which direction, where a segment begins and ends."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -199,3 +201,32 @@ class TestErrors:
     def test_a_segment_is_a_value_in_samples(self):
         (segment,) = chain(np.eye(8))
         assert segment == AlignedSegment(0, 8, 0, 8, 8.0)
+
+
+class TestWhatIsNoCopy:
+    @pytest.mark.parametrize("width", [1, 2, 3])
+    def test_a_few_frames_that_are_like_all_of_a_video(self, width):
+        column = np.full((60, 60), 0.1)
+        column[:, 30 : 30 + width] = 0.9
+        assert chain(column) == []
+        assert chain(column.T) == []
+
+    @pytest.mark.parametrize("length", [3, 5, 20])
+    def test_a_card_of_three_samples_however_long_the_other_video_shows_it(self, length):
+        card = np.full((40, 40), 0.1)
+        card[:3, :length] = 0.9
+        assert chain(card) == []
+        card[:4, :length] = 0.9
+        assert len(chain(card)) == (length >= 4)
+
+
+def test_memory_where_everything_is_alike(monkeypatch):
+    """Every cell ends a run there: they are not all held."""
+    monkeypatch.setattr("visil.align.chain.ENDS_AT_ONCE", 1000)
+    alike = np.full((400, 400), 0.9, dtype=np.float32)
+    tracemalloc.start()
+    (segment,) = chain(alike)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (segment.query_end, segment.target_end) == (400, 400)
+    assert peak_bytes < 24 * alike.size

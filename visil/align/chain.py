@@ -28,6 +28,7 @@ from visil.align.matrix import checked_matrix
 from visil.align.segments import AlignedSegment
 
 NO_RUN = -np.inf
+ENDS_AT_ONCE = 1 << 19  # runs that are held before the best of every start are chosen: 16 MB
 SHARE_OF_SHORT = 0.5  # of the samples of a short video that have to match
 
 
@@ -63,8 +64,9 @@ class Chain:
 def chain(similarity: ArrayLike, settings: Chain = Chain()) -> list[AlignedSegment]:
     """Segments by falling score: the sum of their evidence, in samples.
 
-    No two have time in common on both sides: what lies inside the rectangle of a run says nothing new of either video.
-    One sample may match many (repeats, stills); no match has to be mutual.
+    Both sides of a segment last `min_score` samples at least: one frame that is like all of a video is a column of
+    evidence, and no copy. No two have time in common on both sides: what lies inside the rectangle of a run says
+    nothing new of either video. One sample may match many (repeats, stills); no match has to be mutual.
 
     Args:
         similarity: [Q, R], row = query sample, column = target sample; not changed.
@@ -75,7 +77,7 @@ def chain(similarity: ArrayLike, settings: Chain = Chain()) -> list[AlignedSegme
     left = evidence(similarity, settings)
     least = min(settings.min_score, SHARE_OF_SHORT * min(left.shape))
     found: list[AlignedSegment] = []
-    while segments := _disjoint(_runs(left, settings, least), found):
+    while segments := _disjoint([run for run in _runs(left, settings, least) if run.shorter_side >= least], found):
         for segment in segments:
             left[segment.query_start : segment.query_end, segment.target_start : segment.target_end] = NO_RUN
         found += segments
@@ -90,10 +92,12 @@ def evidence(similarity: ArrayLike, settings: Chain = Chain()) -> np.ndarray:
     with the level between floor and cap. What most samples of a video have in common (a border, a logo, a studio) is no
     match; where most of two videos is one still picture, cap keeps it a match.
     """
-    matrix = checked_matrix(similarity).astype(np.float32)
-    common = np.maximum(np.median(matrix, axis=1, keepdims=True), np.median(matrix, axis=0, keepdims=True))
-    level = np.clip(common + settings.margin, settings.floor, settings.cap)
-    return np.clip((matrix - level) / settings.width, -1.0, 1.0)
+    matrix = checked_matrix(similarity).astype(np.float32)  # films fill memory with it: the rest is done in place
+    level = np.maximum(np.median(matrix, axis=1, keepdims=True), np.median(matrix, axis=0, keepdims=True))
+    np.clip(np.add(level, settings.margin, out=level), settings.floor, settings.cap, out=level)
+    matrix -= level
+    matrix /= settings.width
+    return np.clip(matrix, -1.0, 1.0, out=matrix)
 
 
 def _disjoint(segments: Sequence[AlignedSegment], found: Sequence[AlignedSegment]) -> list[AlignedSegment]:
@@ -137,12 +141,13 @@ def _runs(matrix: np.ndarray, settings: Chain, least: float) -> list[AlignedSegm
     Args:
         matrix: evidence.
     """
-    gathered = np.maximum(matrix, 0)
-    if (gathered.max(axis=0).sum() + gathered.max(axis=1).sum()) / 2 < least:
+    gathered = [matrix.max(axis=axis).clip(min=0).sum() for axis in (0, 1)]
+    if sum(gathered) / 2 < least:
         return []  # a run gathers half of the evidence of a cell for each sample it comes to
     num_rows, num_columns = matrix.shape
     lines = [_Line.empty(num_rows) for _ in range(3)]
-    ends = []
+    ends: list[np.ndarray] = []
+    num_ends = 0
     for number, (low, high) in enumerate(_rows_with_evidence(matrix)):
         line, older, newer = (lines[(number + place) % 3] for place in range(3))
         line.total[:, line.first + 1 : line.last + 2] = NO_RUN
@@ -158,23 +163,32 @@ def _runs(matrix: np.ndarray, settings: Chain, least: float) -> list[AlignedSegm
         is_end = (total == peak) & (total >= least)
         if is_end.any():
             ends.append(np.stack([np.nonzero(is_end)[0], start[is_end], cells[is_end], total[is_end]], axis=1))
+            num_ends += len(ends[-1])
+            if num_ends > ENDS_AT_ONCE:  # where much is alike every cell is an end, of few starts
+                ends = [_best_of_starts(np.concatenate(ends))]
+                num_ends = 0
     if not ends:
         return []
-    runs = np.concatenate(ends)  # [N, 4]: direction, first cell, last cell, sum
-    runs = runs[np.lexsort((-runs[:, 3], runs[:, 1], runs[:, 0]))]
-    runs = runs[np.any(np.diff(runs[:, :2], axis=0, prepend=-1) != 0, axis=1)]  # the best of every start
+    runs = _best_of_starts(np.concatenate(ends))
     runs = runs[np.argsort(-runs[:, 3], kind="stable")]
     return [_segment(int(a), int(b), float(score), bool(way), num_columns) for way, a, b, score in runs]
+
+
+def _best_of_starts(runs: np.ndarray) -> np.ndarray:
+    """Of runs [N, 4] (direction, first cell, last cell, sum) the highest of every direction and first cell."""
+    runs = runs[np.lexsort((-runs[:, 3], runs[:, 1], runs[:, 0]))]
+    return runs[np.any(np.diff(runs[:, :2], axis=0, prepend=-1) != 0, axis=1)]
 
 
 def _rows_with_evidence(matrix: np.ndarray) -> list[tuple[int, int]]:
     """First and last row of every antidiagonal, of either direction, in which a run can start; (Q, -2) without one."""
     num_rows, num_columns = matrix.shape
-    rows, columns = np.nonzero(matrix > 0)
     low, high = np.full(num_rows + num_columns - 1, num_rows), np.full(num_rows + num_columns - 1, -2)
-    for numbers in (rows + columns, rows + num_columns - 1 - columns):
-        np.minimum.at(low, numbers, rows)
-        np.maximum.at(high, numbers, rows)
+    for row, values in enumerate(matrix):
+        columns = np.flatnonzero(values > 0)
+        for numbers in (row + columns, row + num_columns - 1 - columns):
+            low[numbers] = np.minimum(low[numbers], row)
+            high[numbers] = row
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 

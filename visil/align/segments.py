@@ -36,6 +36,11 @@ class AlignedSegment:
         forwards = (self.target_end - self.target_start) / (self.query_end - self.query_start)
         return -forwards if self.is_reversed else forwards
 
+    @property
+    def shorter_side(self) -> int:
+        """Samples of the video that shows it in fewer."""
+        return min(self.query_end - self.query_start, self.target_end - self.target_start)
+
     def overlaps(self, other: AlignedSegment) -> bool:
         """Whether the two have time in common on both sides."""
         return max(self.query_start, other.query_start) < min(self.query_end, other.query_end) and max(
