@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from visil.align.localisation import TimedMatch, timed_matches
+from visil.align.localisation import timed_matches
 from visil.align.temporal_network import TemporalNetwork
 from visil.errors import DataError
 
@@ -34,7 +34,3 @@ def test_without_the_bias_scores_below_the_networks_threshold_are_not_found():
 def test_times_belong_to_frames():
     with pytest.raises(DataError, match="target has 14 frames but times of shape"):
         timed_matches(COPY, np.arange(12), np.arange(12))
-
-
-def test_a_match_is_a_value():
-    assert TimedMatch(0, 1, 2, 3, 0.5) == TimedMatch(0, 1, 2, 3, 0.5)

@@ -11,7 +11,7 @@ from visil.align.boxes import inclusive_iou
 from visil.align.dynamic_programming import DynamicProgramming, chain_sums, dynamic_programming
 from visil.align.hough_voting import HoughVoting, hough_voting
 from visil.align.path_cutting import cut_path
-from visil.align.temporal_network import VSC2022_NETWORK, TemporalNetwork, temporal_network
+from visil.align.temporal_network import TemporalNetwork, temporal_network
 from visil.align.time_warping import TimeWarping, time_warping, warping_path
 from visil.errors import DataError
 
@@ -93,9 +93,6 @@ class TestTemporalNetwork:
     def test_finds_no_path_that_goes_backwards(self):
         assert len(temporal_network(diagonal(30)[:, ::-1])) == 0
 
-    def test_the_settings_of_vsc2022_differ_in_two(self):
-        assert TemporalNetwork(max_step=5, min_length=4) == VSC2022_NETWORK
-
     def test_impossible_settings_are_refused(self):
         with pytest.raises(ValueError, match="at least 1"):
             TemporalNetwork(top_k=0)
@@ -162,8 +159,8 @@ class TestTimeWarping:
         assert path[0].tolist() == [0, 0] and path[-1].tolist() == [rows - 1, columns - 1]
         assert {tuple(step) for step in np.diff(path, axis=0).tolist()} <= {(1, 1), (1, 0), (0, 1)}
 
-    def test_loses_all_but_one_order_of_swapped_segments(self):
+    def test_loses_swapped_segments(self):
         matrix = np.full((60, 60), -0.5)
         plant(matrix, 0, 30, 25)
         plant(matrix, 30, 0, 25)
-        assert len(time_warping(matrix, TimeWarping())) <= 1
+        assert len(time_warping(matrix, TimeWarping())) == 0

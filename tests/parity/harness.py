@@ -213,7 +213,9 @@ def _inputs(folder: Path) -> dict[str, Any]:
     """What inputs.json or inputs.npz holds; nothing where expected.json lists the inputs too."""
     if (folder / "inputs.json").exists():
         return dict(_read_json(folder / "inputs.json"))
-    return _load(folder / "inputs.npz") if (folder / "inputs.npz").exists() else {}
+    if (folder / "inputs.npz").exists() or not (folder / "expected.json").exists():
+        return _load(folder / "inputs.npz")
+    return {}
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
