@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from visil.errors import DataError
 from visil.s2vs.clips import Clip
 from visil.s2vs.loop import SEEDS_APART
+from visil.s2vs.video_in_video import resized
 
 NUM_DEALS = 8  # orders that are tried to keep related clips apart: what is dealt last has little choice
 LOOKED_AT = 4  # frames of a clip that say what it is like
@@ -102,14 +103,12 @@ def describe_clips(clips: Sequence[Clip], encode: Callable[[np.ndarray], Tensor]
     Args:
         encode: pictures uint8 [T, S, S, 3] -> region vectors [T, R, D].
     """
-    from visil.s2vs.video_in_video import resized
-
     described: list[Tensor | None] = []
     for clip in clips:
         places = np.unique(np.linspace(0, len(clip.frames) - 1, LOOKED_AT).round().astype(int))
         try:
             frames = np.concatenate([clip.read(place, place + 1) for place in places])
-        except (DataError, ValueError):
+        except DataError:
             described.append(None)
             continue
         pictures = resized(torch.from_numpy(frames), (side_px, side_px))

@@ -211,6 +211,18 @@ class TestRun:
         with pytest.raises(DataError, match=r"another views\.furniture"):
             train(project, changes=(*changes, "views.furniture=0.25"))
 
+    def test_validation_is_the_same_whatever_is_switched_on(self, project):
+        changes = ("views.furniture=1.0", "training.hard_share=1.0")
+        cells = []
+        for name, switched in (("off", ()), ("on", changes)):
+            settings = read_settings(project / "s2vs.toml", switched)
+            training = S2VSTraining(settings, settings.data, project / name, base=project)
+            cells.append((training._validation.cell(0, 0), training.cells.cell(0, 0)))
+        (validation, trained), (other_validation, other_trained) = cells
+        assert validation.weak.equal(other_validation.weak)
+        assert validation.strong.equal(other_validation.strong)
+        assert not trained.weak.equal(other_trained.weak)
+
     def test_the_log_can_be_seen_in_tensorboard(self, whole, project):
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
