@@ -220,6 +220,13 @@ class TestWhatIsNoCopy:
         assert len(chain(card)) == (length >= 4)
 
 
+def test_a_sample_beside_which_the_other_video_stands_still_counts_half_less_its_cost():
+    still = np.full((40, 40), 0.1)
+    still[:5, :20] = 0.9
+    (segment,) = chain(still)
+    assert segment.score == pytest.approx(5 + 15 * (0.5 - Chain().side_cost))
+
+
 def test_memory_where_everything_is_alike(monkeypatch):
     """Every cell ends a run there: they are not all held."""
     monkeypatch.setattr("visil.align.chain.ENDS_AT_ONCE", 1000)

@@ -65,7 +65,10 @@ def test_related_clips_share_a_cell_only_where_nothing_else_is_left():
     is_related = relation(12, *((a, b) for a in range(4) for b in range(a)))
     for round in range(10):
         cells = Dealer(12, 3, seed=0, is_related=is_related).cells(round)
-        assert all(len({0, 1, 2, 3} & set(cell.tolist())) <= 2 for cell in cells)
+        assert all(len({0, 1, 2, 3} & set(cell.tolist())) <= 1 for cell in cells)
+    groups = np.arange(30) % 3
+    for cell in Dealer(30, 3, seed=0, is_related=groups[:, None] == groups).cells(0):
+        assert sorted(groups[cell.numpy()]) == [0, 1, 2]
     everyone = np.ones((6, 6), dtype=bool)
     assert [len(cell) for cell in Dealer(6, 3, seed=0, is_related=everyone).cells(0)] == [3, 3]
 
